@@ -1,0 +1,1 @@
+"""The data platform: what belongs to every pipeline, and a folder for each pipeline."""

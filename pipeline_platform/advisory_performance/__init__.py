@@ -1,0 +1,1 @@
+"""From vendor files to reconciled time-weighted returns."""

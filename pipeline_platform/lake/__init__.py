@@ -1,0 +1,1 @@
+"""Iceberg tables: stage, audit, publish and read; the one write path of the platform."""

@@ -1,0 +1,1 @@
+"""The Dagster words that all pipelines share; only thin code belongs here."""

@@ -1,0 +1,1 @@
+"""Contracts, measurements, scores, issues, quarantine and conservation."""

@@ -1,0 +1,1 @@
+"""PostgreSQL: embedded server, migrations, bulk load, monthly partitions, control tables."""
