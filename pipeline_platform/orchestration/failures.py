@@ -1,0 +1,32 @@
+"""How the platform's failures reach Dagster: permanent ones stop every retry, transient ones ask.
+
+Steps have no retry policy, because Dagster's would also repeat what can't get better. Instead an
+asset's body stands in `handled_failures`: only a TransientError is retried, with growing waits.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+from pipeline_platform.failures import PermanentError, TransientError
+
+MAX_RETRIES = 3
+FIRST_WAIT_SECONDS = 2
+
+
+@contextmanager
+def handled_failures(context: dg.AssetExecutionContext) -> Iterator[None]:
+    """Turn the platform's failures into Dagster's: `Failure` without retries, or a retry."""
+    try:
+        yield
+    except PermanentError as error:
+        raise dg.Failure(
+            description=str(error),
+            metadata={"failure_class": type(error).__name__, "is_permanent": True},
+            allow_retries=False,
+        ) from error
+    except TransientError as error:
+        wait = FIRST_WAIT_SECONDS * 2**context.retry_number
+        context.log.warning(f"{error} Trying again in {wait} s.")
+        raise dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=wait) from error
