@@ -1,0 +1,71 @@
+-- Asset-weighted composite returns (GIPS 2020 for Firms, provisions 2.A.25 to 2.A.27 and 4.A.1):
+-- an account belongs to a month's composite only if it was measured for the whole month; weights
+-- are the values at the beginning of the month; internal dispersion is the equal-weighted standard
+-- deviation and is not presented for five accounts or fewer.
+with days as (
+  select * from {{ source('advisory_performance_gold', 'time_weighted_returns') }}
+  where
+    is_current
+    and as_of_month between cast('{{ var("first_month") }}' as date) - interval 1 month
+    and cast('{{ var("last_month") }}' as date)
+),
+
+closing as (
+  select *
+  from days
+  qualify row_number() over (partition by account_id, as_of_month order by as_of_date desc) = 1
+),
+
+-- The last day that any account of the month has: an account that ended earlier left the composite.
+month_ends as (
+  select as_of_month, max(as_of_date) as last_date from days group by as_of_month
+),
+
+members as (
+  select
+    closing.as_of_month,
+    closing.account_class,
+    closing.currency,
+    closing.account_id,
+    beginning.market_value as beginning_value,
+    closing.market_value as ending_value,
+    closing.net_return_mtd,
+    closing.gross_return_mtd
+  from closing
+  inner join closing as beginning
+    on
+      closing.account_id = beginning.account_id
+      and beginning.as_of_month = closing.as_of_month - interval 1 month
+  inner join month_ends
+    on
+      closing.as_of_month = month_ends.as_of_month
+      and closing.as_of_date > month_ends.last_date - interval 5 day
+  where
+    {{ is_in_built_months('closing.as_of_month') }}
+    and closing.record_start_date < closing.as_of_month
+    and beginning.market_value > 0
+    and closing.net_return_mtd is not null
+)
+
+select
+  as_of_month,
+  account_class || ' ' || currency as composite,
+  account_class,
+  currency,
+  count(*) as account_count,
+  cast(sum(beginning_value) as decimal(28, 4)) as beginning_assets,
+  cast(sum(ending_value) as decimal(28, 4)) as ending_assets,
+  cast(
+    sum(cast(beginning_value as double) * cast(net_return_mtd as double))
+    / sum(cast(beginning_value as double)) as decimal(18, 12)
+  ) as net_return,
+  -- Without fees of every member a gross composite would mix two bases.
+  case when count(gross_return_mtd) = count(*) then cast(
+    sum(cast(beginning_value as double) * cast(gross_return_mtd as double))
+    / sum(cast(beginning_value as double)) as decimal(18, 12)
+  ) end as gross_return,
+  case when count(*) > 5 then
+    cast(stddev_pop(cast(net_return_mtd as double)) as decimal(18, 12))
+  end as internal_dispersion
+from members
+group by as_of_month, account_class, currency

@@ -1,0 +1,14 @@
+-- An asset-weighted mean can't lie outside the returns that it weighs.
+with members as (
+  select as_of_month, account_class, currency,
+    min(net_return_mtd) as lowest, max(net_return_mtd) as highest
+  from {{ ref('account_performance') }}
+  group by as_of_month, account_class, currency
+)
+
+select composites.*
+from {{ ref('composite_returns') }} as composites
+inner join members using (as_of_month, account_class, currency)
+where
+  composites.net_return < members.lowest - 0.000000001
+  or composites.net_return > members.highest + 0.000000001

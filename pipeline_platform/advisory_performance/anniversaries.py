@@ -1,0 +1,112 @@
+"""Returns over whole years: where they start, and how they are expressed per year.
+
+A return of n years starts from the growth index as of the same day n years earlier: the last one
+on or before that day, at most 31 days older. Returns are annualised only for a year or more
+(GIPS 2020 for Firms, section 2.A: periods of less than a year must not be annualised).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline_platform.advisory_performance.calendar_days import (
+    Days,
+    calendar_years,
+    years_before,
+)
+
+Integers = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+AnnualisationBasis = Literal["calendar", "365"]
+
+OLDEST_ANCHOR_DAYS = 31
+"""How much older than the anniversary the index may be from which a return starts."""
+DAYS_PER_YEAR = 365.0
+
+
+def annualised(growth: Floats, exponent: Floats) -> Floats:
+    """Return the return per year, growth ** (1 / years) - 1.
+
+    NaN where the growth is below zero (it has no real root) or the exponent is NaN.
+    """
+    with np.errstate(invalid="ignore"):
+        result = np.power(growth, exponent) - 1.0
+    # 1 to the power of NaN is 1 by IEEE 754.
+    result[np.isnan(exponent)] = np.nan
+    return result
+
+
+def inception_exponents(starts: Days, ends: Days, basis: AnnualisationBasis) -> Floats:
+    """Return 1 / years between start and end, NaN where less than one calendar year lies between.
+
+    Basis `calendar` counts whole years and days of the year begun; basis `365` divides the
+    number of days by 365.
+    """
+    years = calendar_years(starts, ends)
+    exponents = 1.0 / np.where(years < 1, np.nan, years)
+    if basis == "365":
+        exponents = np.where(years < 1, np.nan, DAYS_PER_YEAR / np.maximum(ends - starts, 1))
+    return exponents
+
+
+@dataclass(frozen=True)
+class DayColumns:
+    """The distinct days of a block in order, and for every calendar day the last one until it."""
+
+    days: Days
+    column_by_day: Integers
+    first_day: int
+
+    @classmethod
+    def of(cls, *days: Days) -> "DayColumns":
+        """Collect the distinct days."""
+        if not any(len(some) for some in days):
+            return cls(np.empty(0, np.int32), np.empty(0, np.int64), 0)
+        first = min(int(some.min()) for some in days if len(some))
+        last = max(int(some.max()) for some in days if len(some))
+        is_there = np.zeros(last - first + 1, np.bool_)
+        for some in days:
+            is_there[some - first] = True
+        distinct = (np.flatnonzero(is_there) + first).astype(np.int32)
+        return cls(distinct, np.cumsum(is_there) - 1, first)
+
+    def until(self, days: Days) -> Integers:
+        """Return the column of the last distinct day on or before each day, -1 for none."""
+        columns = self.column_by_day[np.maximum(days - self.first_day, 0)]
+        return np.where(days < self.first_day, -1, columns)
+
+
+@dataclass(frozen=True)
+class IndexedDays:
+    """Account-days by account and day column: the grid holds positions, filled forward."""
+
+    grid: Integers | None
+    width: int
+
+    @classmethod
+    def of(
+        cls, account: Integers, column: Integers, account_count: int, width: int
+    ) -> "IndexedDays":
+        """Lay account-days, sorted by account and day, into the grid; none if it has no gaps."""
+        if len(account) == account_count * width:
+            return cls(None, width)
+        grid = np.full((account_count, width), -1, np.int64)
+        grid[account, column] = np.arange(len(account))
+        np.maximum.accumulate(grid, axis=1, out=grid)
+        return cls(grid, width)
+
+    def latest(self, account: Integers, column: Integers) -> Integers:
+        """Return the position of each account's last day until a day column, -1 for none."""
+        flat = account * self.width + column
+        if self.grid is None:
+            return np.where(column < 0, -1, flat)
+        return np.where(column < 0, -1, self.grid.reshape(-1)[np.maximum(flat, 0)])
+
+
+def anniversary_exponents(days: Days, years: int, basis: AnnualisationBasis) -> Floats:
+    """Return the exponent that expresses the growth of n years up to each day per year."""
+    if basis == "365":
+        return DAYS_PER_YEAR / (days - years_before(days, years))
+    return np.full(len(days), 1.0 / years)

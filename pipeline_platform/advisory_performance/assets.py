@@ -1,0 +1,365 @@
+"""The assets of advisory_performance: read, call a pure function, stage, audit, publish."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+from pydantic import Field
+
+from pipeline_platform.advisory_performance import refinement
+from pipeline_platform.advisory_performance.audit import (
+    SILVER_TABLES,
+    blocking_thresholds,
+    contracts,
+    judged,
+    merged_results,
+)
+from pipeline_platform.advisory_performance.ingestion import ingest_arrivals
+from pipeline_platform.advisory_performance.measurement import (
+    MeasuredMonths,
+    compare_versions,
+    measure_range,
+    reconcile_range,
+)
+from pipeline_platform.advisory_performance.months import pieces, shifted
+from pipeline_platform.advisory_performance.partitions import (
+    MONTHLY,
+    SELF_AND_MONTH_BEFORE,
+    months_of_run,
+)
+from pipeline_platform.advisory_performance.refinement import months_filter
+from pipeline_platform.advisory_performance.run_context import RunContext, load_runbook
+from pipeline_platform.advisory_performance.serving import serve_months
+from pipeline_platform.advisory_performance.tables import (
+    ACCOUNT_STATES,
+    EXTERNAL_FLOWS,
+    MARTS,
+    PIPELINE,
+    RECONCILIATION,
+    REPORTED_RETURNS,
+    RESTATEMENTS,
+    TIME_WEIGHTED_RETURNS,
+    VALUATIONS,
+    VENDOR_ROWS,
+)
+from pipeline_platform.orchestration.automation import freshness_policies
+from pipeline_platform.orchestration.checks import (
+    expectation_result,
+    expectation_specs,
+    threshold_result,
+    threshold_specs,
+)
+from pipeline_platform.orchestration.dbt import (
+    build_models,
+    model_sources,
+    model_tests,
+    publish_models,
+    test_results,
+    test_specs,
+)
+from pipeline_platform.orchestration.failures import handled_failures
+from pipeline_platform.orchestration.metadata import table_spec
+from pipeline_platform.services import Services
+
+MONTHS_POOL = "advisory_performance_months"
+RANGE = dg.BackfillPolicy.single_run()
+FRESHNESS = freshness_policies(load_runbook())
+LANDING = dg.AssetKey([PIPELINE, "landing", "incoming"])
+SERVING = dg.AssetKey([PIPELINE, "serving", "performance_data"])
+MART_SOURCES = (VALUATIONS, TIME_WEIGHTED_RETURNS, RECONCILIATION, RESTATEMENTS)
+MART_TESTS = model_tests(PIPELINE, MARTS)
+ServicesParam = dg.ResourceParam[Services]
+
+
+class Arrivals(dg.Config):
+    """Which objects of `incoming/` to take; none means everything that waits."""
+
+    keys: list[str] = Field(default_factory=list)
+
+
+@dg.observable_source_asset(key=LANDING, group_name=PIPELINE, description="Files that wait.")
+def incoming(services: ServicesParam) -> dg.ObserveResult:
+    """Count what waits in `incoming/` and tell how long the oldest has waited (SA-17)."""
+    state = services.landing(PIPELINE).observe("incoming")
+    oldest = state.oldest_modified_at.isoformat() if state.oldest_modified_at else "none"
+    return dg.ObserveResult(
+        metadata={
+            "files": state.object_count,
+            "bytes": state.total_bytes,
+            "oldest_modified_at": oldest,
+        }
+    )
+
+
+@dg.asset(
+    key=list(VENDOR_ROWS.asset_key),
+    deps=[LANDING],
+    group_name=PIPELINE,
+    kinds={"iceberg"},
+    description=VENDOR_ROWS.description,
+    metadata=table_spec(VENDOR_ROWS).metadata,
+    tags={"layer": "bronze"},
+)
+def vendor_rows(
+    context: dg.AssetExecutionContext, config: Arrivals, services: ServicesParam
+) -> dg.MaterializeResult:
+    """Take waiting vendor files to bronze; bad files and lines go to quarantine."""
+    with handled_failures(context):
+        run = RunContext(services, context.run.run_id)
+        outcomes = []
+        for outcome in ingest_arrivals(run, config.keys or None):
+            context.log.info(f"{outcome.name}: {outcome.status}. {outcome.reason or ''}".strip())
+            outcomes.append(outcome)
+    lines = ["| file | outcome | rows | quarantined | reason |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {one.name} | {one.status} | {one.published_rows} | {one.quarantined_rows}"
+        f" | {(one.reason or '').replace('|', '/')} |"
+        for one in outcomes
+    ]
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": sum(one.published_rows for one in outcomes),
+            "files": len(outcomes),
+            "quarantined_files": sum(one.status == "quarantined" for one in outcomes),
+            "quarantined_rows": sum(one.quarantined_rows for one in outcomes),
+            "months": sorted({month for one in outcomes for month in one.months}),
+            "outcomes": dg.MetadataValue.md("\n".join(lines)),
+        }
+    )
+
+
+@dg.multi_asset(
+    specs=[
+        table_spec(table, deps=[dg.AssetKey(list(VENDOR_ROWS.asset_key))])
+        for table in SILVER_TABLES
+    ],
+    check_specs=[
+        *(
+            spec
+            for table in SILVER_TABLES
+            for spec in expectation_specs(
+                dg.AssetKey(list(table.asset_key)), contracts()[table.name]
+            )
+        ),
+        *threshold_specs(blocking_thresholds(load_runbook())),
+    ],
+    partitions_def=MONTHLY,
+    backfill_policy=RANGE,
+    pool=MONTHS_POOL,
+    name="advisory_performance_silver",
+)
+def silver(
+    context: dg.AssetExecutionContext, services: ServicesParam
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    """Type, judge and version the rows of months; publish only what passes its audit."""
+    run = RunContext(services, context.run.run_id)
+    counts = dict.fromkeys((table.name for table in SILVER_TABLES), 0)
+    audits: list[refinement.StagedSilver] = []
+    with handled_failures(context):
+        rows = services.lake.partitions(VENDOR_ROWS)
+        for piece in pieces(months_of_run(context), rows):
+            staged = refinement.stage_months(run, piece)
+            audits.append(staged)
+            if staged.objections:
+                yield from _audit_results(audits)
+            refinement.publish_months(run, staged)
+            for name, count in staged.counts.items():
+                counts[name] += count
+    yield from _audit_results(audits)
+    for table in SILVER_TABLES:
+        yield dg.MaterializeResult(
+            asset_key=dg.AssetKey(list(table.asset_key)),
+            metadata={
+                "dagster/row_count": counts[table.name],
+                "quarantined_records": sum(len(one.rejected) for one in audits),
+            },
+        )
+
+
+def _audit_results(audits: list[refinement.StagedSilver]) -> Iterator[dg.AssetCheckResult]:
+    for table in SILVER_TABLES:
+        for result in merged_results([one.audit for one in audits], table.name):
+            yield expectation_result(dg.AssetKey(list(table.asset_key)), result)
+    ledger = [entry for one in audits for entry in one.ledger]
+    for threshold, measurement, verdict in judged(ledger, load_runbook()):
+        yield threshold_result(threshold, measurement, verdict)
+
+
+@dg.multi_asset(
+    specs=[
+        dg.AssetSpec.replace_attributes(
+            table_spec(table, freshness_policy=FRESHNESS.get(dg.AssetKey(list(table.asset_key)))),
+            deps=[
+                dg.AssetKey(list(VALUATIONS.asset_key)),
+                dg.AssetKey(list(EXTERNAL_FLOWS.asset_key)),
+                dg.AssetDep(
+                    dg.AssetKey(list(table.asset_key)), partition_mapping=SELF_AND_MONTH_BEFORE
+                ),
+            ],
+        )
+        for table in (TIME_WEIGHTED_RETURNS, ACCOUNT_STATES)
+    ],
+    partitions_def=MONTHLY,
+    backfill_policy=RANGE,
+    pool=MONTHS_POOL,
+    name="advisory_performance_returns",
+)
+def returns(
+    context: dg.AssetExecutionContext, services: ServicesParam
+) -> Iterator[dg.MaterializeResult]:
+    """Link daily returns month by month, each from the state in which the month before ended."""
+    run = RunContext(services, context.run.run_id)
+    with handled_failures(context):
+        measured = list(measure_range(run, months_of_run(context)))
+    for table in (TIME_WEIGHTED_RETURNS, ACCOUNT_STATES):
+        yield dg.MaterializeResult(
+            asset_key=dg.AssetKey(list(table.asset_key)),
+            metadata=_measured_metadata(measured, table.name),
+        )
+
+
+@dg.asset(
+    key=list(RECONCILIATION.asset_key),
+    deps=[
+        dg.AssetKey(list(TIME_WEIGHTED_RETURNS.asset_key)),
+        dg.AssetKey(list(REPORTED_RETURNS.asset_key)),
+    ],
+    group_name=PIPELINE,
+    kinds={"iceberg", "duckdb"},
+    tags={"layer": "gold"},
+    description=RECONCILIATION.description,
+    metadata=table_spec(RECONCILIATION).metadata,
+    freshness_policy=FRESHNESS.get(dg.AssetKey(list(RECONCILIATION.asset_key))),
+    partitions_def=MONTHLY,
+    backfill_policy=RANGE,
+    pool=MONTHS_POOL,
+)
+def reconciliation(
+    context: dg.AssetExecutionContext, services: ServicesParam
+) -> dg.MaterializeResult:
+    """Put our returns beside the vendors', rule on each figure and explain each break."""
+    run = RunContext(services, context.run.run_id)
+    with handled_failures(context):
+        measured = list(reconcile_range(run, months_of_run(context)))
+    return dg.MaterializeResult(metadata=_measured_metadata(measured, RECONCILIATION.name))
+
+
+@dg.asset(
+    key=list(RESTATEMENTS.asset_key),
+    deps=[
+        dg.AssetKey(list(TIME_WEIGHTED_RETURNS.asset_key)),
+        dg.AssetKey(list(VALUATIONS.asset_key)),
+    ],
+    group_name=PIPELINE,
+    kinds={"iceberg", "duckdb"},
+    tags={"layer": "gold"},
+    description=RESTATEMENTS.description,
+    metadata=table_spec(RESTATEMENTS).metadata,
+    partitions_def=MONTHLY,
+    backfill_policy=RANGE,
+    pool=MONTHS_POOL,
+)
+def restatements(
+    context: dg.AssetExecutionContext, services: ServicesParam
+) -> dg.MaterializeResult:
+    """List what later deliveries changed and which changes are material."""
+    run = RunContext(services, context.run.run_id)
+    with handled_failures(context):
+        measured = list(compare_versions(run, months_of_run(context)))
+    return dg.MaterializeResult(metadata=_measured_metadata(measured, RESTATEMENTS.name))
+
+
+@dg.asset(
+    key=SERVING,
+    deps=[
+        dg.AssetKey(list(TIME_WEIGHTED_RETURNS.asset_key)),
+        dg.AssetKey(list(RECONCILIATION.asset_key)),
+    ],
+    group_name=PIPELINE,
+    kinds={"postgres"},
+    tags={"layer": "serving"},
+    description="Monthly partitions of performance_data in PostgreSQL: what applications read.",
+    freshness_policy=FRESHNESS.get(SERVING),
+    partitions_def=MONTHLY,
+    backfill_policy=RANGE,
+    pool=MONTHS_POOL,
+)
+def performance_data(
+    context: dg.AssetExecutionContext, services: ServicesParam
+) -> dg.MaterializeResult:
+    """Swap each month of gold into `performance_data` and complete the files that waited."""
+    run = RunContext(services, context.run.run_id)
+    with handled_failures(context):
+        served = list(serve_months(run, months_of_run(context)))
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": sum(month.row_count for month in served),
+            "completed_files": sum(len(month.completed_files) for month in served),
+        }
+    )
+
+
+@dg.multi_asset(
+    specs=[
+        table_spec(table, deps=list(model_sources(PIPELINE, table.name)), kinds={"iceberg", "dbt"})
+        for table in MARTS
+    ],
+    check_specs=test_specs(PIPELINE, MART_TESTS),
+    partitions_def=MONTHLY,
+    backfill_policy=RANGE,
+    pool=MONTHS_POOL,
+    name="advisory_performance_marts",
+)
+def marts(
+    context: dg.AssetExecutionContext, services: ServicesParam
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    """Build the marts of months with dbt, test them, and publish all of them or none."""
+    run = RunContext(services, context.run.run_id)
+    months = months_of_run(context)
+    with handled_failures(context):
+        build = build_models(
+            services,
+            select=f"gold.{PIPELINE}",
+            sources=[(table, (shifted(months[0], -1), months[-1])) for table in MART_SOURCES],
+            variables={"first_month": str(months[0]), "last_month": str(months[-1])},
+            run_id=run.run_id,
+            partition=f"{months[0]}_{months[-1]}",
+        )
+        yield from test_results(PIPELINE, MART_TESTS, build.tests)
+        publications = publish_models(
+            services, MARTS, build, replace=months_filter(months)
+        )
+    for table in MARTS:
+        published = publications[table.name]
+        yield dg.MaterializeResult(
+            asset_key=dg.AssetKey(list(table.asset_key)),
+            metadata={
+                "dagster/row_count": published.row_count,
+                "snapshot_id": published.snapshot_id,
+            },
+        )
+
+
+def _measured_metadata(measured: list[MeasuredMonths], table: str) -> dict[str, int]:
+    metadata = {"dagster/row_count": sum(piece.row_count for piece in measured)}
+    if measured:
+        metadata["snapshot_id"] = measured[-1].snapshot_ids[table]
+    return metadata
+
+
+INGEST_KEYS = [dg.AssetKey(list(VENDOR_ROWS.asset_key))]
+MONTHLY_KEYS = [
+    *(
+        dg.AssetKey(list(table.asset_key))
+        for table in (
+            *SILVER_TABLES,
+            TIME_WEIGHTED_RETURNS,
+            ACCOUNT_STATES,
+            RECONCILIATION,
+            RESTATEMENTS,
+            *MARTS,
+        )
+    ),
+    SERVING,
+]
+MONTHLY_ASSETS = [silver, returns, reconciliation, restatements, marts, performance_data]
+ASSETS = [incoming, vendor_rows, *MONTHLY_ASSETS]

@@ -1,0 +1,95 @@
+"""The audit of staged silver: contract expectations and the runbook's blocking thresholds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+
+from pipeline_platform.advisory_performance.run_context import FOLDER
+from pipeline_platform.advisory_performance.tables import (
+    EXTERNAL_FLOWS,
+    REPORTED_RETURNS,
+    VALUATIONS,
+)
+from pipeline_platform.quality.conservation import LedgerEntry
+from pipeline_platform.quality.contracts import Contract, ExpectationResult
+from pipeline_platform.quality.measurements import Measurement, Verdict, judge, percentage
+from pipeline_platform.quality.thresholds import Threshold
+from pipeline_platform.runbook import Runbook
+
+SILVER_TABLES = (VALUATIONS, EXTERNAL_FLOWS, REPORTED_RETURNS)
+
+
+@cache
+def contracts() -> dict[str, Contract]:
+    """Read the data contract of each silver table once per process."""
+    return {
+        table.name: Contract.load(FOLDER / "contracts" / f"{table.name}.yaml")
+        for table in SILVER_TABLES
+    }
+
+
+def blocking_thresholds(runbook: Runbook) -> list[Threshold]:
+    """Return the thresholds that decide whether silver may be published."""
+    return [
+        threshold
+        for threshold in runbook.thresholds.values()
+        if threshold.is_blocking and threshold.stage == "silver"
+    ]
+
+
+def ledger_measurements(ledger: Sequence[LedgerEntry]) -> dict[str, Measurement]:
+    """Measure validity (SA-62) and conservation (B-8) on what one judging accounted for."""
+    distinct = sum(entry.arrived - entry.deduplicated for entry in ledger)
+    held = sum(entry.quarantined for entry in ledger)
+    leaks = {
+        f"{entry.file_sha256[:12]} {entry.partition_key}": entry.imbalance
+        for entry in ledger
+        if entry.imbalance != 0
+    }
+    return {
+        "data_validity": percentage(
+            "data_validity",
+            distinct - held,
+            distinct,
+            offenders=[
+                f"{entry.file_sha256[:12]} {entry.partition_key}"
+                for entry in sorted(ledger, key=lambda entry: -entry.quarantined)
+                if entry.quarantined
+            ],
+        ),
+        "conservation": Measurement(
+            "conservation",
+            float(sum(abs(leak) for leak in leaks.values())),
+            sample_size=len(ledger),
+            offenders=tuple(leaks),
+        ),
+    }
+
+
+def judged(
+    ledger: Sequence[LedgerEntry], runbook: Runbook
+) -> list[tuple[Threshold, Measurement, Verdict]]:
+    """Judge a ledger by every blocking threshold of silver."""
+    measurements = ledger_measurements(ledger)
+    return [
+        (threshold, measurements[threshold.name], judge(measurements[threshold.name], threshold))
+        for threshold in blocking_thresholds(runbook)
+    ]
+
+
+def merged_results(
+    audits: Sequence[Mapping[str, Sequence[ExpectationResult]]], table: str
+) -> list[ExpectationResult]:
+    """Merge the pieces of one range: a rule holds where it holds in every piece."""
+    merged: dict[str, ExpectationResult] = {}
+    for audit in audits:
+        for result in audit[table]:
+            known = merged.get(result.rule)
+            if known is None:
+                merged[result.rule] = result
+                continue
+            worse = result if known.passed else known
+            merged[result.rule] = replace(
+                worse, failing_count=known.failing_count + result.failing_count
+            )
+    return list(merged.values())

@@ -1,0 +1,167 @@
+"""When this pipeline runs: arrivals start an ingest, touched months start the workflow."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+
+import dagster as dg
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+)
+
+from pipeline_platform.advisory_performance.assets import (
+    INGEST_KEYS,
+    MONTHLY_KEYS,
+    ServicesParam,
+)
+from pipeline_platform.advisory_performance.checks import INGEST_CHECK_KEYS, SERVICE_CHECK_KEYS
+from pipeline_platform.advisory_performance.months import month_of, partition_key
+from pipeline_platform.advisory_performance.run_context import load_runbook, utc_now
+from pipeline_platform.advisory_performance.tables import PIPELINE, TIME_WEIGHTED_RETURNS
+from pipeline_platform.orchestration.arrivals import arrival_batches
+from pipeline_platform.orchestration.automation import schedule_from_runbook, sensor_status
+from pipeline_platform.services import Services
+from pipeline_platform.settings import Environment
+from pipeline_platform.warehouse import control
+from pipeline_platform.warehouse.partitions import premake_months
+
+WORKFLOW = "advisory_performance_etl_workflow"
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+ingest_job = dg.define_asset_job(
+    f"{PIPELINE}_ingest",
+    selection=dg.AssetSelection.assets(*INGEST_KEYS) | dg.AssetSelection.checks(*INGEST_CHECK_KEYS),
+    description="Vendor files from the landing zone to bronze.",
+)
+workflow_job = dg.define_asset_job(
+    WORKFLOW,
+    selection=dg.AssetSelection.assets(*MONTHLY_KEYS),
+    description="A range of months from bronze to reconciled performance_data and gold marts.",
+    tags={"runbook_name": "advisory-performance-etl-workflow"},
+)
+health_job = dg.define_asset_job(
+    f"{PIPELINE}_health",
+    selection=dg.AssetSelection.all_asset_checks()
+    & dg.AssetSelection.checks(*SERVICE_CHECK_KEYS, *INGEST_CHECK_KEYS),
+    description="The morning review: every check that needs no new data.",
+)
+
+
+@dg.op(description="Create this month's and the next partitions of performance_data (SA-35).")
+def make_months_ahead(context: dg.OpExecutionContext, services: ServicesParam) -> None:
+    """Create the partitions of the coming months; those that exist are left alone."""
+    count = load_runbook().rulings.premake_months
+    with services.database.transaction() as connection:
+        made = premake_months(connection, "performance_data", utc_now().date(), count)
+    context.log.info(f"Partitions present up to {count} months ahead; made now: {made or 'none'}.")
+
+
+@dg.job(name=f"{PIPELINE}_months_made_ahead")
+def months_made_ahead_job() -> None:
+    """Keep monthly partitions ahead of the calendar."""
+    make_months_ahead()
+
+
+JOBS = [ingest_job, workflow_job, health_job, months_made_ahead_job]
+
+
+def range_tags(first: date, last: date) -> dict[str, str]:
+    """Return the run tags that make one run cover a range of months."""
+    return {
+        ASSET_PARTITION_RANGE_START_TAG: partition_key(first),
+        ASSET_PARTITION_RANGE_END_TAG: partition_key(last),
+    }
+
+
+def months_to_process(services: Services) -> tuple[Mapping[str, int], date, date] | None:
+    """Return the requested months and the range to run: later months link from earlier ones."""
+    with services.database.connection() as connection:
+        pending = control.pending_months(connection, PIPELINE)
+    if not pending:
+        return None
+    requested = sorted(date.fromisoformat(key) for key in pending)
+    present = [month for month in services.lake.partitions(TIME_WEIGHTED_RETURNS) if month]
+    return pending, requested[0], max([*requested, *present])
+
+
+def sensors(environment: Environment) -> Sequence[dg.SensorDefinition]:
+    """Return the two sensors, on or off as the runbook says for this environment."""
+    runbook = load_runbook()
+
+    @dg.sensor(
+        name=f"{PIPELINE}_arrivals",
+        job=ingest_job,
+        minimum_interval_seconds=runbook.sensors["arrivals"].interval_seconds,
+        default_status=sensor_status(runbook, "arrivals", environment),
+        description=runbook.sensors["arrivals"].title,
+    )
+    def arrivals(
+        context: dg.SensorEvaluationContext, services: ServicesParam
+    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        """Request one ingest per batch of new objects; the run key comes from their content."""
+        batches, cursor = arrival_batches(
+            services, PIPELINE, context.cursor, runbook.rulings.arrivals, now=utc_now()
+        )
+        for batch in batches:
+            yield dg.RunRequest(
+                run_key=batch.run_key,
+                run_config=ingest_config(list(batch.keys)),
+                tags={"files": str(len(batch.keys))},
+            )
+        if not batches:
+            yield dg.SkipReason("Nothing new in incoming/.")
+        context.update_cursor(cursor)
+
+    @dg.sensor(
+        name=f"{PIPELINE}_months",
+        job=workflow_job,
+        minimum_interval_seconds=runbook.sensors["months_to_process"].interval_seconds,
+        default_status=sensor_status(runbook, "months_to_process", environment),
+        description=runbook.sensors["months_to_process"].title,
+    )
+    def months(
+        context: dg.SensorEvaluationContext, services: ServicesParam
+    ) -> dg.RunRequest | dg.SkipReason:
+        """Request one run over all months from the first touched one to the latest."""
+        work = months_to_process(services)
+        if work is None:
+            return dg.SkipReason("No month has new rows.")
+        active = dg.RunsFilter(job_name=WORKFLOW, statuses=UNFINISHED)
+        if context.instance.get_runs_count(active):
+            return dg.SkipReason("The workflow is still running; new months wait for its end.")
+        pending, first, last = work
+        return dg.RunRequest(
+            run_key=f"{first}_{last}_{max(pending.values())}", tags=range_tags(first, last)
+        )
+
+    return [arrivals, months]
+
+
+def ingest_config(keys: list[str]) -> dict[str, object]:
+    """Return the run configuration that makes an ingest take exactly these objects."""
+    return {"ops": {"__".join([PIPELINE, "bronze", "vendor_rows"]): {"config": {"keys": keys}}}}
+
+
+def schedules(environment: Environment) -> Sequence[dg.ScheduleDefinition]:
+    """Return the schedules of the runbook, on or off as it says for this environment."""
+    runbook = load_runbook()
+    jobs = {
+        "morning_health_check": health_job,
+        "service_health": health_job,
+        "vendor_quiet": health_job,
+        "months_made_ahead": months_made_ahead_job,
+    }
+    return [
+        schedule_from_runbook(runbook, name, jobs[name], environment) for name in runbook.schedules
+    ]
+
+
+def this_month() -> date:
+    """Return the first day of the current month (UTC)."""
+    return month_of(utc_now().date())

@@ -1,0 +1,214 @@
+"""Silver to gold: returns of months, linked from the month before, reconciled and compared.
+
+A month links from the state in which the month before it ended, so months run in order; a
+correction recomputes its own month and all later ones, and a row whose inputs did not change
+keeps its version.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import duckdb
+import pyarrow as pa
+
+from pipeline_platform.advisory_performance.causes import explain_breaches
+from pipeline_platform.advisory_performance.months import (
+    month_range,
+    partition_key,
+    pieces,
+    shifted,
+)
+from pipeline_platform.advisory_performance.reconciliation import Tolerances, reconcile
+from pipeline_platform.advisory_performance.refinement import months_filter
+from pipeline_platform.advisory_performance.restatements import Materiality, restatements
+from pipeline_platform.advisory_performance.return_versions import with_versions
+from pipeline_platform.advisory_performance.run_context import RunContext
+from pipeline_platform.advisory_performance.tables import (
+    ACCOUNT_STATES,
+    EXTERNAL_FLOWS,
+    PIPELINE,
+    RECONCILIATION,
+    REPORTED_RETURNS,
+    RESTATEMENTS,
+    TIME_WEIGHTED_RETURNS,
+    VALUATIONS,
+)
+from pipeline_platform.advisory_performance.twrr import ReturnSettings, compute_returns
+from pipeline_platform.code_version import code_version
+from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.warehouse.progress import layer_versions, record_versions
+
+ANNIVERSARIES = (1, 3, 5)
+
+
+@dataclass(frozen=True)
+class MeasuredMonths:
+    """What one piece of a range produced."""
+
+    months: tuple[date, ...]
+    row_count: int
+    snapshot_ids: dict[str, int]
+
+
+def measure_range(run: RunContext, months: Sequence[date]) -> Iterator[MeasuredMonths]:
+    """Compute and publish the returns of consecutive months, piece by piece and in order."""
+    lake = run.services.lake
+    for table in (VALUATIONS, EXTERNAL_FLOWS, TIME_WEIGHTED_RETURNS, ACCOUNT_STATES):
+        lake.ensure(table)
+    for piece in pieces(months, lake.partitions(VALUATIONS)):
+        yield _measure_piece(run, piece)
+
+
+def reconcile_range(run: RunContext, months: Sequence[date]) -> Iterator[MeasuredMonths]:
+    """Compare our returns with the vendors' and publish a ruling per figure."""
+    lake = run.services.lake
+    for table in (TIME_WEIGHTED_RETURNS, REPORTED_RETURNS, RECONCILIATION):
+        lake.ensure(table)
+    rows = lake.partitions(TIME_WEIGHTED_RETURNS)
+    for piece in pieces(months, rows):
+        with run.services.connect() as engine:
+            span = (piece[0], piece[-1])
+            returns = lake.relation(engine, TIME_WEIGHTED_RETURNS, months=span).filter("is_current")
+            reported = lake.relation(engine, REPORTED_RETURNS, months=span).filter("is_current")
+            rulings = reconcile(engine, returns, reported, tolerances_of(run))
+            before = (shifted(piece[0], -1), piece[-1])
+            rulings = explain_breaches(
+                engine,
+                rulings,
+                valuations=lake.relation(engine, VALUATIONS, months=before),
+                flows=lake.relation(engine, EXTERNAL_FLOWS, months=before),
+                returns=lake.relation(engine, TIME_WEIGHTED_RETURNS, months=before).filter(
+                    "is_current"
+                ),
+                reported=reported,
+            )
+            yield _publish(run, RECONCILIATION, rulings, piece, (TIME_WEIGHTED_RETURNS,))
+
+
+def compare_versions(run: RunContext, months: Sequence[date]) -> Iterator[MeasuredMonths]:
+    """List what later deliveries changed in these months, under the error-correction policy."""
+    lake = run.services.lake
+    lake.ensure(RESTATEMENTS)
+    for piece in pieces(months, lake.partitions(TIME_WEIGHTED_RETURNS)):
+        with run.services.connect() as engine:
+            span = (piece[0], piece[-1])
+            changed = restatements(
+                engine,
+                valuations=lake.relation(engine, VALUATIONS, months=span),
+                returns=lake.relation(engine, TIME_WEIGHTED_RETURNS, months=span),
+                materiality=materiality_of(run),
+            )
+            yield _publish(run, RESTATEMENTS, changed, piece, (VALUATIONS, TIME_WEIGHTED_RETURNS))
+
+
+def tolerances_of(run: RunContext) -> Tolerances:
+    """Return the runbook's tolerances in the form that reconciliation takes."""
+    given = run.runbook.rulings.tolerances
+    return Tolerances(
+        daily_bps=given.daily_bps,
+        longer_bps=given.longer_bps,
+        overrides={
+            (one.vendor, one.account_class, one.period): one.tolerance_bps
+            for one in given.overrides
+        },
+    )
+
+
+def materiality_of(run: RunContext) -> Materiality:
+    """Return the runbook's error-correction policy in the form that comparison takes."""
+    given = run.runbook.rulings.materiality
+    return Materiality(
+        return_bps=given.return_bps,
+        longer_return_bps=given.longer_return_bps,
+        account_value_pct=given.account_value_pct,
+        short_periods=tuple(given.short_periods),
+    )
+
+
+def _measure_piece(run: RunContext, months: list[date]) -> MeasuredMonths:
+    lake = run.services.lake
+    keys = [partition_key(month) for month in months]
+    with run.services.database.connection() as connection:
+        versions = layer_versions(connection, PIPELINE, "silver", keys)
+    inputs = _snapshots(run, (VALUATIONS, EXTERNAL_FLOWS))
+    with run.services.connect() as engine:
+        span = (months[0], months[-1])
+        before = shifted(months[0], -1)
+        computed = compute_returns(
+            lake.relation(engine, VALUATIONS, months=span).filter("is_current").to_arrow_table(),
+            lake.relation(engine, EXTERNAL_FLOWS, months=span)
+            .filter("is_current")
+            .to_arrow_table(),
+            states=lake.relation(engine, ACCOUNT_STATES, months=(before, before)).to_arrow_table(),
+            history=_anniversary_indexes(run, engine, months),
+            settings=ReturnSettings(annualisation_basis=run.runbook.rulings.annualisation_basis),
+        )
+        previous = lake.relation(engine, TIME_WEIGHTED_RETURNS, months=span).to_arrow_table()
+    table = with_versions(computed.table, previous, published_at=run.now())
+    properties = {**_properties(), "inputs": inputs}
+    snapshot_ids = {}
+    for target, rows in ((TIME_WEIGHTED_RETURNS, table), (ACCOUNT_STATES, computed.states)):
+        staged = lake.stage(target, rows, run_id=run.run_id, partition=f"{keys[0]}_{keys[-1]}")
+        published = lake.publish(staged, replace=months_filter(months), properties=properties)
+        snapshot_ids[target.name] = published.snapshot_id
+    with run.services.database.transaction() as connection:
+        record_versions(connection, PIPELINE, "gold", versions, run.now())
+    return MeasuredMonths(tuple(months), table.num_rows, snapshot_ids)
+
+
+def _anniversary_indexes(
+    run: RunContext, engine: duckdb.DuckDBPyConnection, months: Sequence[date]
+) -> pa.Table:
+    """Read the growth indexes from which the 1, 3 and 5 year returns of these months start.
+
+    An anniversary's index is the last one within 31 days before it, so each anniversary month
+    needs the month before it too; months that are being computed are left out.
+    """
+    lake = run.services.lake
+    needed: set[date] = set()
+    for years in ANNIVERSARIES:
+        first, last = shifted(months[0], -12 * years - 2), shifted(months[-1], -12 * years)
+        needed.update(month_range(first, last))
+    needed -= set(months)
+    present = sorted(needed & set(lake.partitions(TIME_WEIGHTED_RETURNS)))
+    columns = "account_id, as_of_date, net_growth_index, gross_growth_index, record_start_date"
+    parts = [
+        lake.relation(engine, TIME_WEIGHTED_RETURNS, months=(month, month))
+        .filter("is_current")
+        .project(columns)
+        .to_arrow_table()
+        for month in present
+    ]
+    if not parts:
+        schema = TIME_WEIGHTED_RETURNS.schema
+        return pa.schema([schema.field(name) for name in columns.split(", ")]).empty_table()
+    return pa.concat_tables(parts)
+
+
+def _publish(
+    run: RunContext,
+    target: LakeTable,
+    rows: duckdb.DuckDBPyRelation,
+    months: Sequence[date],
+    inputs: Sequence[LakeTable],
+) -> MeasuredMonths:
+    lake = run.services.lake
+    partition = f"{partition_key(months[0])}_{partition_key(months[-1])}"
+    staged = lake.stage(target, rows, run_id=run.run_id, partition=partition)
+    published = lake.publish(
+        staged,
+        replace=months_filter(months),
+        properties={**_properties(), "inputs": _snapshots(run, inputs)},
+    )
+    return MeasuredMonths(tuple(months), staged.row_count, {target.name: published.snapshot_id})
+
+
+def _properties() -> dict[str, str]:
+    return {"code_version": code_version()}
+
+
+def _snapshots(run: RunContext, tables: Sequence[LakeTable]) -> str:
+    """Name the snapshots that a publication was computed from."""
+    latest = ((table, run.services.lake.last_publication(table)) for table in tables)
+    return ",".join(f"{table.name}@{found.snapshot_id}" for table, found in latest if found)

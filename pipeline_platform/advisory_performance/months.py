@@ -1,0 +1,50 @@
+"""Months as values: first days, ranges, and pieces of a range that fit into memory."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+
+MAX_ROWS_AT_ONCE = 1_500_000
+"""How many account-days one piece of a backfill may hold; bounds the memory of a run."""
+
+
+def month_of(day: date) -> date:
+    """Return the first day of the month of `day`."""
+    return day.replace(day=1)
+
+
+def shifted(month: date, count: int) -> date:
+    """Return the month that lies `count` months after (or before) `month`."""
+    index = month.year * 12 + month.month - 1 + count
+    return date(index // 12, index % 12 + 1, 1)
+
+
+def month_range(first: date, last: date) -> list[date]:
+    """Return every month from first to last, both included."""
+    months = []
+    month = month_of(first)
+    while month <= last:
+        months.append(month)
+        month = shifted(month, 1)
+    return months
+
+
+def partition_key(month: date) -> str:
+    """Return Dagster's key of a month: `2026-10-01`."""
+    return month.isoformat()
+
+
+def pieces(
+    months: Sequence[date], rows: Mapping[date, int], limit: int = MAX_ROWS_AT_ONCE
+) -> Iterator[list[date]]:
+    """Cut consecutive months into runs of at most `limit` rows, at least one month each."""
+    piece: list[date] = []
+    size = 0
+    for month in months:
+        count = rows.get(month, 0)
+        if piece and size + count > limit:
+            yield piece
+            piece, size = [], 0
+        piece.append(month)
+        size += count
+    if piece:
+        yield piece

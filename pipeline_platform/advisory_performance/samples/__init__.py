@@ -1,0 +1,1 @@
+"""Sample arrivals: vendor files of accounts that live on real market prices, faults included."""

@@ -1,0 +1,111 @@
+"""Gold to PostgreSQL: one month of `performance_data` at a time, swapped in whole.
+
+The load, the completion of the month and the completion of the files that waited for it are one
+transaction, so the register never says more than the table holds (SA-24).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import duckdb
+import psycopg
+
+from pipeline_platform.advisory_performance.months import partition_key
+from pipeline_platform.advisory_performance.run_context import RunContext
+from pipeline_platform.advisory_performance.tables import (
+    PIPELINE,
+    RECONCILIATION,
+    TIME_WEIGHTED_RETURNS,
+    VALUATIONS,
+)
+from pipeline_platform.warehouse import control
+from pipeline_platform.warehouse.bulk_load import replace_month
+from pipeline_platform.warehouse.locks import named_lock
+from pipeline_platform.warehouse.progress import layer_versions
+
+_STATUSES_WORST_FIRST = ("BREACH", "MISSING_OURS", "MISSING_VENDOR", "PENDING", "COMPLETED")
+
+_QUERY = """
+WITH figures AS (
+    SELECT *
+    FROM reconciliation
+    QUALIFY row_number() OVER (
+        PARTITION BY account_id, as_of_date
+        ORDER BY list_position($worst_first, reconciliation_status), period != 'daily',
+            basis != 'net', period, basis
+    ) = 1
+)
+SELECT
+    r.account_id, r.as_of_date, r.vendor AS data_source, r.currency, r.account_class,
+    r.market_value, r.net_external_flow,
+    r.net_return_daily, r.net_return_mtd, r.net_return_qtd, r.net_return_ytd,
+    r.net_return_since_inception, r.net_return_one_year, r.net_return_three_years,
+    r.net_return_five_years, r.gross_return_daily,
+    f.vendor_return,
+    CASE WHEN f.period IS NOT NULL THEN f.period END AS reported_period,
+    f.difference_bps, f.tolerance_bps,
+    coalesce(f.reconciliation_status, 'PENDING') AS reconciliation_status,
+    r.return_status, r.is_estimated, r.record_start_date,
+    v.file_sha256 AS source_file_sha256, v.line_number AS source_line_number,
+    CAST($snapshot_id AS BIGINT) AS lake_snapshot_id, $run_id AS run_id,
+    CAST($loaded_at AS TIMESTAMPTZ) AS created_at
+FROM returns AS r
+LEFT JOIN figures AS f ON r.account_id = f.account_id AND r.as_of_date = f.as_of_date
+LEFT JOIN valuations AS v ON r.account_id = v.account_id AND r.as_of_date = v.as_of_date
+"""
+
+
+@dataclass(frozen=True)
+class ServedMonth:
+    """One month that was loaded, and the files that are complete with it."""
+
+    month: date
+    row_count: int
+    completed_files: tuple[str, ...]
+
+
+def serve_months(run: RunContext, months: Sequence[date]) -> Iterator[ServedMonth]:
+    """Load each month of gold into `performance_data`, in order."""
+    for month in months:
+        with named_lock(run.services.database, f"{PIPELINE}/serving/{partition_key(month)}"):
+            yield _serve(run, month)
+
+
+def serving_rows(
+    run: RunContext, engine: duckdb.DuckDBPyConnection, month: date
+) -> duckdb.DuckDBPyRelation:
+    """Return a month of `performance_data`: our returns with the day's decisive ruling.
+
+    A day with several figures shows the worst one; a day for which no figure was due is PENDING.
+    """
+    lake = run.services.lake
+    span = (month, month)
+    published = lake.last_publication(TIME_WEIGHTED_RETURNS)
+    for name, table in (("returns", TIME_WEIGHTED_RETURNS), ("valuations", VALUATIONS)):
+        lake.relation(engine, table, months=span).filter("is_current").create_view(name)
+    lake.relation(engine, RECONCILIATION, months=span).create_view("reconciliation")
+    parameters = {
+        "worst_first": list(_STATUSES_WORST_FIRST),
+        "snapshot_id": published.snapshot_id if published else None,
+        "run_id": run.run_id,
+        "loaded_at": run.now(),
+    }
+    return engine.sql(_QUERY, params=parameters)
+
+
+def _serve(run: RunContext, month: date) -> ServedMonth:
+    key = partition_key(month)
+    database = run.services.database
+    with database.connection() as connection:
+        version = layer_versions(connection, PIPELINE, "gold", [key]).get(key)
+    completed: list[str] = []
+
+    def finish(connection: psycopg.Connection[Any]) -> None:
+        if version is not None:
+            completed.extend(control.finish_month(connection, PIPELINE, key, version, run.now()))
+
+    with run.services.connect() as engine:
+        rows = replace_month(database, month, serving_rows(run, engine, month), on_commit=finish)
+    return ServedMonth(month, rows, tuple(completed))

@@ -1,0 +1,27 @@
+"""The code location: every pipeline's assets, checks, jobs, schedules and sensors.
+
+`build_defs` is used alike by Dagster, the command line and tests; nothing connects to anything
+until a run asks for it.
+"""
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from pipeline_platform.advisory_performance import definitions as advisory_performance
+from pipeline_platform.services import Services
+from pipeline_platform.settings import Settings
+
+
+def build_defs(settings: Settings, resources: Mapping[str, object] | None = None) -> dg.Definitions:
+    """Assemble the platform for one set of settings; `resources` replaces the default ones."""
+    return dg.Definitions.merge(
+        advisory_performance.build_defs(settings.environment),
+        dg.Definitions(
+            resources=dict(resources) if resources else {"services": Services(settings)},
+            executor=dg.in_process_executor,
+        ),
+    )
+
+
+defs = build_defs(Settings.from_env())

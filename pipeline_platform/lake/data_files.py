@@ -1,0 +1,111 @@
+"""A Parquet file's description for Iceberg, given only if the file is what its table declares."""
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from pipeline_platform.failures import AuditFailedError, NotFoundError
+from pipeline_platform.lake.engine import is_remote
+from pipeline_platform.lake.local_files import force_to_disk
+from pipeline_platform.lake.tables import LakeTable
+
+if TYPE_CHECKING:
+    from pyiceberg.io.pyarrow import DataFileStatistics
+    from pyiceberg.manifest import DataFile
+    from pyiceberg.table import Table
+
+
+def describe_file(table: "Table", declared: LakeTable, path: str) -> "DataFile":
+    """Read a Parquet footer and return the entry that a snapshot would hold.
+
+    Raises AuditFailedError when a column is missing, unknown or of another type, when a required
+    one holds nulls, or when the file holds more than one partition; NotFoundError without a file.
+    DuckDB marks every column as nullable, so PyIceberg's `add_files` would refuse its files;
+    here the nulls are counted instead.
+    """
+    import pyarrow.parquet as pq  # noqa: PLC0415 - slow imports, for writers only
+    from pyiceberg.io.pyarrow import (  # noqa: PLC0415
+        compute_statistics_plan,
+        data_file_statistics_from_parquet_metadata,
+        parquet_path_to_id_mapping,
+    )
+    from pyiceberg.manifest import DataFile, DataFileContent, FileFormat  # noqa: PLC0415
+
+    if not is_remote(path):
+        _force_to_disk(path)
+    source = table.io.new_input(path)
+    try:
+        with source.open() as stream:
+            footer = pq.read_metadata(stream)
+    except FileNotFoundError:
+        raise _gone(path) from None
+    _check_columns(declared, footer.schema.to_arrow_schema(), path)
+
+    metadata, schema = table.metadata, table.schema()
+    statistics = data_file_statistics_from_parquet_metadata(
+        parquet_metadata=footer,
+        stats_columns=compute_statistics_plan(schema, metadata.properties),
+        parquet_column_mapping=parquet_path_to_id_mapping(schema),
+    )
+    _check_nulls(declared, {f.name: f.field_id for f in schema.fields}, statistics, path)
+    try:
+        partition = statistics.partition(metadata.spec(), schema)
+    except ValueError:
+        raise AuditFailedError(
+            f"The file {path} holds more than one {declared.partition_by}; write one file for each."
+        ) from None
+    return DataFile.from_args(
+        content=DataFileContent.DATA,
+        file_path=path,
+        file_format=FileFormat.PARQUET,
+        partition=partition,
+        file_size_in_bytes=len(source),
+        sort_order_id=None,
+        spec_id=metadata.default_spec_id,
+        equality_ids=None,
+        key_metadata=None,
+        **statistics.to_serialized_dict(),
+    )
+
+
+def _force_to_disk(path: str) -> None:
+    try:
+        force_to_disk(path)
+    except FileNotFoundError:
+        raise _gone(path) from None
+
+
+def _gone(path: str) -> NotFoundError:
+    return NotFoundError(f"The staged file {path} is not there; stage its rows again.")
+
+
+def _check_columns(declared: LakeTable, found: pa.Schema, path: str) -> None:
+    types = dict(zip(found.names, found.types, strict=True))
+    for column in declared.schema:
+        if types.pop(column.name, column.type) != column.type:
+            raise AuditFailedError(
+                f"The column {column.name} of {path} is {found.field(column.name).type}, but "
+                f"{declared.name} declares {column.type}; cast it where the rows are made."
+            )
+        if column.name not in found.names and not column.nullable:
+            raise AuditFailedError(
+                f"The file {path} lacks the column {column.name} that {declared.name} requires."
+            )
+    if types:
+        raise AuditFailedError(
+            f"The file {path} has the column {next(iter(types))}, which {declared.name} does not "
+            "declare; leave it out or declare it."
+        )
+
+
+def _check_nulls(
+    declared: LakeTable, field_ids: dict[str, int], statistics: "DataFileStatistics", path: str
+) -> None:
+    for column in declared.schema:
+        nulls = statistics.null_value_counts.get(field_ids[column.name])
+        if statistics.record_count and nulls != 0 and not column.nullable:
+            found = "an unknown number of" if nulls is None else str(nulls)
+            raise AuditFailedError(
+                f"The column {column.name} of {declared.name} is required, but {path} has {found} "
+                f"nulls in {statistics.record_count} rows; quarantine those rows before staging."
+            )

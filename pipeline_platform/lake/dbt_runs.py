@@ -1,0 +1,158 @@
+"""dbt's part of stage, audit, publish: what is done before `dbt build`, and after it succeeded.
+
+Before: `start_dbt_run` pins each source table to one snapshot and names a staging folder. During:
+the plugin (`dbt_plugin`) reads the pinned snapshots and notes each external model's files; dbt's
+tests are the audit. After: `publish_staged_models` commits. dbt, in this process or another, needs
+neither catalog nor database: it finds everything in the run's file, named by an environment
+variable.
+"""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from pipeline_platform.failures import AuditFailedError, NotFoundError
+from pipeline_platform.lake.engine import is_remote, options
+from pipeline_platform.lake.lake import Lake
+from pipeline_platform.lake.publications import Publication
+from pipeline_platform.lake.staging import Staged, file_name_part
+from pipeline_platform.lake.tables import LakeTable
+
+RUN_FILE_VARIABLE = "LAKE_DBT_RUN_FILE"
+"""Environment variable that tells the plugin where the run's file is."""
+
+INPUTS = "inputs"
+"""Property of a publication: JSON object of source table to the snapshot that was read."""
+
+Months = tuple[date, date]
+
+
+@dataclass(frozen=True)
+class DbtRun:
+    """One `dbt build`: its key, the snapshots it reads and the folders it writes to."""
+
+    run_id: str
+    partition: str
+    inputs: Mapping[str, int | None]
+    folder: Path
+    staging: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables to add to the environment of a dbt that runs as a process."""
+        return {RUN_FILE_VARIABLE: str(self.folder / "run.json")}
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Set the variables for a dbt in this process, one run at a time."""
+        before = os.environ.get(RUN_FILE_VARIABLE)
+        os.environ.update(self.environment)
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[RUN_FILE_VARIABLE]
+            else:
+                os.environ[RUN_FILE_VARIABLE] = before
+
+
+def start_dbt_run(
+    lake: Lake,
+    *,
+    run_id: str,
+    partition: str,
+    sources: Sequence[tuple[LakeTable, Months | None]],
+) -> DbtRun:
+    """Pin the source tables, each to its current snapshot and (if given) to some months.
+
+    `partition` is the key of what the run will publish, as in `Lake.stage`.
+    """
+    settings = lake.settings
+    name = f"{file_name_part(run_id)}-{uuid.uuid4().hex[:8]}"
+    temp = settings.temp_location
+    folder = (settings.home / "temp" if is_remote(temp) else Path(temp)) / "dbt" / name
+    staging = f"{settings.processed_location.rstrip('/')}/staging/{name}"
+    for place in [folder, *([] if is_remote(staging) else [Path(staging)])]:
+        place.mkdir(parents=True)
+    pinned = {_name(table): lake.pin(table, months=months) for table, months in sources}
+    content = {
+        "staging": staging,
+        "sources": {source: pin.query for source, pin in pinned.items()},
+        "engine": options(settings),
+        "s3": {"endpoint": settings.s3_endpoint, "region": settings.s3_region}
+        if is_remote(staging)
+        else None,
+    }
+    (folder / "run.json").write_text(json.dumps(content), encoding="utf-8")
+    return DbtRun(
+        run_id=run_id,
+        partition=partition,
+        inputs={source: pin.snapshot_id for source, pin in pinned.items()},
+        folder=folder,
+        staging=staging,
+    )
+
+
+def publish_staged_models(
+    lake: Lake,
+    run: DbtRun,
+    tables: Sequence[LakeTable],
+    *,
+    replace: str | None,
+    properties: Mapping[str, str],
+    audit: Callable[[Staged], None] | None = None,
+) -> dict[str, Publication]:
+    """Publish what a successful `dbt build` staged, one commit for each table.
+
+    `replace` and `properties` are those of `Lake.publish`; the pinned snapshots are added to the
+    properties as `inputs`. `audit` is called with each table's staged rows before the first
+    commit, and raises to stop all. Returns the publications by table name
+    (`advisory_performance_gold.reconciliation`). Raises NotFoundError when a table's model was
+    not built, AuditFailedError when a model was built whose table is not among `tables` or whose
+    columns are not those declared.
+    """
+    stored = _stored(run)
+    unknown = sorted(set(stored) - {_name(table) for table in tables})
+    if unknown:
+        raise AuditFailedError(
+            f"dbt built {', '.join(unknown)}, which run {run.run_id} was not to publish; "
+            "select other models or name their tables."
+        )
+    staged = []
+    for table in tables:
+        if _name(table) not in stored:
+            raise NotFoundError(
+                f"dbt built no external model for {_name(table)} in run {run.run_id}; "
+                "check the selection and that the model's meta names the table."
+            )
+        paths = stored[_name(table)]
+        staged.append(lake.adopt(table, paths, run_id=run.run_id, partition=run.partition))
+    if audit is not None:
+        for rows in staged:
+            audit(rows)
+    marks = {**properties, INPUTS: json.dumps(run.inputs, sort_keys=True)}
+    published = {
+        _name(rows.table): lake.publish(rows, replace=replace, properties=marks) for rows in staged
+    }
+    shutil.rmtree(run.folder, ignore_errors=True)
+    if not is_remote(run.staging):
+        shutil.rmtree(run.staging, ignore_errors=True)
+    return published
+
+
+def _stored(run: DbtRun) -> dict[str, list[str]]:
+    """Read the plugin's notes: the files of each table's model, none for an empty model."""
+    notes = run.folder / "models.jsonl"
+    lines = notes.read_text(encoding="utf-8").splitlines() if notes.exists() else []
+    stored = [json.loads(line) for line in lines]
+    return {note["table"]: note["files"] for note in stored}
+
+
+def _name(table: LakeTable) -> str:
+    return ".".join(table.identifier)

@@ -1,0 +1,304 @@
+"""The lake: Iceberg tables that are written by stage, audit, publish, and read by snapshot.
+
+Files that are staged lie where they will stay, but no snapshot names them, so nobody reads them.
+Publishing is one commit. A run can be killed at any instruction and started again.
+"""
+
+import logging
+import secrets
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Self, TypeAlias
+
+import duckdb
+import pyarrow as pa
+
+from pipeline_platform.failures import (
+    AuditFailedError,
+    ConflictError,
+    PermanentError,
+)
+from pipeline_platform.lake import publications, reading
+from pipeline_platform.lake.catalog import catalog_failures
+from pipeline_platform.lake.data_files import describe_file
+from pipeline_platform.lake.engine import connect
+from pipeline_platform.lake.iceberg_tables import IcebergTables
+from pipeline_platform.lake.publications import Publication
+from pipeline_platform.lake.staging import Staged, is_value, move_files, write_rows
+from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.settings import Settings
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
+    from pyiceberg.manifest import DataFile
+    from pyiceberg.table import Table
+
+ATTEMPTS = 6
+FIRST_WAIT_SECONDS = 0.1
+Rows: TypeAlias = duckdb.DuckDBPyRelation | pa.Table | pa.RecordBatchReader
+
+_log = logging.getLogger(__name__)
+
+
+class Lake:
+    """All tables of the platform, in one catalog and one location."""
+
+    def __init__(self, settings: Settings, tables: IcebergTables) -> None:
+        self.settings = settings
+        self._tables = tables
+
+    @classmethod
+    def open(cls, settings: Settings, database_url: str) -> Self:
+        """Return the lake of the settings; the catalog is connected to on first use.
+
+        `database_url` is the platform's PostgreSQL, beside which the SQL catalog lives.
+        """
+        return cls(settings, IcebergTables(settings, database_url))
+
+    @property
+    def catalog(self) -> "Catalog":
+        """The PyIceberg catalog, for maintenance; UnavailableError if it does not answer."""
+        return self._tables.catalog
+
+    def close(self) -> None:
+        """Give the catalog's connections back; the lake can still be used and opens new ones."""
+        self._tables.close()
+
+    def ensure(self, table: LakeTable) -> None:
+        """Create the table, or add nullable columns that its declaration has gained.
+
+        Raises PermanentError for a declaration that needs a migration.
+        """
+        self._tables.ensure(table)
+
+    def exists(self, table: LakeTable) -> bool:
+        """Tell whether the table has been created."""
+        return self._tables.find(table) is not None
+
+    def stage(self, table: LakeTable, source: Rows, *, run_id: str, partition: str) -> Staged:
+        """Write rows to data files that no snapshot names; the table is created if missing.
+
+        `partition` is a key for people and repetition. If it is a value of the partition column
+        (`2026-10-01`), all rows must have that value; with any other key (such as a file's hash)
+        rows are split into files by the partition column. Columns are cast to the declared types;
+        decimals are rounded half away from zero. Raises AuditFailedError if the rows can't be
+        rows of the table. What a killed stage has written is never named by a snapshot.
+        """
+        if not isinstance(source, duckdb.DuckDBPyRelation):
+            with connect(self.settings) as con:
+                rows = con.from_arrow(source)
+                return self.stage(table, rows, run_id=run_id, partition=partition)
+        iceberg = self._tables.ensure(table)
+        location = iceberg.location()
+        paths = write_rows(table, source, location=location, run_id=run_id, partition=partition)
+        return self._staged(iceberg, table, paths, run_id=run_id, partition=partition)
+
+    def adopt(
+        self, table: LakeTable, paths: Sequence[str], *, run_id: str, partition: str
+    ) -> Staged:
+        """Take Parquet files that another engine wrote as staged, by moving them to the table.
+
+        They must have exactly the declared columns and types, and one partition value each, or
+        AuditFailedError is raised. NotFoundError if one is not there.
+        """
+        iceberg = self._tables.ensure(table)
+        moved = move_files(
+            iceberg.io, paths, location=iceberg.location(), run_id=run_id, partition=partition
+        )
+        return self._staged(iceberg, table, moved, run_id=run_id, partition=partition)
+
+    def staged_relation(
+        self, con: duckdb.DuckDBPyConnection, staged: Staged
+    ) -> duckdb.DuckDBPyRelation:
+        """Return the staged rows, for the audit."""
+        return con.sql(reading.select_files(staged.table, staged.files, mixed=False))
+
+    def publish(
+        self,
+        stageds: Staged | Sequence[Staged],
+        *,
+        replace: str | None,
+        properties: Mapping[str, str],
+    ) -> Publication:
+        """Make staged rows of one table and run visible in one commit, with `properties`.
+
+        `replace` is a filter such as `as_of_month == '2026-10-01'` whose rows the staged ones
+        take the place of (with nothing staged they just go); None appends. An append whose run
+        and partitions were published before is not repeated: its new files are discarded and the
+        earlier publication is returned; a replacement is repeated, as it has the same result.
+        A concurrent commit is met by starting anew from fresh metadata; ConflictError after five
+        more attempts. Raises AuditFailedError if whole files can't be replaced, or a staged file is
+        not what its table declares; NotFoundError if one is gone.
+        """
+        batch = [stageds] if isinstance(stageds, Staged) else list(stageds)
+        table, run_id = _common(batch)
+        marks = publications.snapshot_properties(
+            run_id, [staged.partition for staged in batch], properties
+        )
+        paths = [path for staged in batch for path in staged.files]
+        iceberg = self._tables.ensure(table)
+        added = [describe_file(iceberg, table, path) for path in paths]
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                _wait(attempt)
+                iceberg = self._tables.get(table)
+            earlier = publications.find_publication(iceberg, marks) if replace is None else None
+            if earlier is not None:
+                for staged in batch:
+                    self.discard(staged)
+                return earlier
+            published = self._commit(iceberg, replace, added, marks)
+            if published is not None:
+                return published
+            _log.info("Another commit to %s came first (attempt %s)", table.name, attempt + 1)
+        raise ConflictError(
+            f"The table {table.name} was changed by others {ATTEMPTS} times while run {run_id} "
+            "wanted to publish; run it again."
+        )
+
+    def discard(self, staged: Staged) -> None:
+        """Delete staged files; those that a snapshot names are kept."""
+        iceberg = self._tables.get(staged.table)
+        doomed = set(staged.files) - reading.remembered_files(iceberg)
+        for path in doomed:
+            try:
+                iceberg.io.delete(path)
+            except FileNotFoundError:
+                continue
+
+    def files(
+        self,
+        table: LakeTable,
+        *,
+        where: Mapping[str, reading.Value | reading.Range] | None = None,
+        snapshot_id: int | None = None,
+    ) -> list[str]:
+        """Return the paths of a snapshot's data files, pruned by partition and column bounds.
+
+        `where` gives a value, or first and last (inclusive, None = open), by column. A table that
+        does not exist has no files. Raises NotFoundError for an unknown snapshot.
+        """
+        iceberg = self._tables.find(table) if snapshot_id is None else self._tables.get(table)
+        if iceberg is None:
+            return []
+        with catalog_failures():
+            files = reading.live_files(iceberg, where=where, snapshot_id=snapshot_id)
+        return [file.file_path for file in files]
+
+    def relation(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        table: LakeTable,
+        *,
+        months: tuple[date, date] | None = None,
+        snapshot_id: int | None = None,
+    ) -> duckdb.DuckDBPyRelation:
+        """Return the rows of a snapshot (the current one by default) with the declared columns.
+
+        `months` is the first and last value, inclusive, of the partition column; only their files
+        are opened. Without data, or a table, the relation is empty.
+        """
+        return con.sql(self.pin(table, months=months, snapshot_id=snapshot_id).query)
+
+    def pin(
+        self,
+        table: LakeTable,
+        *,
+        months: tuple[date, date] | None = None,
+        snapshot_id: int | None = None,
+    ) -> reading.Pinned:
+        """Return the query that reads one snapshot, for an engine that has no catalog.
+
+        The arguments are those of `relation`. Raises PermanentError when an unpartitioned table
+        is asked for months, NotFoundError for an unknown snapshot.
+        """
+        iceberg = self._tables.find(table) if snapshot_id is None else self._tables.get(table)
+        return reading.pin(iceberg, table, months=months, snapshot_id=snapshot_id)
+
+    def snapshots(self, table: LakeTable) -> list[Publication]:
+        """Return all remembered publications, oldest first."""
+        iceberg = self._tables.find(table)
+        return [Publication.of(snapshot) for snapshot in iceberg.snapshots()] if iceberg else []
+
+    def last_publication(self, table: LakeTable) -> Publication | None:
+        """Return the publication that readers see now, None before the first."""
+        iceberg = self._tables.find(table)
+        snapshot = iceberg.current_snapshot() if iceberg else None
+        return Publication.of(snapshot) if snapshot else None
+
+    def partitions(self, table: LakeTable) -> dict[reading.PartitionValue, int]:
+        """Return the row count of each partition value; an unpartitioned table has None only."""
+        iceberg = self._tables.find(table)
+        counts: Counter[reading.PartitionValue] = Counter()
+        for file in reading.live_files(iceberg) if iceberg else []:
+            counts[reading.partition_value(table, file.partition)] += file.record_count
+        return dict(counts)
+
+    def _staged(
+        self,
+        iceberg: "Table",
+        table: LakeTable,
+        paths: Sequence[str],
+        *,
+        run_id: str,
+        partition: str,
+    ) -> Staged:
+        described = [describe_file(iceberg, table, path) for path in paths]
+        filled = [file for file in described if file.record_count]
+        for file in filled:
+            value = reading.partition_value(table, file.partition)
+            if is_value(table, partition) and value != date.fromisoformat(partition):
+                raise AuditFailedError(
+                    f"Rows for the partition {partition} of {table.name} have {value} as "
+                    f"{table.partition_by}; stage them under a key that is no date."
+                )
+        for file in described:
+            if not file.record_count:
+                iceberg.io.delete(file.file_path)
+        return Staged(
+            table=table,
+            files=tuple(file.file_path for file in filled),
+            row_count=sum(file.record_count for file in filled),
+            run_id=run_id,
+            partition=partition,
+        )
+
+    def _commit(
+        self,
+        iceberg: "Table",
+        replace: str | None,
+        added: "Sequence[DataFile]",
+        marks: Mapping[str, str],
+    ) -> Publication | None:
+        """Commit once; None says that another commit came first."""
+        from pyiceberg.exceptions import (  # noqa: PLC0415 - writers only
+            CommitFailedException,
+            ValidationException,
+        )
+
+        with catalog_failures():
+            removed = publications.files_to_replace(iceberg, replace) if replace else []
+            if {file.file_path for file in removed} & {file.file_path for file in added}:
+                return publications.find_publication(iceberg, marks)
+            try:
+                return publications.commit_files(
+                    iceberg, removed=removed, added=added, properties=marks
+                )
+            except (CommitFailedException, ValidationException):
+                return None
+
+
+def _wait(attempt: int) -> None:
+    longest = FIRST_WAIT_SECONDS * 2 ** (attempt - 1)
+    time.sleep(longest * (500 + secrets.randbelow(500)) / 1000)
+
+
+def _common(batch: Sequence[Staged]) -> tuple[LakeTable, str]:
+    if len({(staged.table.identifier, staged.run_id) for staged in batch}) != 1:
+        raise PermanentError(
+            "A publication needs staged rows of one table and one run; "
+            f"these are {sorted({(s.table.name, s.run_id) for s in batch})}."
+        )
+    return batch[0].table, batch[0].run_id

@@ -1,0 +1,154 @@
+"""One atomic commit that replaces some data files of a table by others, and what it left behind.
+
+PyIceberg's `Transaction.delete` and `add_files` make two snapshots, between which the rows are
+gone, and the delete may rewrite files. Here one snapshot does both and only ever drops whole
+files.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from pipeline_platform.failures import AuditFailedError, PermanentError
+
+if TYPE_CHECKING:
+    from pyiceberg.manifest import DataFile, ManifestFile
+    from pyiceberg.table import Table
+    from pyiceberg.table.snapshots import Snapshot
+
+RUN_ID = "run_id"
+PARTITIONS = "partitions"
+_PROPERTY_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Publication:
+    """One commit: the rows it added, when, and the properties that its writer gave it."""
+
+    snapshot_id: int
+    row_count: int
+    committed_at: datetime
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, snapshot: "Snapshot") -> "Publication":
+        """Read what a snapshot says of the commit that made it."""
+        summary = snapshot.summary.additional_properties if snapshot.summary else {}
+        return cls(
+            snapshot_id=snapshot.snapshot_id,
+            row_count=int(summary.get("added-records", 0)),
+            committed_at=datetime.fromtimestamp(snapshot.timestamp_ms / 1000, tz=UTC),
+            properties={k: v for k, v in summary.items() if _PROPERTY_NAME.fullmatch(k)},
+        )
+
+
+def snapshot_properties(
+    run_id: str, partitions: Sequence[str], properties: Mapping[str, str]
+) -> dict[str, str]:
+    """Return what a commit is marked with; its run and partitions are added to what is given.
+
+    Raises PermanentError for a name that could be mistaken for one of Iceberg's own.
+    """
+    for name in properties:
+        if not _PROPERTY_NAME.fullmatch(name) or name in (RUN_ID, PARTITIONS):
+            raise PermanentError(
+                f"A publication can't have the property {name!r}; use small letters, digits and "
+                f"underscores, and neither {RUN_ID} nor {PARTITIONS}."
+            )
+    return {**properties, RUN_ID: run_id, PARTITIONS: json.dumps(sorted(partitions))}
+
+
+def find_publication(table: "Table", marks: Mapping[str, str]) -> Publication | None:
+    """Return the newest commit of the same run and partitions, if it is still remembered."""
+    for snapshot in reversed(table.snapshots()):
+        found = Publication.of(snapshot)
+        if all(found.properties.get(name) == marks[name] for name in (RUN_ID, PARTITIONS)):
+            return found
+    return None
+
+
+def files_to_replace(table: "Table", row_filter: str) -> "list[DataFile]":
+    """Return the live files all of whose rows match a filter, such as `file_sha256 == 'ab'`.
+
+    Raises AuditFailedError when a file may hold both rows that match and rows that don't: then
+    it would have to be rewritten, which a publication never does.
+    """
+    from pyiceberg.expressions.parser import parse  # noqa: PLC0415 - slow imports
+    from pyiceberg.expressions.visitors import (  # noqa: PLC0415
+        ROWS_MUST_MATCH,
+        _StrictMetricsEvaluator,
+    )
+
+    if table.current_snapshot() is None:
+        return []
+    condition = parse(row_filter)
+    evaluate = _StrictMetricsEvaluator(table.schema(), condition).eval
+    files = [task.file for task in table.scan(row_filter=condition).plan_files()]
+    for file in files:
+        if evaluate(file) != ROWS_MUST_MATCH:
+            raise AuditFailedError(
+                f"The file {file.file_path} may hold rows outside of {row_filter}, so it can't be "
+                "replaced as a whole; publish with a filter along which files are split."
+            )
+    return files
+
+
+def commit_files(
+    table: "Table",
+    *,
+    removed: "Sequence[DataFile]",
+    added: "Sequence[DataFile]",
+    properties: Mapping[str, str],
+) -> Publication:
+    """Replace files in one snapshot; with none of both it only carries the properties.
+
+    PyIceberg's CommitFailedException says that another commit came first and nothing was done.
+    """
+    from pyiceberg.table.snapshots import Operation  # noqa: PLC0415 - slow import
+    from pyiceberg.table.update.snapshot import (  # noqa: PLC0415
+        _ManifestMergeManager,
+        _OverwriteFiles,
+    )
+
+    class Replacement(_OverwriteFiles):
+        """Overwrites files, and keeps the list of manifests short.
+
+        `_OverwriteFiles` alone would carry the manifest of each past deletion on for ever.
+        """
+
+        def _process_manifests(self, manifests: "list[ManifestFile]") -> "list[ManifestFile]":
+            useful = [
+                manifest
+                for manifest in manifests
+                if manifest.has_added_files()
+                or manifest.has_existing_files()
+                or manifest.added_snapshot_id == self._snapshot_id
+            ]
+            return _ManifestMergeManager(
+                target_size_bytes=8 * 1024 * 1024,
+                min_count_to_merge=100,
+                merge_enabled=True,
+                snapshot_producer=self,
+            ).merge_manifests(useful)
+
+    operation = Operation.OVERWRITE if removed else Operation.APPEND
+    operation = Operation.DELETE if removed and not added else operation
+    with table.transaction() as transaction:
+        producer = Replacement(
+            operation, transaction, table.io, snapshot_properties=dict(properties)
+        )
+        with producer:
+            for file in removed:
+                producer.delete_data_file(file)
+            for file in added:
+                producer.append_data_file(file)
+    snapshot = table.snapshot_by_id(producer.snapshot_id)
+    if snapshot is None:
+        raise PermanentError(
+            f"The commit to {'.'.join(table.name())} is not in its metadata; "
+            "this is a fault of the catalog."
+        )
+    return Publication.of(snapshot)

@@ -1,0 +1,292 @@
+"""The landing zone of one pipeline: incoming -> processing -> archive, or quarantine (SA-20).
+
+An object is known by the SHA-256 of its content. Claimed, it lies in `processing/<sha256>/<name>`,
+so that a name that comes again with other content is another object and the same content under
+two names is two. Every move copies, verifies and only then removes; every method can be repeated
+after a kill at any point, and ends in the same place.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pipeline_platform.failures import InvalidSettingError, NotFoundError
+from pipeline_platform.landing.claimed_file import FOLDERS, ClaimedFile, Folder, FolderState
+from pipeline_platform.landing.keys import (
+    REASON_SUFFIX,
+    base_name,
+    check_claimable,
+    check_key,
+    printable,
+    unclaimable_reason,
+)
+from pipeline_platform.landing.objects import (
+    DamagedObjectError,
+    ObjectChangedError,
+    ObjectStore,
+    StoredObject,
+    UnsafeNameError,
+    temporary_folder,
+)
+from pipeline_platform.landing.unclaimable import put_away, write_reason
+from pipeline_platform.settings import Settings
+
+__all__ = [
+    "ClaimedFile",
+    "DamagedObjectError",
+    "Folder",
+    "FolderState",
+    "LandingZone",
+    "ObjectChangedError",
+    "StoredObject",
+    "UnsafeNameError",
+]
+
+Listing = list[StoredObject]
+ClaimedFiles = list[ClaimedFile]
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_PIPELINE = re.compile(r"[a-z][a-z0-9_]*")
+
+
+class LandingZone:
+    """The four folders of one pipeline; raw and archive may be local or in S3, also mixed."""
+
+    def __init__(self, settings: Settings, pipeline: str) -> None:
+        if _PIPELINE.fullmatch(pipeline) is None:
+            raise InvalidSettingError(
+                f"{printable(pipeline)} is no pipeline's name; use lower case, digits and '_'."
+            )
+        self._settings = settings
+        self.pipeline = pipeline
+
+    @cached_property
+    def _raw(self) -> ObjectStore:
+        return ObjectStore.at(
+            f"{self._settings.raw_location.rstrip('/')}/{self.pipeline}", self._settings
+        )
+
+    @cached_property
+    def _archive(self) -> ObjectStore:
+        return ObjectStore.at(
+            f"{self._settings.archive_location.rstrip('/')}/{self.pipeline}", self._settings
+        )
+
+    def _place(self, folder: Folder) -> tuple[ObjectStore, str]:
+        """Return a folder's store and the prefix of its keys there."""
+        if folder not in FOLDERS:
+            raise NotFoundError(
+                f"There is no folder {folder!r} in a landing zone; use {', '.join(FOLDERS)}."
+            )
+        if folder != "archive":
+            return self._raw, f"{folder}/"
+        shares_root = self._archive.location == self._raw.location
+        return self._archive, "archive/" if shares_root else ""
+
+    def location(self, folder: Folder) -> str:
+        """Return the local path or `s3://` address of a folder."""
+        store, prefix = self._place(folder)
+        return f"{store.location}/{prefix}".rstrip("/")
+
+    def list(self, folder: Folder, *, tail: int | None = None) -> Listing:
+        """Return a folder's objects, oldest first; `tail` = only the newest n (SA-17 to SA-19).
+
+        Keys are relative to the folder. `modified_at` is the file's own in `incoming/`; in the
+        others it says when the object came there. Reasons beside quarantined objects are left out.
+        """
+        found = sorted(self._objects(folder), key=lambda item: (item.modified_at, item.key))
+        return found if tail is None else found[len(found) - min(tail, len(found)) :]
+
+    def observe(self, folder: Folder) -> FolderState:
+        """Count a folder's objects and bytes, and find its oldest."""
+        count, total, oldest = 0, 0, None
+        for found in self._objects(folder):
+            count, total = count + 1, total + found.size_bytes
+            oldest = found.modified_at if oldest is None else min(oldest, found.modified_at)
+        return FolderState(count, total, oldest)
+
+    def present(self, keys: Sequence[str]) -> Listing:
+        """Return those of the given objects that wait in `incoming/` now (for notifications).
+
+        Hostile keys can't be looked up one by one; a listing of the folder finds them.
+        """
+        found = []
+        for key in keys:
+            if unclaimable_reason(key) is None:
+                try:
+                    waiting = self._raw.head(f"incoming/{key}")
+                except (NotFoundError, UnsafeNameError):
+                    continue
+                found.append(replace(waiting, key=key))
+        return found
+
+    def put(self, name: str, data: bytes | Path) -> str:
+        """Drop a file into `incoming/` and return its key; a waiting one of that name is replaced.
+
+        Raises UnsafeNameError for a name that could not be claimed.
+        """
+        check_claimable(name)
+        self._raw.put(f"incoming/{name}", data)
+        return name
+
+    def claim(self, key: str) -> ClaimedFile:
+        """Move a waiting object to `processing/<sha256>/<name>`; of several who try, one gets it.
+
+        Raises UnsafeNameError (use `quarantine_unclaimable`), ObjectChangedError (its sender
+        still writes; nothing moved), NotFoundError (gone, or another process was first).
+        """
+        check_claimable(key)
+        return self._take(f"incoming/{key}", key)
+
+    def recover(self) -> ClaimedFiles:
+        """Return what lies in `processing/`, after finishing claims that were killed.
+
+        Files of runs that are still alive are among them: run it where no other run works on this
+        zone, or ask the register (`etl_processing_log`) whose a file is.
+        """
+        for key, before in self._raw.leftovers():
+            self._finish(key, before)
+        self._raw.tidy()
+        self._archive.tidy()
+        found = []
+        for item in self.list("processing"):
+            sha256, _, name = item.key.partition("/")
+            if _SHA256.fullmatch(sha256) and unclaimable_reason(name) is None:
+                arrived_at = self._raw.arrived_at(f"processing/{item.key}")
+                found.append(ClaimedFile(name, sha256, item.size_bytes, arrived_at, item.key))
+        return found
+
+    @contextmanager
+    def local_copy(self, file: ClaimedFile) -> Iterator[Path]:
+        """Hand out a local, verified copy of a claimed file; it is removed afterwards.
+
+        Raises DamagedObjectError if the content is not the claimed one, NotFoundError.
+        """
+        folder = temporary_folder(self._settings) / self.pipeline
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f"{file.sha256[:12]}-", dir=folder) as temporary:
+            path = Path(temporary) / file.name
+            sha256 = self._raw.download(f"processing/{file.key}", path)
+            if sha256 != file.sha256:
+                raise DamagedObjectError(
+                    f"The content of {printable(file.name)} in processing/ is no longer the one "
+                    f"that was claimed (SHA-256 {sha256[:12]}… instead of {file.sha256[:12]}…); "
+                    "ask for the file again."
+                )
+            yield path
+
+    def archive(self, file: ClaimedFile) -> str:
+        """Move a claimed file to `archive/<sha[:2]>/<sha>/<name>`; return its location."""
+        return self._settle(file, "archive", _archive_key(file))
+
+    def quarantine(self, file: ClaimedFile, reason: str) -> str:
+        """Move a claimed file to `quarantine/<sha>/<name>`, its reason beside it; return where."""
+        write_reason(self._raw, file.key, reason, original=file.name)
+        return self._settle(file, "quarantine", file.key)
+
+    def quarantine_unclaimable(self, key: str, reason: str) -> str:
+        """Put away an object of `incoming/` that can't be claimed, whatever its name; say where.
+
+        It gets a safe name; reason and original name stand beside it. A link or device is
+        replaced by a text that says what it was, and never followed.
+        """
+        return put_away(self._raw, f"incoming/{key}", key, reason)
+
+    def restore(self, sha256: str, name: str | None = None) -> ClaimedFile:
+        """Bring a file back to `processing/` to be processed again (replay).
+
+        A quarantined file is moved, an archived one copied: the archive keeps what it has. Where
+        the same content lies under several names, `name` chooses; else the first by name.
+        """
+        found = self.find(sha256, name)
+        if found is None:
+            raise NotFoundError(
+                f"No file with SHA-256 {printable(sha256)} is in archive or quarantine of "
+                f"{self.pipeline}; list them to find its hash."
+            )
+        folder, item = found
+        store, prefix = self._place(folder)
+        key = f"{sha256}/{base_name(item.key)}"
+        arrived_at = store.arrived_at(prefix + item.key)
+        if folder != "processing":
+            self._raw.receive(store, prefix + item.key, f"processing/{key}", sha256=sha256)
+        if folder == "quarantine":
+            store.delete(prefix + item.key)
+            store.delete(prefix + item.key + REASON_SUFFIX)
+            store.remove_empty_folders(prefix + item.key)
+        return ClaimedFile(base_name(key), sha256, item.size_bytes, arrived_at, key)
+
+    def find(self, sha256: str, name: str | None = None) -> tuple[Folder, StoredObject] | None:
+        """Return where a content lies: in processing, else archive, else quarantine."""
+        if _SHA256.fullmatch(sha256) is None:
+            return None
+        places: tuple[tuple[Folder, str], ...] = (
+            ("processing", sha256),
+            ("archive", f"{sha256[:2]}/{sha256}"),
+            ("quarantine", sha256),
+        )
+        for folder, below in places:
+            same = [
+                item
+                for item in self._objects(folder, below)
+                if name is None or base_name(item.key) == name
+            ]
+            if same:
+                return folder, min(same, key=lambda item: item.key)
+        return None
+
+    def _objects(self, folder: Folder, below: str = "") -> Iterator[StoredObject]:
+        store, prefix = self._place(folder)
+        for found in store.list(prefix + below):
+            if folder == "quarantine" and found.key.endswith(REASON_SUFFIX):
+                continue
+            came_at = found.modified_at if folder == "incoming" else found.placed_at
+            key = found.key.removeprefix(prefix)
+            yield replace(found, key=key, modified_at=came_at or found.modified_at)
+
+    def _take(self, source_key: str, key: str) -> ClaimedFile:
+        name = base_name(key)
+        taken = self._raw.take(source_key, lambda sha256: f"processing/{sha256}/{name}")
+        return ClaimedFile(
+            name, taken.sha256, taken.size_bytes, taken.modified_at, f"{taken.sha256}/{name}"
+        )
+
+    def _finish(self, key: str, before: str) -> None:
+        """Finish the move of an object that a killed process had taken out of `incoming/`."""
+        original = before.removeprefix("incoming/")
+        unclaimable = unclaimable_reason(original)
+        try:
+            if unclaimable is None and self._raw.describe(key) is None:
+                self._take(key, original)
+            else:
+                put_away(
+                    self._raw, key, original, f"Its key {unclaimable or 'names no plain file'}."
+                )
+        except NotFoundError:
+            return
+        self._raw.remove_empty_folders(key)
+
+    def _settle(self, file: ClaimedFile, folder: Folder, key: str) -> str:
+        """Move a claimed file on: copy, verify, remove; done before is done.
+
+        A damaged file is refused by the archive, and must be able to go to quarantine.
+        """
+        verified = file.sha256 if folder == "archive" else None
+        store, prefix = self._place(folder)
+        source_key, target_key = f"processing/{file.key}", prefix + key
+        check_key(target_key)
+        try:
+            store.receive(self._raw, source_key, target_key, sha256=verified)
+        except NotFoundError:
+            if not store.exists(target_key):
+                raise
+        self._raw.delete(source_key)
+        self._raw.remove_empty_folders(source_key)
+        return f"{store.location}/{target_key}"
+
+
+def _archive_key(file: ClaimedFile) -> str:
+    return f"{file.sha256[:2]}/{file.sha256}/{file.name}"

@@ -1,0 +1,63 @@
+"""Schedules, sensors and freshness policies from a runbook, on or off by environment.
+
+There is no default: what the runbook doesn't list for an environment is stopped there, so a
+laptop never starts production's work.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+import dagster as dg
+
+from pipeline_platform.runbook import Freshness, Runbook
+from pipeline_platform.settings import Environment
+
+
+def schedule_from_runbook(
+    runbook: Runbook,
+    name: str,
+    job: dg.JobDefinition | dg.UnresolvedAssetJobDefinition,  # type: ignore[name-defined]
+    environment: Environment,
+) -> dg.ScheduleDefinition:
+    """Start `job` when the runbook says, if it says so for this environment."""
+    schedule = runbook.schedules[name]
+    return dg.ScheduleDefinition(
+        name=f"{runbook.pipeline}_{name}",
+        job=job,
+        cron_schedule=schedule.cron,
+        execution_timezone=schedule.timezone,
+        description=f"{schedule.title} ({', '.join(schedule.requirements)})",
+        default_status=dg.DefaultScheduleStatus.RUNNING
+        if schedule.is_running(environment)
+        else dg.DefaultScheduleStatus.STOPPED,
+    )
+
+
+def sensor_status(runbook: Runbook, name: str, environment: Environment) -> dg.DefaultSensorStatus:
+    """Tell whether a sensor of the runbook is on in this environment."""
+    if runbook.sensors[name].is_running(environment):
+        return dg.DefaultSensorStatus.RUNNING
+    return dg.DefaultSensorStatus.STOPPED
+
+
+def freshness_policies(runbook: Runbook) -> Mapping[dg.AssetKey, dg.FreshnessPolicy]:
+    """Return the policy of each asset that the runbook gives a freshness."""
+    return {
+        dg.AssetKey(key.split("/")): freshness_policy(freshness)
+        for key, freshness in runbook.freshness.items()
+    }
+
+
+def freshness_policy(freshness: Freshness) -> dg.FreshnessPolicy:
+    """Turn a runbook's freshness into Dagster's."""
+    if freshness.fail_minutes is not None:
+        warn = freshness.warn_minutes
+        return dg.FreshnessPolicy.time_window(
+            fail_window=timedelta(minutes=freshness.fail_minutes),
+            warn_window=timedelta(minutes=warn) if warn else None,
+        )
+    return dg.FreshnessPolicy.cron(
+        deadline_cron=str(freshness.deadline_cron),
+        lower_bound_delta=timedelta(minutes=freshness.lower_bound_minutes or 0),
+        timezone=freshness.timezone,
+    )

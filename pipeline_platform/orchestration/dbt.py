@@ -1,0 +1,199 @@
+"""dbt's models as assets and dbt's tests as asset checks, run inside this process.
+
+dbt is called through its own runner: starting it as a command costs seconds per run, and so does
+importing the integration library in every run's process. Names of tests are dbt's own.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import yaml
+
+from pipeline_platform.code_version import code_version
+from pipeline_platform.failures import AuditFailedError, InvalidSettingError
+from pipeline_platform.lake.dbt_runs import DbtRun, publish_staged_models, start_dbt_run
+from pipeline_platform.lake.publications import Publication
+from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.services import Services
+
+PROJECT = Path(__file__).parents[2] / "dbt_project"
+_SOURCE = re.compile(r"source\(\s*'([^']+)'\s*,\s*'([^']+)'\s*\)")
+_REF = re.compile(r"ref\(\s*'([^']+)'\s*\)")
+
+
+@dataclass(frozen=True)
+class ModelTest:
+    """One dbt test of a model: its name in dbt, and the model whose asset carries the check."""
+
+    name: str
+    model: str
+    description: str
+
+
+@dataclass(frozen=True)
+class TestOutcome:
+    """How one dbt test ended."""
+
+    name: str
+    passed: bool
+    failing_rows: int
+    message: str
+
+
+def model_sources(pipeline: str, model: str) -> list[dg.AssetKey]:
+    """Return the assets that a model reads, from its own SQL."""
+    path = PROJECT / "models" / "gold" / pipeline / f"{model}.sql"
+    sql = path.read_text("utf-8")
+    sources = [
+        dg.AssetKey([pipeline, schema.removeprefix(f"{pipeline}_"), table])
+        for schema, table in _SOURCE.findall(sql)
+    ]
+    models = [dg.AssetKey([pipeline, "gold", name]) for name in _REF.findall(sql)]
+    return list(dict.fromkeys([*sources, *models]))
+
+
+def model_tests(pipeline: str, models: Sequence[LakeTable]) -> list[ModelTest]:
+    """Return every dbt test of these models: of their columns, and singular ones.
+
+    A singular test belongs to the first model that it refers to. Only column tests without
+    arguments are understood; any other raises InvalidSettingError, so that none is overlooked.
+    """
+    names = {model.name for model in models}
+    tests = []
+    folder = PROJECT / "models" / "gold" / pipeline
+    for path in sorted(folder.glob("*.yml")):
+        for model in yaml.safe_load(path.read_text("utf-8")).get("models", []):
+            tests += list(_column_tests(path, model))
+    for path in sorted((PROJECT / "tests" / pipeline).glob("*.sql")):
+        sql = path.read_text("utf-8")
+        description = sql.partition("\n")[0].removeprefix("-- ")
+        tests.append(ModelTest(path.stem, _REF.findall(sql)[0], description))
+    return [test for test in tests if test.model in names]
+
+
+def _column_tests(path: Path, model: Mapping[str, Any]) -> Iterator[ModelTest]:
+    for column in model.get("columns", []):
+        for test in column.get("data_tests", []):
+            if not isinstance(test, str):
+                raise InvalidSettingError(
+                    f"{path}: the test of {model['name']}.{column['name']} has arguments; write "
+                    "it as a singular test in dbt_project/tests."
+                )
+            name = f"{test}_{model['name']}_{column['name']}"
+            yield ModelTest(name, model["name"], f"{column['name']} is {test.replace('_', ' ')}.")
+
+
+def test_specs(pipeline: str, tests: Sequence[ModelTest]) -> list[dg.AssetCheckSpec]:
+    """Declare one blocking check per dbt test."""
+    return [
+        dg.AssetCheckSpec(
+            test.name,
+            asset=dg.AssetKey([pipeline, "gold", test.model]),
+            description=test.description,
+        )
+        for test in tests
+    ]
+
+
+@dataclass(frozen=True)
+class ModelBuild:
+    """A finished `dbt build`: what it staged, and how its tests ended."""
+
+    run: DbtRun
+    tests: Sequence[TestOutcome]
+
+
+def build_models(
+    services: Services,
+    *,
+    select: str,
+    sources: Sequence[tuple[LakeTable, tuple[date, date]]],
+    variables: Mapping[str, str],
+    run_id: str,
+    partition: str,
+) -> ModelBuild:
+    """Run `dbt build` on pinned snapshots; models are staged, nothing is published.
+
+    Raises AuditFailedError when a model can't be built; failed tests are outcomes.
+    """
+    from dbt.cli.main import dbtRunner  # noqa: PLC0415 -- slow import, only where dbt runs
+
+    run = start_dbt_run(services.lake, run_id=run_id, partition=partition, sources=sources)
+    target = services.settings.home / "dbt"
+    with run.active():
+        result = dbtRunner().invoke(
+            [
+                "--quiet",
+                "--no-write-json",
+                "--log-level-file",
+                "none",
+                "build",
+                "--select",
+                select,
+                "--project-dir",
+                str(PROJECT),
+                "--profiles-dir",
+                str(PROJECT),
+                "--target-path",
+                str(target),
+                "--vars",
+                yaml.safe_dump(dict(variables)),
+            ]
+        )
+    if result.exception is not None:
+        raise AuditFailedError(f"dbt could not build {select}: {result.exception}")
+    nodes = list(result.result)
+    broken = [one for one in nodes if one.node.resource_type == "model" and one.status != "success"]
+    if broken:
+        raise AuditFailedError(
+            f"dbt could not build the model {broken[0].node.name}: {broken[0].message}"
+        )
+    tests = [
+        TestOutcome(one.node.name, one.status == "pass", one.failures or 0, one.message or "")
+        for one in nodes
+        if one.node.resource_type == "test"
+    ]
+    return ModelBuild(run, tests)
+
+
+def test_results(
+    pipeline: str, tests: Sequence[ModelTest], outcomes: Sequence[TestOutcome]
+) -> Iterator[dg.AssetCheckResult]:
+    """Report every declared test; one that dbt did not run is a failed check."""
+    by_name = {outcome.name: outcome for outcome in outcomes}
+    for test in tests:
+        outcome = by_name.get(test.name)
+        yield dg.AssetCheckResult(
+            asset_key=dg.AssetKey([pipeline, "gold", test.model]),
+            check_name=test.name,
+            passed=outcome is not None and outcome.passed,
+            metadata={
+                "failing_rows": outcome.failing_rows if outcome else 0,
+                "message": outcome.message if outcome else "dbt did not run this test.",
+            },
+        )
+
+
+def publish_models(
+    services: Services, tables: Sequence[LakeTable], build: ModelBuild, *, replace: str
+) -> dict[str, Publication]:
+    """Publish the staged models, all of them or none; AuditFailedError if a test failed."""
+    failed = [outcome for outcome in build.tests if not outcome.passed]
+    if failed:
+        raise AuditFailedError(
+            f"The dbt test {failed[0].name} failed for {failed[0].failing_rows} rows "
+            f"({failed[0].message}); no model of this run was published."
+        )
+    published = publish_staged_models(
+        services.lake,
+        build.run,
+        tables,
+        replace=replace,
+        properties={"code_version": code_version()},
+    )
+    return {table.name: published[".".join(table.identifier)] for table in tables}

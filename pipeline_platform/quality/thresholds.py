@@ -1,0 +1,80 @@
+"""What a threshold of a runbook is: a measure, its unit and window, and its bands of severity."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Severity = Literal["critical", "warning", "info"]
+Direction = Literal["at_least", "at_most", "between"]
+Dimension = Literal[
+    "completeness", "validity", "uniqueness", "consistency", "timeliness", "accuracy"
+]
+Stage = Literal["landing", "bronze", "silver", "gold", "serving", "service"]
+
+SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "info")
+"""Most severe first."""
+
+
+class Part(BaseModel):
+    """A frozen piece of a file that people edit: an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Band(Part):
+    """One limit of a threshold and what follows when it is broken.
+
+    `limit` is in the threshold's unit; with direction `between` it is the lower end and
+    `upper_limit` the upper one. `is_inclusive` tells whether the limit itself still passes.
+    `response_minutes` comes from `responses` unless the band sets its own.
+    """
+
+    severity: Severity
+    limit: float
+    upper_limit: float | None = None
+    is_inclusive: bool
+    response_minutes: int = Field(ge=0)
+    route: str
+
+
+class Threshold(Part):
+    """A named limit: what is measured, in which unit, over which window, and its bands.
+
+    `per` lists the groups that are judged each on their own; `is_proposed` marks a number that
+    the operators' runbook leaves open and this platform chose. A blocking threshold stops a
+    publication when its critical band is broken.
+    """
+
+    name: str
+    title: str
+    requirements: list[str] = Field(min_length=1)
+    measure: str
+    unit: str
+    direction: Direction
+    clock: Literal["arrival", "commit", "event", "run_end", "wall"]
+    window: str
+    per: list[Literal["run", "day", "month", "file", "table", "vendor"]] = Field(
+        default_factory=list
+    )
+    minimum_sample: int = Field(ge=0)
+    bands: list[Band] = Field(min_length=1)
+    is_blocking: bool = False
+    is_proposed: bool = False
+    stage: Stage
+    asset: str
+
+    @model_validator(mode="after")
+    def _check_bands(self) -> Self:
+        for band in self.bands:
+            if (band.upper_limit is not None) != (self.direction == "between"):
+                raise ValueError("a band needs upper_limit with direction between, and only then")
+            if band.upper_limit is not None and band.upper_limit <= band.limit:
+                raise ValueError("upper_limit must be above limit")
+        if len({band.severity for band in self.bands}) != len(self.bands):
+            raise ValueError("a severity may have one band only")
+        return self
+
+    @property
+    def severest_first(self) -> list[Band]:
+        """The bands, the most severe first: the first broken one decides."""
+        return sorted(self.bands, key=lambda band: SEVERITIES.index(band.severity))

@@ -1,0 +1,281 @@
+"""The model of `runbook.yaml`: every number that an operator may change, read and checked once.
+
+A threshold stands in exactly one place, a pipeline's `runbook.yaml`; checks, alert routes,
+freshness policies, schedules and pages are derived from the objects of this module (XC-1).
+"""
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from pipeline_platform.failures import InvalidRunbookError
+from pipeline_platform.quality.strict_yaml import read_yaml
+from pipeline_platform.quality.thresholds import Band, Dimension, Part, Severity, Threshold
+from pipeline_platform.settings import Environment
+
+__all__ = [
+    "Band",
+    "Contact",
+    "Dimension",
+    "Freshness",
+    "Route",
+    "Rulings",
+    "Runbook",
+    "Schedule",
+    "Sensor",
+    "Severity",
+    "Threshold",
+    "ToleranceOverride",
+    "Tolerances",
+]
+
+
+class Contact(Part):
+    """Who is told: a team, its place on the ladder and its channels (SA-100)."""
+
+    title: str = Field(min_length=1)
+    email: str = Field(pattern=r"^[^@\s]+@[^@\s]+$")
+    slack: str = Field(pattern=r"^#\S+$")
+    phone: Literal["emergency_only", "never"] = "never"
+
+
+class Route(Part):
+    """Where an alert of one kind goes; `ladder` names contacts in order of escalation (X-14)."""
+
+    title: str
+    severity: Severity
+    requirements: list[str] = Field(min_length=1)
+    ladder: list[str] = Field(min_length=1)
+
+
+class _Started(Part):
+    title: str
+    requirements: list[str] = Field(default_factory=list)
+    environments: dict[Environment, Literal["running", "stopped"]]
+
+    def is_running(self, environment: Environment) -> bool:
+        """Tell whether it is on in this environment; there is no default, so else it is off."""
+        return self.environments.get(environment) == "running"
+
+
+class Schedule(_Started):
+    """When a job starts; an environment that isn't listed keeps the schedule stopped."""
+
+    cron: str = Field(pattern=r"^\S+ \S+ \S+ \S+ \S+$")
+    timezone: str = "UTC"
+
+
+class Sensor(_Started):
+    """How often a sensor looks; an environment that isn't listed keeps the sensor stopped."""
+
+    interval_seconds: int = Field(ge=1)
+
+
+class Freshness(Part):
+    """How old an asset may be: a time window, or a deadline on a cron with its look-back."""
+
+    requirements: list[str] = Field(min_length=1)
+    warn_minutes: int | None = Field(default=None, ge=1)
+    fail_minutes: int | None = Field(default=None, ge=1)
+    deadline_cron: str | None = None
+    lower_bound_minutes: int | None = Field(default=None, ge=1)
+    timezone: str = "UTC"
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        is_window, is_cron = self.fail_minutes is not None, self.deadline_cron is not None
+        if is_window == is_cron:
+            raise ValueError("give either fail_minutes or deadline_cron")
+        if is_cron != (self.lower_bound_minutes is not None):
+            raise ValueError("deadline_cron and lower_bound_minutes belong together")
+        if self.warn_minutes is not None and (
+            self.fail_minutes is None or self.warn_minutes >= self.fail_minutes
+        ):
+            raise ValueError("warn_minutes must be less than fail_minutes")
+        return self
+
+
+class ToleranceOverride(Part):
+    """Another tolerance for a vendor, an account class, a period, or any mixture of them."""
+
+    vendor: str | None = None
+    account_class: str | None = None
+    period: str | None = None
+    tolerance_bps: float = Field(ge=0)
+
+    @property
+    def specificity(self) -> tuple[bool, bool, bool]:
+        """Vendor weighs more than account class, account class more than period."""
+        return (self.vendor is not None, self.account_class is not None, self.period is not None)
+
+
+class Tolerances(Part):
+    """How far our return may be from the vendor's, in basis points (SA-8, SA-63)."""
+
+    daily_bps: float = Field(ge=0)
+    longer_bps: float = Field(ge=0)
+    overrides: list[ToleranceOverride] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _no_doubles(self) -> Self:
+        keys = [(o.vendor, o.account_class, o.period) for o in self.overrides]
+        if len(set(keys)) != len(keys):
+            raise ValueError("two overrides name the same vendor, account class and period")
+        if (None, None, None) in keys:
+            raise ValueError("an override must name a vendor, an account class or a period")
+        return self
+
+    def tolerance_bps(self, vendor: str, account_class: str, period: str) -> float:
+        """Return the tolerance in basis points; the most specific override wins."""
+        wanted = {"vendor": vendor, "account_class": account_class, "period": period}
+        fitting = [
+            override
+            for override in self.overrides
+            if all(getattr(override, name) in (None, value) for name, value in wanted.items())
+        ]
+        if fitting:
+            return max(fitting, key=lambda override: override.specificity).tolerance_bps
+        return self.daily_bps if period == "daily" else self.longer_bps
+
+
+class Materiality(Part):
+    """From which change on a restatement is material, the limit itself included (B-4)."""
+
+    return_bps: float = Field(ge=0)
+    longer_return_bps: float = Field(ge=0)
+    account_value_pct: float = Field(ge=0)
+    short_periods: list[str]
+
+    def limit_bps(self, period: str) -> float:
+        """Return the limit in basis points for a return of this period."""
+        return self.return_bps if period in self.short_periods else self.longer_return_bps
+
+
+class MinimumSamples(Part):
+    """How many observations a rate needs before it may fail a check."""
+
+    runs: int = Field(ge=1)
+    rows: int = Field(ge=1)
+
+
+class Sustained(Part):
+    """What "sustained" load means: so many of the last so many minutes (X-8)."""
+
+    minutes: int = Field(ge=1)
+    of_last_minutes: int = Field(ge=1)
+
+
+class ArrivalLimits(Part):
+    """How much one run of the arrival sensor may take."""
+
+    max_files: int = Field(ge=1)
+    max_bytes: int = Field(ge=1)
+
+
+class DeliveryLimits(Part):
+    """What a delivered file may hold before it is refused."""
+
+    max_line_bytes: int = Field(ge=1)
+
+
+class Rulings(Part):
+    """Settings that decide how this pipeline reads an open question of its runbook."""
+
+    tolerances: Tolerances
+    materiality: Materiality
+    minimum_samples: MinimumSamples
+    sustained: Sustained
+    premake_months: int = Field(ge=1)
+    quarantine_kept_days: int = Field(ge=1)
+    temp_kept_days: int = Field(ge=1)
+    variance_history_days: int = Field(ge=1)
+    annualisation_basis: Literal["calendar", "365"]
+    terminal_status: str
+    arrivals: ArrivalLimits
+    deliveries: DeliveryLimits
+
+
+class Runbook(Part):
+    """One pipeline's runbook, with every cross-reference checked."""
+
+    pipeline: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    title: str
+    description: str = ""
+    responses: dict[Severity, int]
+    contacts: dict[str, Contact] = Field(min_length=1)
+    routes: dict[str, Route] = Field(min_length=1)
+    rulings: Rulings
+    score_weights: dict[Dimension, float]
+    schedules: dict[str, Schedule]
+    sensors: dict[str, Sensor] = Field(default_factory=dict)
+    freshness: dict[str, Freshness]
+    thresholds: dict[str, Threshold] = Field(min_length=1)
+    source_sha256: str
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a runbook; raise InvalidRunbookError that names the file and the field."""
+        try:
+            document = read_yaml(path)
+            source_sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+            if not isinstance(document, dict):
+                raise InvalidRunbookError(f"{path} holds no runbook; it must be a YAML mapping.")
+            return cls.model_validate({**_resolved(document), "source_sha256": source_sha256})
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise InvalidRunbookError(f"{path} can't be read: {error}") from error
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise InvalidRunbookError(f"{path}: {field or 'runbook'}: {first['msg']}.") from None
+
+    @model_validator(mode="after")
+    def _check_references(self) -> Self:
+        for name, route in self.routes.items():
+            unknown = [person for person in route.ladder if person not in self.contacts]
+            if unknown:
+                raise ValueError(f"route {name} names the unknown contact {unknown[0]}")
+        for threshold in self.thresholds.values():
+            for band in threshold.bands:
+                known = self.routes.get(band.route)
+                if known is None or known.severity != band.severity:
+                    raise ValueError(
+                        f"threshold {threshold.name} needs a {band.severity} route, "
+                        f"but {band.route} is not one"
+                    )
+        if abs(sum(self.score_weights.values()) - 1) > 1e-9:
+            raise ValueError("score_weights must add up to 1")
+        return self
+
+    @cached_property
+    def requirements(self) -> frozenset[str]:
+        """All requirement rows that a threshold of this runbook answers."""
+        return frozenset(row for t in self.thresholds.values() for row in t.requirements)
+
+
+def _resolved(document: dict[str, Any]) -> dict[str, Any]:
+    """Fill what a threshold takes from elsewhere: name, response time, sample, shared bands."""
+    responses = document.get("responses") or {}
+    samples = (document.get("rulings") or {}).get("minimum_samples") or {}
+    raw: dict[str, dict[str, Any]] = document.get("thresholds") or {}
+    thresholds = {}
+    for name, given in raw.items():
+        threshold = {**given, "name": name}
+        other = threshold.pop("same_bands_as", None)
+        if other is not None:
+            if other not in raw or "bands" not in raw[other]:
+                raise InvalidRunbookError(
+                    f"threshold {name} takes its bands from {other}, which has none."
+                )
+            threshold["bands"] = raw[other]["bands"]
+        threshold["bands"] = [
+            {"response_minutes": responses.get(band.get("severity")), **band}
+            for band in threshold.get("bands") or []
+        ]
+        sample = threshold.get("minimum_sample")
+        threshold["minimum_sample"] = samples.get(sample, sample)
+        thresholds[name] = threshold
+    return {**document, "thresholds": thresholds}

@@ -1,0 +1,252 @@
+"""The embedded PostgreSQL: started on first use, one per home folder, shared by all processes.
+
+The programs come in a wheel. The server listens on 127.0.0.1 only, on a port and with a random
+password that it keeps below the home folder; it outlives the process that started it, until
+`stop`. Two processes may start it at once; a killed server recovers on the next start.
+"""
+
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+from psycopg import sql
+
+from pipeline_platform.failures import InvalidSettingError, UnavailableError
+from pipeline_platform.settings import Settings
+from pipeline_platform.warehouse.server_files import ServerFiles, installed_version, write_privately
+
+USER = "platform"
+DATABASES = ("platform", "dagster", "iceberg_catalog")
+_ATTEMPTS = 20
+_START_SECONDS = 60
+_SECONDS_BETWEEN_ATTEMPTS = 0.5
+_OPTIONS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "100",
+    "shared_buffers": "256MB",
+    "maintenance_work_mem": "256MB",
+    "work_mem": "16MB",
+    "max_wal_size": "2GB",
+    "checkpoint_timeout": "15min",
+    "random_page_cost": "1.1",
+    "password_encryption": "scram-sha-256",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+_NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+@dataclass(frozen=True)
+class ServerStatus:
+    """State of the embedded server; `port` and `pid` are None when it does not run."""
+
+    is_running: bool
+    port: int | None
+    pid: int | None
+    data_directory: Path
+
+
+def start(settings: Settings, *, is_durable: bool = True) -> str:
+    """Start the server unless it runs; return the URL of its database `platform`.
+
+    `is_durable=False` (tests only) trades safety against loss of power for speed. Raises
+    UnavailableError with the server's own words when it can't be started.
+    """
+    files = ServerFiles(settings.home)
+    if _answers(files):
+        return _url(files, DATABASES[0])
+    files.prepare()
+    with _locked(files.lock):
+        if not _answers(files):
+            _initialise(files, files.make_password())
+            if not _is_coming_up(files):
+                _start(files, is_durable=is_durable)
+            _create_databases(files)
+    return _url(files, DATABASES[0])
+
+
+def stop(settings: Settings, *, seconds: float = 60) -> bool:
+    """Stop the server (open transactions are rolled back); False if it did not run."""
+    files = ServerFiles(settings.home)
+    if not files.folder.exists():
+        return False
+    with _locked(files.lock):
+        postmaster = files.postmaster()
+        if postmaster is None or not files.is_alive(postmaster):
+            return False
+        os.kill(postmaster.pid, signal.SIGINT)
+        end = time.monotonic() + seconds
+        while (files.data / "postmaster.pid").exists() and files.is_alive(postmaster):
+            if time.monotonic() > end:
+                raise UnavailableError(
+                    f"The embedded PostgreSQL (process {postmaster.pid}) did not stop within "
+                    f"{seconds:g} s; see {files.log}."
+                )
+            time.sleep(0.02)
+    return True
+
+
+def status(settings: Settings) -> ServerStatus:
+    """Say whether the server runs, and where; starts nothing."""
+    files = ServerFiles(settings.home)
+    postmaster = files.postmaster() if files.folder.exists() else None
+    if postmaster is None or not files.is_alive(postmaster):
+        return ServerStatus(False, None, None, files.data)
+    return ServerStatus(True, postmaster.port, postmaster.pid, files.data)
+
+
+def database_url(settings: Settings, name: str = "platform") -> str:
+    """Return the URL of a database of the embedded server, which must have been started once."""
+    files = ServerFiles(settings.home)
+    if files.password() is None or files.port() is None:
+        raise InvalidSettingError(
+            f"There is no embedded PostgreSQL below {settings.home}; start it first."
+        )
+    return _url(files, name)
+
+
+def _url(files: ServerFiles, name: str) -> str:
+    password = quote(files.password() or "", safe="")
+    return f"postgresql://{USER}:{password}@127.0.0.1:{files.port()}/{quote(name, safe='')}"
+
+
+def _answers(files: ServerFiles, name: str = DATABASES[-1]) -> bool:
+    """Tell whether our server accepts us; another one on the same port lacks our password."""
+    if files.password() is None or files.port() is None:
+        return False
+    try:
+        psycopg.connect(_url(files, name), connect_timeout=5).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def _is_coming_up(files: ServerFiles) -> bool:
+    """Wait for a server that runs already: its starter was killed before it was ready."""
+    end = time.monotonic() + _START_SECONDS
+    while (postmaster := files.postmaster()) and files.is_alive(postmaster):
+        if postmaster.port:
+            files.remember_port(postmaster.port)
+        if _answers(files, "postgres"):
+            return True
+        if time.monotonic() > end:
+            raise UnavailableError(
+                f"The embedded PostgreSQL (process {postmaster.pid}) runs but accepts no "
+                f"connection, perhaps because all are taken; see {files.log}."
+            )
+        time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
+    return False
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the file's lock; it ends with the process, however it ends."""
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _initialise(files: ServerFiles, password: str) -> None:
+    """Make the data directory beside its place, so that a killed attempt is never taken for one."""
+    if (files.data / "PG_VERSION").exists():
+        _require_same_version(files)
+        return
+    fresh = files.data.with_name("data.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    password_file = files.data.with_name("password.initdb")
+    write_privately(password_file, password)
+    files.give(password_file)
+    try:
+        files.run(
+            "initdb",
+            [
+                f"--pgdata={fresh}",
+                f"--username={USER}",
+                f"--pwfile={password_file}",
+                "--auth=scram-sha-256",
+                "--encoding=UTF8",
+                "--locale=C",
+                "--no-sync",
+                "--no-instructions",
+            ],
+            seconds=120,
+        )
+    finally:
+        password_file.unlink()
+    fresh.rename(files.data)
+
+
+def _require_same_version(files: ServerFiles) -> None:
+    """Refuse data of another major version, which this server could not read."""
+    made_by = (files.data / "PG_VERSION").read_text("utf-8").strip()
+    if made_by != installed_version():
+        raise InvalidSettingError(
+            f"{files.data} was made by PostgreSQL {made_by}, installed is {installed_version()}; "
+            "dump it with the old version, or set PLATFORM_HOME to a new folder."
+        )
+
+
+def _start(files: ServerFiles, *, is_durable: bool) -> None:
+    """Start the server on its old port, or on a new one when that is taken."""
+    options = {**_OPTIONS, **({} if is_durable else _NOT_DURABLE)}
+    failure = UnavailableError("The embedded PostgreSQL was not tried.")
+    for _ in range(_ATTEMPTS):
+        files.disown_stale_pid()
+        port = files.port()
+        if port is None or not _is_free(port):
+            port = _free_port()
+        given = " ".join(f"-c {name}='{value}'" for name, value in options.items())
+        command = [
+            "start",
+            "--wait",
+            f"--timeout={_START_SECONDS}",
+            f"--pgdata={files.data}",
+            f"--log={files.log}",
+            f"--options=-p {port} {given}",
+        ]
+        try:
+            files.run("pg_ctl", command, seconds=_START_SECONDS + 30)
+        except UnavailableError as error:
+            # Orphaned backends of a killed server end within moments, and a port that was free
+            # may be taken by now: both are over on a later attempt.
+            failure = error
+            time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
+        else:
+            files.remember_port(port)
+            return
+    raise failure
+
+
+def _create_databases(files: ServerFiles) -> None:
+    with psycopg.connect(_url(files, "postgres"), autocommit=True) as conn:
+        present = {row[0] for row in conn.execute("SELECT datname FROM pg_database")}
+        for name in DATABASES:
+            if name not in present:
+                conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

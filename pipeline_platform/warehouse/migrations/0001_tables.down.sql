@@ -1,0 +1,12 @@
+DROP TABLE performance_data;
+DROP TABLE tolerances_history;
+DROP TABLE check_observations;
+DROP TABLE partition_loads;
+DROP TABLE partition_work;
+DROP TABLE quarantined_files;
+DROP TABLE quarantined_rows;
+DROP TABLE conservation_ledger;
+DROP TABLE data_quality_issues;
+DROP TABLE etl_processing_log;
+DROP TABLE vendors;
+DROP SCHEMA loading CASCADE;

@@ -1,0 +1,2 @@
+DROP VIEW partition_sizes;
+DROP FUNCTION create_monthly_partition(text, text);

@@ -1,0 +1,10 @@
+DROP VIEW slow_queries;
+DROP FUNCTION queries_running_for(interval);
+DROP VIEW active_connections;
+DROP VIEW issues_by_type;
+DROP FUNCTION issues_by_type_since(timestamptz);
+DROP FUNCTION numeric_or_null(text);
+DROP VIEW issues_by_day_and_severity;
+DROP FUNCTION issues_by_day_and_severity_since(timestamptz);
+DROP VIEW recent_etl_runs;
+DROP FUNCTION etl_runs_since(timestamptz);

@@ -1,0 +1,88 @@
+"""Fixtures that every test may use: one embedded server per session, a fresh database per test.
+
+The processes of pytest-xdist share the server; the controlling process stops it at the end.
+"""
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from pydantic import SecretStr
+
+from pipeline_platform.settings import Settings
+from pipeline_platform.warehouse import embedded
+from pipeline_platform.warehouse.addresses import with_database
+from pipeline_platform.warehouse.database import Database
+from pipeline_platform.warehouse.migrations import migrate
+
+SERVER_FOLDER = "embedded-server"
+
+
+@pytest.fixture(scope="session")
+def database_server(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """URL of the session's server, not durable; its database `template_migrated` is migrated."""
+    url = embedded.start(_server_settings(_session_folder(tmp_path_factory)), is_durable=False)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(1)")
+        found = connection.execute("SELECT FROM pg_database WHERE datname = 'template_migrated'")
+        if found.fetchone() is None:
+            connection.execute("CREATE DATABASE template_migrated")
+            migrate(with_database(url, "template_migrated"))
+    return url
+
+
+@pytest.fixture(scope="session")
+def new_database(database_server: str) -> Callable[[], str]:
+    """Make another fresh, migrated database and return its URL (for wider scopes)."""
+
+    def make() -> str:
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        command = sql.SQL("CREATE DATABASE {} TEMPLATE template_migrated STRATEGY file_copy")
+        with psycopg.connect(database_server, autocommit=True) as connection:
+            # One at a time: a template can't be copied while another session uses it.
+            connection.execute("SELECT pg_advisory_lock(1)")
+            connection.execute(command.format(sql.Identifier(name)))
+        return with_database(database_server, name)
+
+    return make
+
+
+@pytest.fixture
+def database_url(new_database: Callable[[], str]) -> str:
+    """URL of a fresh, migrated database of this test alone."""
+    return new_database()
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """Pooled connections to the test's database."""
+    with Database(database_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str) -> Settings:
+    """Settings whose home is the test's folder and whose database is the test's own."""
+    return Settings(
+        home=tmp_path / "home", environment="test", database_url=SecretStr(database_url)
+    )
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Stop the server once every worker has ended."""
+    factory = getattr(session.config, "_tmp_path_factory", None)
+    if not hasattr(session.config, "workerinput") and factory is not None:
+        embedded.stop(_server_settings(factory.getbasetemp()))
+
+
+def _server_settings(folder: Path) -> Settings:
+    return Settings(home=folder / SERVER_FOLDER, environment="test")
+
+
+def _session_folder(factory: pytest.TempPathFactory) -> Path:
+    """Return the folder that all workers of the session share."""
+    own = factory.getbasetemp()
+    return own.parent if own.name.startswith("popen-") else own
