@@ -223,7 +223,7 @@ class Runbook(Part):
             document = read_yaml(path)
             source_sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
             if not isinstance(document, dict):
-                raise InvalidRunbookError(f"{path} holds no runbook; it must be a YAML mapping.")
+                raise TypeError("it must be a YAML mapping")  # noqa: TRY301 -- told below
             return cls.model_validate({**_resolved(document), "source_sha256": source_sha256})
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise InvalidRunbookError(f"{path} can't be read: {error}") from error
@@ -231,6 +231,8 @@ class Runbook(Part):
             first = error.errors(include_input=False, include_url=False)[0]
             field = ".".join(str(part) for part in first["loc"])
             raise InvalidRunbookError(f"{path}: {field or 'runbook'}: {first['msg']}.") from None
+        except (AttributeError, TypeError, ValueError) as error:
+            raise InvalidRunbookError(f"{path} is not built as a runbook is: {error}.") from error
 
     @model_validator(mode="after")
     def _check_references(self) -> Self:
@@ -267,9 +269,7 @@ def _resolved(document: dict[str, Any]) -> dict[str, Any]:
         other = threshold.pop("same_bands_as", None)
         if other is not None:
             if other not in raw or "bands" not in raw[other]:
-                raise InvalidRunbookError(
-                    f"threshold {name} takes its bands from {other}, which has none."
-                )
+                raise ValueError(f"threshold {name} takes its bands from {other}, which has none")
             threshold["bands"] = raw[other]["bands"]
         threshold["bands"] = [
             {"response_minutes": responses.get(band.get("severity")), **band}

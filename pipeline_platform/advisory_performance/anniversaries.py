@@ -33,8 +33,8 @@ def annualised(growth: Floats, exponent: Floats) -> Floats:
     """
     with np.errstate(invalid="ignore"):
         result = np.power(growth, exponent) - 1.0
-    # 1 to the power of NaN is 1 by IEEE 754.
-    result[np.isnan(exponent)] = np.nan
+        # By IEEE 754, 1 to the power of NaN is 1, and anything to the power of 1 is itself.
+        result[np.isnan(exponent) | (growth < 0)] = np.nan
     return result
 
 

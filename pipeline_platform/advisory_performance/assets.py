@@ -325,9 +325,7 @@ def marts(
             partition=f"{months[0]}_{months[-1]}",
         )
         yield from test_results(PIPELINE, MART_TESTS, build.tests)
-        publications = publish_models(
-            services, MARTS, build, replace=months_filter(months)
-        )
+        publications = publish_models(services, MARTS, build, replace=months_filter(months))
     for table in MARTS:
         published = publications[table.name]
         yield dg.MaterializeResult(

@@ -44,9 +44,12 @@ def validity_of(column: pa.Array | pa.ChunkedArray) -> Mask:
 def words_to_floats(words: Words) -> Floats:
     """Return unscaled decimals as floats: exact up to 2**53 units, i.e. 900 billion of money."""
     low, high = words[:, 0], words[:, 1]
-    if np.array_equal(low >> 63, high):
-        return low.astype(np.float64)
-    result: Floats = high.astype(np.float64) * _LOW_WORD + low.view(np.uint64).astype(np.float64)
+    result = low.astype(np.float64)
+    is_wide = (low >> 63) != high
+    if is_wide.any():
+        wide = words[is_wide]
+        low_part = np.ascontiguousarray(wide[:, 0]).view(np.uint64).astype(np.float64)
+        result[is_wide] = wide[:, 1] * _LOW_WORD + low_part
     return result
 
 

@@ -30,10 +30,7 @@ from pipeline_platform.advisory_performance.delivery_lines import (
 )
 from pipeline_platform.advisory_performance.rejected_lines import RejectedLine
 from pipeline_platform.advisory_performance.vendor_formats import Delimited
-from pipeline_platform.advisory_performance.vendor_mapping import (
-    RecordTypeColumn,
-    VendorMapping,
-)
+from pipeline_platform.advisory_performance.vendor_mapping import VendorMapping
 
 RECORD_LIMIT_LINES = 50
 
@@ -57,9 +54,7 @@ def check_header(header: Sequence[str], mapping: VendorMapping, file_name: str) 
 
     Raises DuplicateHeaderError, MissingColumnError, UnknownColumnError.
     """
-    needed = set(mapping.columns) - set(mapping.optional_columns)
-    if isinstance(mapping.record_type, RecordTypeColumn):
-        needed.add(mapping.record_type.column)
+    needed = mapping.needed_columns
     if not needed & set(header):
         raise MissingColumnError(
             f"{file_name} has no header with the mapping's columns ({_listed(sorted(needed))}); "

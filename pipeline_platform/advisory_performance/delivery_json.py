@@ -11,8 +11,8 @@ from pipeline_platform.advisory_performance.delivery_lines import TextBlock, tex
 from pipeline_platform.advisory_performance.vendor_mapping import VendorMapping
 
 
-class _RecordFaultError(Exception):
-    """Why one line is no record; never leaves this module."""
+class RecordFaultError(Exception):
+    """Why one line is no record: `fault` is rule, reason and column."""
 
     def __init__(self, rule: str, reason: str, column: str | None = None) -> None:
         super().__init__(rule, reason, column)
@@ -29,24 +29,24 @@ An object becomes its pairs, so that a key that stands twice is seen.
 
 
 def flat_record(record: str, *, is_clean: bool = True) -> dict[str, str | None]:
-    """Return dotted column -> text of one line; raise _RecordFaultError for anything else."""
+    """Return dotted column -> text of one line; raise RecordFaultError for anything else."""
     fault = None if is_clean else text_fault(record)
     if fault:
-        raise _RecordFaultError(*fault)
+        raise RecordFaultError(*fault)
     text = record.strip(" \t")
     flat: dict[str, str | None] = {}
     try:
         pairs, end = _DECODER.scan_once(text, 0)  # type: ignore[attr-defined]
         if end != len(text) or not isinstance(pairs, tuple):
-            raise _RecordFaultError("malformed_json", "is not one JSON object.")
+            raise RecordFaultError("malformed_json", "is not one JSON object.")
         _flatten(pairs, "", flat)
     except (json.JSONDecodeError, StopIteration, RecursionError):
-        raise _RecordFaultError("malformed_json", "is not valid JSON.") from None
+        raise RecordFaultError("malformed_json", "is not valid JSON.") from None
     if "\\u" in record:
         for name, value in flat.items():
             fault = text_fault(name + (value or ""))
             if fault:
-                raise _RecordFaultError(*fault)
+                raise RecordFaultError(*fault)
     return flat
 
 
@@ -59,14 +59,14 @@ def _flatten(
             _flatten(value, name + ".", flat)
             continue
         if name in flat:
-            raise _RecordFaultError("duplicate_key", f"holds the key {quoted(name)} twice.")
+            raise RecordFaultError("duplicate_key", f"holds the key {quoted(name)} twice.")
         if value is None or isinstance(value, str):
             flat[name] = value
         elif isinstance(value, bool):
             flat[name] = "true" if value else "false"
         else:
             reason = f"holds a list where {quoted(name)} should be a value."
-            raise _RecordFaultError("malformed_json", reason)
+            raise RecordFaultError("malformed_json", reason)
 
 
 class JsonLinesReader:
@@ -103,7 +103,7 @@ class JsonLinesReader:
             try:
                 flat = flat_record(record, is_clean=block.is_clean)
                 self._check_columns(flat)
-            except _RecordFaultError as error:
+            except RecordFaultError as error:
                 chunk.rejected.append(rejected_line(number, record, *error.fault))
                 continue
             row = len(records)
@@ -126,4 +126,4 @@ class JsonLinesReader:
             if name in self._known or (value is None and name in self._parents):
                 continue
             reason = f"holds a key that the mapping does not know: {quoted(name)}."
-            raise _RecordFaultError("unknown_column", reason, name)
+            raise RecordFaultError("unknown_column", reason, name)

@@ -128,8 +128,9 @@ def _write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(header)
-        for count, row in enumerate(rows, start=1):
+        for row in rows:
             writer.writerow([safe_cell(cell) for cell in row])
+            count += 1
     return count
 
 

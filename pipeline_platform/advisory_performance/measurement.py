@@ -11,9 +11,11 @@ from datetime import date
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline_platform.advisory_performance.causes import explain_breaches
 from pipeline_platform.advisory_performance.months import (
+    month_of,
     month_range,
     partition_key,
     pieces,
@@ -135,14 +137,18 @@ def _measure_piece(run: RunContext, months: list[date]) -> MeasuredMonths:
     with run.services.connect() as engine:
         span = (months[0], months[-1])
         before = shifted(months[0], -1)
+        states = lake.relation(engine, ACCOUNT_STATES, months=(before, before)).to_arrow_table()
+        flows_span = (_first_flow_month(states, months[0]), months[-1])
         computed = compute_returns(
             lake.relation(engine, VALUATIONS, months=span).filter("is_current").to_arrow_table(),
-            lake.relation(engine, EXTERNAL_FLOWS, months=span)
+            lake.relation(engine, EXTERNAL_FLOWS, months=flows_span)
             .filter("is_current")
             .to_arrow_table(),
-            states=lake.relation(engine, ACCOUNT_STATES, months=(before, before)).to_arrow_table(),
+            states=states,
             history=_anniversary_indexes(run, engine, months),
             settings=ReturnSettings(annualisation_basis=run.runbook.rulings.annualisation_basis),
+            months=span,
+            threads=run.services.settings.threads,
         )
         previous = lake.relation(engine, TIME_WEIGHTED_RETURNS, months=span).to_arrow_table()
     table = with_versions(computed.table, previous, published_at=run.now())
@@ -155,6 +161,12 @@ def _measure_piece(run: RunContext, months: list[date]) -> MeasuredMonths:
     with run.services.database.transaction() as connection:
         record_versions(connection, PIPELINE, "gold", versions, run.now())
     return MeasuredMonths(tuple(months), table.num_rows, snapshot_ids)
+
+
+def _first_flow_month(states: pa.Table, first: date) -> date:
+    """Return the month from which flows may still be uncounted: that of the oldest last value."""
+    oldest = pc.min(states["as_of_date"]).as_py()
+    return min(month_of(oldest), first) if oldest else first
 
 
 def _anniversary_indexes(

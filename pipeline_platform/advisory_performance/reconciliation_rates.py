@@ -168,9 +168,10 @@ def _spreads(
             reason = f"{accounts} accounts have a figure on {day}, {minimum_accounts} are needed"
         elif days < minimum_days:
             reason = f"{days} days before {day} can be compared, {minimum_days} are needed"
-        if reason is not None:
-            usual = ratio = z = None
-        spreads.append(Spread(day, accounts, dispersion, days, usual, ratio, z, reason))
+        if reason is None:
+            spreads.append(Spread(day, accounts, dispersion, days, usual, ratio, z))
+        else:
+            spreads.append(Spread(day, accounts, dispersion, days, reason=reason))
     return spreads
 
 

@@ -115,9 +115,11 @@ def restatements(
         SELECT changed.* EXCLUDE (file_sha256),
             date_trunc('month', changed.as_of_date)::DATE AS as_of_month,
             try_cast(change_bps AS DECIMAL(18, 6)) AS difference_bps,
-            coalesce(abs(change_bps) >= limit_bps, true) AS is_material,
+            coalesce(abs(difference_bps) >= limit_bps, true) AS is_material,
             rule AS materiality_rule,
-            coalesce(changed.file_sha256, cause.file_sha256) AS file_sha256
+            coalesce(changed.file_sha256, CASE
+                WHEN cause.known_from > changed.previously_known_from THEN cause.file_sha256 END
+            ) AS file_sha256
         FROM changed
         JOIN (VALUES {rules}) rules(measure, limit_bps, rule) USING (measure)
         ASOF LEFT JOIN (
@@ -125,7 +127,6 @@ def restatements(
         ) cause
             ON cause.account_id = changed.account_id AND cause.as_of_date = changed.as_of_date
             AND cause.known_from <= changed.restated_at
-            AND cause.known_from > changed.previously_known_from
     )
     SELECT {typed_columns(RESTATEMENTS.schema)} FROM judged
     ORDER BY account_id, as_of_date, measure, restated_at""")

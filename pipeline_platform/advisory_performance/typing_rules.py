@@ -108,16 +108,12 @@ def plain_number(mappings: Sequence[VendorMapping], field: str) -> str:
     def one(mapping: VendorMapping) -> str:
         point = mapping.numbers.decimal_separator
         group = mapping.numbers.thousands_separator
-        whole = "[0-9]+"
         sql = text
         if group:
-            whole = f"(?:[0-9]{{1,3}}(?:{re.escape(group)}[0-9]{{3}})+|[0-9]+)"
             sql = f"replace({sql}, {literal(group)}, '')"
         if point != ".":
             sql = f"replace({sql}, {literal(point)}, '.')"
-        mark = re.escape(point)
-        shape = f"[+-]?(?:{whole}(?:{mark}[0-9]+)?|{mark}[0-9]+)"
-        branches = f"WHEN regexp_full_match({text}, {literal(shape)}) THEN {sql}"
+        branches = f"WHEN regexp_full_match({text}, {literal(mapping.numbers.shape)}) THEN {sql}"
         if mapping.format.kind == "json_lines" and point == ".":
             branches += _exponent_branch(text)
         return f"CASE {branches} END"

@@ -62,7 +62,7 @@ class Numbers(FrozenModel):
 
         Thousands separators must stand between groups of three digits.
         """
-        found = self._shape.fullmatch(text.strip())
+        found = re.fullmatch(self.shape, text.strip())
         if not found:
             return None
         plain = found[0]
@@ -71,12 +71,13 @@ class Numbers(FrozenModel):
         return plain.replace(self.decimal_separator, ".")
 
     @cached_property
-    def _shape(self) -> re.Pattern[str]:
+    def shape(self) -> str:
+        """Regular expression (Python and RE2) of a whole number as the vendor writes it."""
         whole = "[0-9]+"
         if self.thousands_separator:
             whole = rf"(?:[0-9]{{1,3}}(?:{re.escape(self.thousands_separator)}[0-9]{{3}})+|[0-9]+)"
         mark = re.escape(self.decimal_separator)
-        return re.compile(rf"[+-]?(?:{whole}(?:{mark}[0-9]+)?|{mark}[0-9]+)")
+        return rf"[+-]?(?:{whole}(?:{mark}[0-9]+)?|{mark}[0-9]+)"
 
 
 class FlowIndicator(FrozenModel):
@@ -158,6 +159,14 @@ class VendorMapping(FrozenModel):
     def column_of(self) -> dict[str, str]:
         """Canonical field (or `flow_indicator`) -> the vendor's column that delivers it."""
         return {field: column for column, fields in self.columns.items() for field in fields}
+
+    @property
+    def needed_columns(self) -> frozenset[str]:
+        """Columns that a header must have."""
+        needed = set(self.columns) - set(self.optional_columns)
+        if isinstance(self.record_type, RecordTypeColumn):
+            needed.add(self.record_type.column)
+        return frozenset(needed)
 
     @property
     def known_columns(self) -> frozenset[str]:

@@ -10,6 +10,7 @@ variable.
 import json
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -53,9 +54,11 @@ class DbtRun:
         """Set the variables for a dbt in this process, one run at a time."""
         before = os.environ.get(RUN_FILE_VARIABLE)
         os.environ.update(self.environment)
+        _forget_engine()
         try:
             yield
         finally:
+            _forget_engine()
             if before is None:
                 del os.environ[RUN_FILE_VARIABLE]
             else:
@@ -144,6 +147,16 @@ def publish_staged_models(
     if not is_remote(run.staging):
         shutil.rmtree(run.staging, ignore_errors=True)
     return published
+
+
+def _forget_engine() -> None:
+    """Close the database that dbt-duckdb keeps in this process from one run to the next.
+
+    The next run would parse its sources with the plugin of the run before.
+    """
+    connections = sys.modules.get("dbt.adapters.duckdb.connections")
+    if connections is not None:
+        connections.DuckDBConnectionManager.close_all_connections()
 
 
 def _stored(run: DbtRun) -> dict[str, list[str]]:

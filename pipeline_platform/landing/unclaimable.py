@@ -11,16 +11,20 @@ from pipeline_platform.landing.keys import REASON_SUFFIX, base_name, printable, 
 from pipeline_platform.landing.objects import ObjectStore
 
 
-def put_away(store: ObjectStore, source_key: str, original: str, reason: str) -> str:
+def put_away(
+    store: ObjectStore, source_key: str, original: str, reason: str, *, keep_reason: bool = False
+) -> str:
     """Move an object to `quarantine/<sha256>/<safe name of original>`; return its location.
 
     A link or device is not followed: a text that says what it was takes its place. Done before is
-    done: the location of then is returned. Raises NotFoundError, ObjectChangedError.
+    done: the location of then is returned. `keep_reason` leaves a reason that is there already,
+    written by a process that was killed before the object came. Raises NotFoundError, ObjectChangedError.
     """
     name = safe_name(original)
 
     def destination(sha256: str) -> str:
-        write_reason(store, f"{sha256}/{name}", reason, original=original)
+        if not (keep_reason and store.exists(f"quarantine/{sha256}/{name}{REASON_SUFFIX}")):
+            write_reason(store, f"{sha256}/{name}", reason, original=original)
         return f"quarantine/{sha256}/{name}"
 
     try:

@@ -257,14 +257,12 @@ class LandingZone:
     def _finish(self, key: str, before: str) -> None:
         """Finish the move of an object that a killed process had taken out of `incoming/`."""
         original = before.removeprefix("incoming/")
-        unclaimable = unclaimable_reason(original)
         try:
-            if unclaimable is None and self._raw.describe(key) is None:
+            try:
+                check_claimable(original)
                 self._take(key, original)
-            else:
-                put_away(
-                    self._raw, key, original, f"Its key {unclaimable or 'names no plain file'}."
-                )
+            except UnsafeNameError as error:
+                put_away(self._raw, key, original, str(error), keep_reason=True)
         except NotFoundError:
             return
         self._raw.remove_empty_folders(key)

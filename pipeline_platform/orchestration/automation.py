@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 import dagster as dg
+from dagster._core.definitions.target import ExecutableDefinition
 
 from pipeline_platform.runbook import Freshness, Runbook
 from pipeline_platform.settings import Environment
@@ -16,7 +17,7 @@ from pipeline_platform.settings import Environment
 def schedule_from_runbook(
     runbook: Runbook,
     name: str,
-    job: dg.JobDefinition | dg.UnresolvedAssetJobDefinition,  # type: ignore[name-defined]
+    job: ExecutableDefinition,
     environment: Environment,
 ) -> dg.ScheduleDefinition:
     """Start `job` when the runbook says, if it says so for this environment."""

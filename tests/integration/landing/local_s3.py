@@ -16,19 +16,19 @@ import boto3
 from pipeline_platform.settings import Settings
 
 REGION = "us-east-1"
+MADE_UP_CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": REGION,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
 
 
 @contextmanager
 def running_server(folder: Path) -> Iterator[str]:
     """Start moto's server on a free port and give its address; credentials are made-up ones."""
-    made_up = {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": REGION,
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
-    before = {name: os.environ.get(name) for name in made_up}
-    os.environ.update(made_up)
+    before = {name: os.environ.get(name) for name in MADE_UP_CREDENTIALS}
+    os.environ.update(MADE_UP_CREDENTIALS)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

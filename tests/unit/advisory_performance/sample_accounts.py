@@ -110,8 +110,10 @@ def clean_account(number: int, chance: random.Random, *, count: int = 45) -> Acc
 
 
 def decimal(value: float | None, places: int) -> Decimal | None:
-    return None if value is None else Decimal(str(round(value, places))).quantize(
-        Decimal(1).scaleb(-places)
+    return (
+        None
+        if value is None
+        else Decimal(str(round(value, places))).quantize(Decimal(1).scaleb(-places))
     )
 
 
@@ -218,7 +220,7 @@ class Sample:
                 if index:
                     before = account.before(day)
                     row["opening_value"] = decimal(account.days[before].value, 4)
-                    for basis in growth:
+                    for basis in ("net", "gross"):
                         if before.month != day.month:
                             growth[basis] = 1.0
                         daily = account.daily(day, basis)

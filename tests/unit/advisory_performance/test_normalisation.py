@@ -1,5 +1,6 @@
 """Bronze to silver, one record at a time: what a delivered text becomes, or why it is rejected."""
 
+import gzip
 import json
 from datetime import date
 from decimal import Decimal
@@ -28,6 +29,7 @@ from .bronze_records import (
     sha_of,
     valuation,
 )
+from .written_deliveries import MAPPINGS, fixed_width_bytes, read, standard_file
 
 
 @pytest.mark.parametrize(
@@ -413,6 +415,53 @@ def test_a_contract_rule_may_read_every_column_of_its_table(name, table):
     ]
     row = record(market_value="1", external_flow="1", reported_return="0.1")
     assert len(Outcome([row], rules={name: rules}).rules) == 1
+
+
+MERIDIAN_ROWS = [
+    ("VAL", {"account": "M1", "date": "20261001", "currency": "USD", "value": "1000.00"}),
+    (
+        "FLW",
+        {
+            "account": "M1",
+            "date": "20261001",
+            "currency": "USD",
+            "amount": "25.00",
+            "direction": "D",
+            "timing": "W",
+            "weight": "0.25",
+        },
+    ),
+    ("RET", {"account": "M1", "date": "20261001", "period": "MTD", "basis_points": "12.5"}),
+]
+FILES = {
+    "standard": standard_file("A-1001,2026-10-01,1000.00,-25.00,weighted,0.00125,mtd,USD"),
+    "northgate": (
+        "Kontonummer;Bewertungstag;Währung;Marktwert;Mittelfluss;Rendite in %;Zeitraum\n"
+        "ng-4711;01.10.2026;EUR;1.000,00;25,00;0,125;M\n"
+    ).encode("latin-1"),
+    "meridian": fixed_width_bytes(MAPPINGS["meridian"], MERIDIAN_ROWS),
+    "harbor": gzip.compress(
+        b'{"kind":"position","account":{"id":"hb_77"},"date":"2026-10-01","nav":1.0E+3}\n'
+        b'{"kind":"cashflow","account":{"id":"hb_77"},"date":"2026-10-01",'
+        b'"flow":{"amount":-25.00}}\n'
+        b'{"kind":"performance","account":{"id":"hb_77"},"date":"2026-10-01",'
+        b'"period":"MTD","twr":0.00125}\n'
+    ),
+}
+
+
+@pytest.mark.parametrize("vendor", FILES)
+def test_the_same_facts_are_the_same_rows_whoever_delivers_them_in_whatever_format(
+    vendor, tmp_path
+):
+    outcome = Outcome(read(tmp_path, FILES[vendor], vendor).rows, rules=shipped_rules())
+    found = (
+        outcome.values("valuations", "market_value"),
+        outcome.values("external_flows", "amount"),
+        outcome.values("reported_returns", "period, reported_return, decimals"),
+    )
+    fact = [("mtd", Decimal("0.00125"), 5)]
+    assert found == ([Decimal(1000)], [Decimal(-25)], fact)
 
 
 HOSTILE = st.text(

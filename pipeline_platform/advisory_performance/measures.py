@@ -1,0 +1,448 @@
+"""What each threshold of the runbook measures: one function per name, no limit anywhere.
+
+Functions read the lake, the landing zone or PostgreSQL and return measurements by label (a month,
+a day, a file, or `all`); `MEASURES` maps the runbook's names to them. A value that can't be had is
+"not measurable" with its reason, never a pass (B-14).
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from pipeline_platform.advisory_performance.audit import SILVER_TABLES, contracts
+from pipeline_platform.advisory_performance.months import (
+    month_of,
+    month_range,
+    partition_key,
+    shifted,
+)
+from pipeline_platform.advisory_performance.reconciliation_rates import (
+    completeness,
+    difference_variance,
+    open_accounts,
+)
+from pipeline_platform.advisory_performance.run_context import RunContext
+from pipeline_platform.advisory_performance.tables import (
+    ACCOUNT_STATES,
+    PIPELINE,
+    RECONCILIATION,
+    TIME_WEIGHTED_RETURNS,
+    VALUATIONS,
+)
+from pipeline_platform.quality import scores
+from pipeline_platform.quality.measurements import (
+    Measurement,
+    Verdict,
+    judge,
+    percentage,
+    unmeasured,
+)
+from pipeline_platform.quality.observations import history
+from pipeline_platform.quality.thresholds import SEVERITIES, Threshold
+from pipeline_platform.warehouse import embedded
+
+Labelled = Mapping[str, Measurement]
+ALL = "all"
+SECONDS_PER_MINUTE = 60
+SECONDS_PER_DAY = 86_400
+HISTORY_LENGTH = 60
+RUN_WINDOW = timedelta(days=7)
+FILE_WINDOW = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What is measured: a run's surroundings and the months in question, oldest first.
+
+    `runs_succeeded` says how the pipeline's runs of the last seven days ended; None where
+    Dagster's storage isn't at hand.
+    """
+
+    run: RunContext
+    months: tuple[date, ...]
+    runs_succeeded: tuple[tuple[str, bool], ...] | None = None
+
+    def rows(self, query: str, **values: object) -> list[Any]:
+        """Query PostgreSQL; `pipeline` is among the values."""
+        with self.run.services.database.connection() as connection:
+            return connection.execute(query.encode(), {"pipeline": PIPELINE, **values}).fetchall()
+
+
+def measure(scope: Scope, threshold: Threshold) -> tuple[Measurement, Verdict]:
+    """Measure one threshold and judge it: the worst of its groups is the result.
+
+    A group that fails goes before one that can't be measured only if any fails; the offenders are
+    then the labels of all failing groups. Groups that can't be measured count only if none can.
+    """
+    labelled = MEASURES[threshold.name](scope)
+    judged = {label: (one, judge(one, threshold)) for label, one in labelled.items()}
+    failed = {label: pair for label, pair in judged.items() if pair[1].outcome == "fail"}
+    if failed:
+        worst = min(failed.values(), key=lambda pair: _badness(pair, threshold))
+        if len(judged) > 1:
+            worst = (replace(worst[0], offenders=tuple(failed)), worst[1])
+    else:
+        measured = [pair for pair in judged.values() if pair[1].outcome == "pass"]
+        worst = (measured or list(judged.values()))[-1] if judged else _nothing(threshold)
+    return replace(worst[0], history=_earlier(scope, threshold.name)), worst[1]
+
+
+def _badness(pair: tuple[Measurement, Verdict], threshold: Threshold) -> tuple[int, float]:
+    value = pair[0].value or 0.0
+    severity = SEVERITIES.index(pair[1].severity or "info")
+    return severity, value if threshold.direction == "at_least" else -value
+
+
+def _nothing(threshold: Threshold) -> tuple[Measurement, Verdict]:
+    nothing = unmeasured(threshold.name, "there is nothing to measure yet")
+    return nothing, judge(nothing, threshold)
+
+
+def _earlier(scope: Scope, name: str) -> tuple[tuple[datetime, float], ...]:
+    with scope.run.services.database.connection() as connection:
+        return tuple(history(connection, PIPELINE, name, limit=HISTORY_LENGTH))
+
+
+def _quality_score(scope: Scope) -> Labelled:
+    run, lake = scope.run, scope.run.services.lake
+    found: dict[str, Measurement] = {}
+    with run.services.connect() as engine:
+        for month in scope.months:
+            tables = [
+                (contracts()[table.name], lake.relation(engine, table, months=(month, month)))
+                for table in SILVER_TABLES
+            ]
+            score = scores.score(
+                tables, run.runbook.score_weights, rates=_score_rates(scope, month)
+            )
+            found[partition_key(month)] = score.measurement()
+    return found
+
+
+def _score_rates(scope: Scope, month: date) -> list[scores.Part]:
+    key = partition_key(month)
+    ((arrived, deduplicated, quarantined),) = scope.rows(
+        "SELECT coalesce(sum(arrived), 0), coalesce(sum(deduplicated), 0),"
+        " coalesce(sum(quarantined), 0) FROM conservation_ledger"
+        " WHERE pipeline = %(pipeline)s AND partition_key = %(key)s AND hop = 'bronze_to_silver'",
+        key=key,
+    )
+    ((timely, files),) = scope.rows(
+        "SELECT count(*) FILTER (WHERE coalesce(completed_at, now()) - arrived_at < "
+        "interval '2 hours'), count(*) FROM etl_processing_log"
+        " WHERE pipeline = %(pipeline)s AND %(key)s = ANY(partition_keys)",
+        key=key,
+    )
+    complete = _completeness(replace(scope, months=(month,)))[key]
+    passed = _pass_rates(replace(scope, months=(month,)))[ALL]
+    distinct = float(arrived - deduplicated)
+    return [
+        scores.Part("validity", "records not quarantined", distinct - float(quarantined), distinct),
+        scores.Part("timeliness", "files in time", float(timely), float(files)),
+        scores.Part(
+            "completeness",
+            "expected account-days",
+            complete.numerator or 0,
+            complete.denominator or 0,
+        ),
+        scores.Part(
+            "accuracy", "figures reconciled", passed.numerator or 0, passed.denominator or 0
+        ),
+    ]
+
+
+def _completeness(scope: Scope) -> Labelled:
+    lake = scope.run.services.lake
+    found: dict[str, Measurement] = {}
+    with scope.run.services.connect() as engine:
+        for month in scope.months:
+            before = shifted(month, -1)
+            valuations = lake.relation(engine, VALUATIONS, months=(month, month))
+            states = lake.relation(engine, ACCOUNT_STATES, months=(before, before))
+            result = completeness(engine, valuations, open_accounts(engine, valuations, states))
+            found[partition_key(month)] = percentage(
+                "data_completeness", result.delivered, result.expected, offenders=result.offenders
+            )
+    return found
+
+
+def _rates(scope: Scope, name: str, passing: str, considered: str) -> Labelled:
+    """Count figures by day in one pass; the run as a whole comes under `all`."""
+    if not scope.months:
+        return {}
+    span = (scope.months[0], scope.months[-1])
+    with scope.run.services.connect() as engine:
+        days = (
+            scope.run.services.lake.relation(engine, RECONCILIATION, months=span)
+            .aggregate(
+                f"as_of_date, count(*) FILTER ({passing}) AS good,"
+                f" count(*) FILTER ({considered}) AS total",
+                "as_of_date",
+            )
+            .order("as_of_date")
+            .fetchall()
+        )
+        breaches = (
+            scope.run.services.lake.relation(engine, RECONCILIATION, months=span)
+            .filter("reconciliation_status NOT IN ('COMPLETED', 'PENDING')")
+            .order("as_of_date DESC, abs(difference_bps) DESC NULLS LAST")
+            .project("account_id || ' ' || as_of_date || ' ' || period || ' ' || basis")
+            .limit(10)
+            .fetchall()
+        )
+    found = {str(day): percentage(name, good, total) for day, good, total in days}
+    found[ALL] = percentage(
+        name,
+        sum(row[1] for row in days),
+        sum(row[2] for row in days),
+        offenders=[key for (key,) in breaches],
+    )
+    return found
+
+
+def _pass_rates(scope: Scope) -> Labelled:
+    return _rates(
+        scope,
+        "reconciliation_pass_rate",
+        "reconciliation_status = 'COMPLETED'",
+        "reconciliation_status != 'PENDING'",
+    )
+
+
+def _violations(scope: Scope) -> Labelled:
+    by_label = _rates(
+        scope,
+        "tolerance_violations",
+        "reconciliation_status = 'BREACH'",
+        "reconciliation_status IN ('COMPLETED', 'BREACH')",
+    )
+    return {label: one for label, one in by_label.items() if label == ALL}
+
+
+def _variance(scope: Scope) -> Labelled:
+    if not scope.months:
+        return {}
+    rulings = scope.run.runbook.rulings
+    back = rulings.variance_history_days
+    first = month_of(scope.months[-1] - timedelta(days=2 * back))
+    last = scope.months[-1]
+    with scope.run.services.connect() as engine:
+        lake = scope.run.services.lake
+        spreads = difference_variance(
+            engine,
+            lake.relation(engine, RECONCILIATION, months=(last, last)),
+            lake.relation(engine, RECONCILIATION, months=(first, shifted(last, -1))),
+        )
+    found: dict[str, Measurement] = {}
+    for spread in spreads:
+        label = str(spread.as_of_date)
+        if spread.ratio is None:
+            reason = spread.reason or "the spread has no history to be compared with"
+            found[label] = unmeasured("return_variance", reason)
+        else:
+            found[label] = Measurement(
+                "return_variance",
+                spread.ratio,
+                spread.dispersion,
+                spread.usual,
+                spread.account_count,
+            )
+    return found
+
+
+def _latency(scope: Scope) -> Labelled:
+    now = scope.run.now()
+    rows = scope.rows(
+        "SELECT file_name, extract(epoch FROM coalesce(completed_at, %(now)s) - arrived_at)"
+        " FROM etl_processing_log WHERE pipeline = %(pipeline)s AND status IN"
+        " ('CLAIMED', 'PUBLISHED', 'COMPLETED', 'FAILED')"
+        " AND coalesce(completed_at, %(now)s) > %(since)s",
+        now=now,
+        since=now - FILE_WINDOW,
+    )
+    return {ALL: _longest(scope, "processing_latency", rows)}
+
+
+def _processing_time(scope: Scope) -> Labelled:
+    now = scope.run.now()
+    rows = scope.rows(
+        "SELECT file_name, extract(epoch FROM"
+        " coalesce(processing_end_time, %(now)s) - processing_start_time)"
+        " FROM etl_processing_log WHERE pipeline = %(pipeline)s"
+        " AND coalesce(processing_end_time, %(now)s) > %(since)s",
+        now=now,
+        since=now - FILE_WINDOW,
+    )
+    return {ALL: _longest(scope, "processing_time_per_file", rows)}
+
+
+def _longest(scope: Scope, name: str, rows: Sequence[tuple[str, Any]]) -> Measurement:
+    """Return the longest of files' times, in minutes; those over the mildest limit offend."""
+    if not rows:
+        return unmeasured(name, "no file was processed in the window")
+    minutes = sorted(((float(s) / SECONDS_PER_MINUTE, file) for file, s in rows), reverse=True)
+    limit = scope.run.runbook.thresholds[name].severest_first[-1].limit
+    offenders = [f"{file} {value:.1f} min" for value, file in minutes if value >= limit]
+    return Measurement(name, minutes[0][0], sample_size=len(minutes), offenders=tuple(offenders))
+
+
+def _oldest_in_processing(scope: Scope) -> Labelled:
+    zone = scope.run.services.landing(PIPELINE)
+    waiting = zone.list("processing")
+    now = scope.run.now()
+    age = max(((now - one.modified_at).total_seconds() for one in waiting), default=0.0)
+    return {
+        ALL: Measurement(
+            "oldest_file_in_processing",
+            age / SECONDS_PER_MINUTE,
+            sample_size=1,
+            offenders=tuple(one.key for one in waiting),
+        )
+    }
+
+
+def _vendor_silence(scope: Scope) -> Labelled:
+    rows = scope.rows(
+        "SELECT vendor, max(arrived_at) FROM etl_processing_log"
+        " WHERE pipeline = %(pipeline)s AND vendor IS NOT NULL GROUP BY vendor"
+    )
+    now = scope.run.now()
+    return {
+        vendor: Measurement(
+            "vendor_silence", (now - last).total_seconds() / SECONDS_PER_DAY, sample_size=1
+        )
+        for vendor, last in rows
+    }
+
+
+def _last_closed_month(scope: Scope) -> Labelled:
+    partitions = scope.run.services.lake.partitions(TIME_WEIGHTED_RETURNS)
+    present = {month for month in partitions if isinstance(month, date)}
+    if not present:
+        return {ALL: unmeasured("last_closed_month", "no month has been computed yet")}
+    closed = month_range(min(present), shifted(month_of(scope.run.now().date()), -1))
+    missing = [partition_key(month) for month in closed if month not in present]
+    return {
+        ALL: Measurement(
+            "last_closed_month",
+            len(missing),
+            len(missing),
+            len(closed),
+            sample_size=len(closed),
+            offenders=tuple(reversed(missing)),
+        )
+    }
+
+
+def _success_rate(scope: Scope) -> Labelled:
+    name = "pipeline_success_rate"
+    if scope.runs_succeeded is None:
+        return {ALL: unmeasured(name, "Dagster's run storage is not at hand")}
+    runs = scope.runs_succeeded
+    failed = [run_id for run_id, succeeded in runs if not succeeded]
+    return {ALL: percentage(name, len(runs) - len(failed), len(runs), offenders=failed)}
+
+
+def _months_made_ahead(scope: Scope) -> Labelled:
+    this_month = month_of(scope.run.now().date())
+    wanted = scope.run.runbook.rulings.premake_months
+    months = [shifted(this_month, count) for count in range(wanted + 1)]
+    present = {
+        name
+        for (name,) in scope.rows(
+            "SELECT child.relname FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid"
+            " WHERE inhparent = 'performance_data'::regclass"
+        )
+    }
+    missing = [month for month in months if f"performance_data_{month:%Y_%m}" not in present]
+    return {
+        ALL: Measurement(
+            "months_made_ahead",
+            len(missing),
+            len(missing),
+            wanted + 1,
+            sample_size=wanted + 1,
+            offenders=tuple(str(month) for month in missing),
+        )
+    }
+
+
+def _default_partition(scope: Scope) -> Labelled:
+    found = scope.rows(
+        "SELECT child.oid::regclass::text FROM pg_inherits JOIN pg_class AS child"
+        " ON child.oid = inhrelid WHERE inhparent = 'performance_data'::regclass"
+        " AND pg_get_expr(child.relpartbound, child.oid) = 'DEFAULT'"
+    )
+    count = sum(scope.rows(f"SELECT count(*) FROM {name}")[0][0] for (name,) in found)
+    return {ALL: Measurement("default_partition_rows", count, sample_size=1)}
+
+
+def _database_cpu(scope: Scope) -> Labelled:
+    """Take the five-minute load of this machine, where the embedded server runs (SA-15)."""
+    name = "database_cpu"
+    settings = scope.run.services.settings
+    if settings.database_url or settings.database_secret_name:
+        reason = "the database is on another machine and no source of its load is configured"
+        return {ALL: unmeasured(name, reason)}
+    if not embedded.status(settings).is_running or not hasattr(os, "getloadavg"):
+        return {ALL: unmeasured(name, "this system does not tell its load")}
+    load = 100 * os.getloadavg()[1] / (os.cpu_count() or 1)
+    return {ALL: Measurement(name, load, sample_size=5)}
+
+
+_CONNECTIONS = "SELECT open_count, max_connections FROM active_connections"
+
+
+def _connections(scope: Scope) -> Labelled:
+    ((count, _),) = scope.rows(_CONNECTIONS)
+    return {ALL: Measurement("database_connections", count, sample_size=1)}
+
+
+def _connection_share(scope: Scope) -> Labelled:
+    ((count, allowed),) = scope.rows(_CONNECTIONS)
+    share = percentage("database_connection_share", count, allowed)
+    return {ALL: replace(share, sample_size=1)}
+
+
+def _query_response(scope: Scope) -> Labelled:
+    probes = {
+        "recent runs": "SELECT count(*) FROM recent_etl_runs",
+        "breaches of the last month": (
+            "SELECT count(*) FROM performance_data WHERE reconciliation_status != 'COMPLETED'"
+            " AND as_of_date >= (SELECT max(as_of_date) FROM performance_data) - 31"
+        ),
+        "latest day of a vendor": (
+            "SELECT data_source, max(as_of_date) FROM performance_data GROUP BY data_source"
+        ),
+    }
+    found: dict[str, Measurement] = {}
+    for label, query in probes.items():
+        started = time.perf_counter()
+        scope.rows(query)
+        seconds = time.perf_counter() - started
+        found[label] = Measurement("database_query_response", seconds, sample_size=1)
+    return found
+
+
+MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
+    "data_quality_score": _quality_score,
+    "data_completeness": _completeness,
+    "reconciliation_pass_rate": _pass_rates,
+    "tolerance_violations": _violations,
+    "return_variance": _variance,
+    "processing_latency": _latency,
+    "processing_time_per_file": _processing_time,
+    "oldest_file_in_processing": _oldest_in_processing,
+    "vendor_silence": _vendor_silence,
+    "last_closed_month": _last_closed_month,
+    "pipeline_success_rate": _success_rate,
+    "months_made_ahead": _months_made_ahead,
+    "default_partition_rows": _default_partition,
+    "database_cpu": _database_cpu,
+    "database_connections": _connections,
+    "database_connection_share": _connection_share,
+    "database_query_response": _query_response,
+}

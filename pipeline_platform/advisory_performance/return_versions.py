@@ -1,0 +1,198 @@
+"""Versions of computed returns: what was known when (B-4).
+
+A row's fingerprint covers everything it is made of: its day's inputs and, through its growth
+indices and linked returns, every earlier day that it links from. So a correction gives a new
+version to exactly the account-days that it touches and to those that link from them, and
+computing the same again changes nothing.
+"""
+
+from datetime import datetime
+from hashlib import blake2b
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline_platform.advisory_performance.decimals import validity_of, words_of
+from pipeline_platform.advisory_performance.return_tables import RETURNS_SCHEMA
+from pipeline_platform.advisory_performance.row_keys import (
+    account_codes,
+    day_numbers,
+    row_keys,
+    sorted_accounts,
+)
+from pipeline_platform.advisory_performance.tables import INSTANT, TIME_WEIGHTED_RETURNS
+from pipeline_platform.failures import BadInputError
+
+Integers = npt.NDArray[np.int64]
+Hashes = npt.NDArray[np.uint64]
+
+_KEY_COLUMNS = ("account_id", "as_of_date", "as_of_month")
+_ROWS_AT_ONCE = 1 << 17
+_NULL = np.uint64(0x9E3779B97F4A7C15)
+_FIRST_FACTOR = np.uint64(0xBF58476D1CE4E5B9)
+_SECOND_FACTOR = np.uint64(0x94D049BB133111EB)
+_HEX = np.frombuffer("".join(f"{byte:02x}" for byte in range(256)).encode(), np.uint16)
+
+
+def with_fingerprints(returns: pa.Table) -> pa.Table:
+    """Append `input_fingerprint`: 16 hexadecimal digits over all columns but the key.
+
+    A 64-bit mix (the finaliser of SplitMix64 per column), made to notice changes between two
+    versions of one account-day, not to withstand forgery. Floats count bit by bit.
+    """
+    parts = [
+        _as_hexadecimal(_hashes(returns.slice(first, _ROWS_AT_ONCE)))
+        for first in range(0, returns.num_rows, _ROWS_AT_ONCE)
+    ]
+    return returns.append_column(
+        TIME_WEIGHTED_RETURNS.schema.field("input_fingerprint"),
+        pa.chunked_array(parts, pa.string()),
+    )
+
+
+def with_versions(new: pa.Table, previous: pa.Table | None, *, published_at: datetime) -> pa.Table:
+    """Return all versions of the account-days of one or more months, the newest being `new`.
+
+    `new` has the columns of RETURNS_SCHEMA; `previous` are all TIME_WEIGHTED_RETURNS rows of the
+    same months, superseded ones too. Where the fingerprint is unchanged the row stays as it was;
+    else the old version ends (`known_to`) and a new one begins at `published_at`. A row that is
+    no longer computed ends as well. Sorted by account, day and known_from.
+
+    Raises BadInputError where `published_at` is older than a version that it would end, or where
+    `previous` has two current versions of an account-day.
+    """
+    fresh = with_fingerprints(new.select(RETURNS_SCHEMA.names).cast(RETURNS_SCHEMA))
+    if previous is None or previous.num_rows == 0:
+        return _versioned(fresh, published_at)
+    schema = TIME_WEIGHTED_RETURNS.schema
+    previous = previous.select(schema.names).cast(schema)
+    superseded = previous.filter(pc.invert(previous["is_current"]))
+    current = previous.filter(previous["is_current"])
+
+    accounts = sorted_accounts(fresh["account_id"], current["account_id"])
+    fresh_keys, current_keys = _keys(fresh, accounts), _keys(current, accounts)
+    order = np.argsort(current_keys, kind="stable")
+    current = current.take(pa.array(order))
+    current_keys = current_keys[order]
+    _refuse_two_current(current, current_keys)
+
+    position = np.searchsorted(current_keys, fresh_keys)
+    is_there = position < len(current_keys)
+    is_there[is_there] = current_keys[position[is_there]] == fresh_keys[is_there]
+    matched = current["input_fingerprint"].take(pa.array(position[is_there]))
+    same_print = pc.equal(matched, fresh["input_fingerprint"].filter(pa.array(is_there)))
+    is_same = np.zeros(len(fresh_keys), np.bool_)
+    is_same[is_there] = same_print.to_numpy()
+    is_kept = np.zeros(len(current_keys), np.bool_)
+    is_kept[position[is_same]] = True
+
+    ended = _ended(current.filter(pa.array(~is_kept)), published_at)
+    begun = _versioned(fresh.filter(pa.array(~is_same)), published_at)
+    versions = pa.concat_tables([current.filter(pa.array(is_kept)), begun, ended, superseded])
+    return _sorted(versions)
+
+
+def _versioned(rows: pa.Table, published_at: datetime) -> pa.Table:
+    count = rows.num_rows
+    columns = {
+        "known_from": pa.repeat(pa.scalar(published_at, INSTANT), count),
+        "known_to": pa.nulls(count, INSTANT),
+        "is_current": pa.repeat(pa.scalar(value=True), count),
+    }
+    for name, values in columns.items():
+        rows = rows.append_column(TIME_WEIGHTED_RETURNS.schema.field(name), values)
+    return rows.cast(TIME_WEIGHTED_RETURNS.schema)
+
+
+def _ended(rows: pa.Table, published_at: datetime) -> pa.Table:
+    instant = pa.scalar(published_at, INSTANT)
+    later = rows.filter(pc.greater(rows["known_from"], instant))
+    if later.num_rows:
+        first = later.select(["account_id", "as_of_date", "known_from"]).slice(0, 1).to_pylist()[0]
+        raise BadInputError(
+            f"Account {first['account_id']} on {first['as_of_date']} has a version known since "
+            f"{first['known_from']}, which is later than the publication at {published_at} "
+            f"({later.num_rows} such rows); check the clock of the machine that runs this."
+        )
+    schema = TIME_WEIGHTED_RETURNS.schema
+    known_to, is_current = schema.names.index("known_to"), schema.names.index("is_current")
+    count = rows.num_rows
+    rows = rows.set_column(known_to, schema.field(known_to), pa.repeat(instant, count))
+    ends = pa.repeat(pa.scalar(value=False), count)
+    return rows.set_column(is_current, schema.field(is_current), ends)
+
+
+def _keys(rows: pa.Table, accounts: pa.Array) -> Integers:
+    return row_keys(account_codes(rows["account_id"], accounts), day_numbers(rows["as_of_date"]))
+
+
+def _refuse_two_current(current: pa.Table, keys: Integers) -> None:
+    twice = np.flatnonzero(keys[1:] == keys[:-1])
+    if len(twice):
+        row = current.select(["account_id", "as_of_date"]).slice(int(twice[0]), 1).to_pylist()[0]
+        raise BadInputError(
+            f"Account {row['account_id']} has two current versions of {row['as_of_date']} "
+            f"({len(twice)} such rows) in time_weighted_returns; restore the month from an "
+            "earlier snapshot and compute it again."
+        )
+
+
+def _sorted(versions: pa.Table) -> pa.Table:
+    keys = _keys(versions, sorted_accounts(versions["account_id"]))
+    known_from = versions["known_from"].cast(pa.int64()).to_numpy()
+    order = np.lexsort((versions["is_current"].to_numpy(), known_from, keys))
+    return versions.combine_chunks().take(pa.array(order))
+
+
+def _hashes(rows: pa.Table) -> Hashes:
+    result = np.zeros(rows.num_rows, np.uint64)
+    for name in rows.column_names:
+        if name in _KEY_COLUMNS:
+            continue
+        column = rows[name].combine_chunks()
+        for bits in _bits(column):
+            result = _mixed(result ^ bits)
+    return result
+
+
+def _bits(column: pa.Array) -> list[Hashes]:
+    """Return a column's values as one or two 64-bit words each, nulls as a constant."""
+    kind = column.type
+    if pa.types.is_decimal(kind):
+        words = words_of(column)
+        parts = [words[:, 0].view(np.uint64), words[:, 1].view(np.uint64)]
+    elif pa.types.is_string(kind):
+        encoded = column.dictionary_encode()
+        hashes = np.array([_text_hash(text.as_py()) for text in encoded.dictionary], np.uint64)
+        codes = encoded.indices.fill_null(0).to_numpy()
+        parts = [hashes[codes] if len(hashes) else np.zeros(len(column), np.uint64)]
+    elif pa.types.is_floating(kind):
+        parts = [column.fill_null(0.0).to_numpy().view(np.uint64)]
+    elif pa.types.is_date(kind):
+        parts = [column.cast(pa.int32()).fill_null(0).to_numpy().astype(np.uint64)]
+    else:
+        parts = [column.fill_null(False).to_numpy(zero_copy_only=False).astype(np.uint64)]
+    if column.null_count:
+        valid = validity_of(column)
+        parts = [np.where(valid, part, _NULL) for part in parts]
+    return parts
+
+
+def _mixed(values: Hashes) -> Hashes:
+    values = (values ^ (values >> np.uint64(30))) * _FIRST_FACTOR
+    values = (values ^ (values >> np.uint64(27))) * _SECOND_FACTOR
+    return (values ^ (values >> np.uint64(31))) + _NULL
+
+
+def _text_hash(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest())
+
+
+def _as_hexadecimal(hashes: Hashes) -> pa.Array:
+    characters = _HEX[hashes.astype(">u8").view(np.uint8)]
+    offsets = np.arange(len(hashes) + 1, dtype=np.int32) * 16
+    return pa.Array.from_buffers(
+        pa.string(), len(hashes), [None, pa.py_buffer(offsets), pa.py_buffer(characters)]
+    )

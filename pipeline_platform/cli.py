@@ -1,0 +1,22 @@
+"""`pipeline-platform`: one command for each thing that an operator does."""
+
+import typer
+
+from pipeline_platform.commands import dagster, database, demo, sample
+
+app = typer.Typer(
+    help="The data platform: run the demo, look at what arrived, mend what is broken.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(demo.demo)
+app.command()(dagster.dev)
+app.command()(dagster.validate)
+app.add_typer(database.app, name="database")
+app.add_typer(sample.app, name="sample")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

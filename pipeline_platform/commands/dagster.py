@@ -1,0 +1,48 @@
+"""`pipeline-platform dev` and `validate`: Dagster, told where its storage is."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import typer
+
+from pipeline_platform.commands.output import console, errors, plain_failures
+from pipeline_platform.orchestration.instance import ROOT, instance_environment
+from pipeline_platform.settings import Settings
+
+PORT = 3000
+
+
+def dev(
+    port: int = typer.Option(PORT, help="Port of the UI."),
+    host: str = typer.Option("127.0.0.1", help="Address to listen on."),
+) -> None:
+    """Run Dagster's UI and daemon until Ctrl-C."""
+    with plain_failures():
+        environment = instance_environment(Settings.from_env())
+    console.print(f"Dagster's UI will answer on http://{host}:{port} (Ctrl-C ends it).")
+    command = [_dagster(), "dev", "-w", "workspace.yaml", "-h", host, "-p", str(port)]
+    finished = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, check=False)
+    raise typer.Exit(finished.returncode)
+
+
+def validate() -> None:
+    """Load every definition as Dagster would, without any service."""
+    environment = {
+        **os.environ,
+        "DAGSTER_HOME": "",
+        "PYTHONWARNINGS": "ignore",
+    }
+    command = [_dagster(), "definitions", "validate", "-w", "workspace.yaml"]
+    finished = subprocess.run(
+        command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True
+    )
+    if finished.returncode:
+        errors.print(finished.stdout + finished.stderr, markup=False)
+        raise typer.Exit(1)
+    console.print("All definitions load.")
+
+
+def _dagster() -> str:
+    return str(Path(sys.executable).with_name("dagster"))

@@ -1,0 +1,67 @@
+"""The runbook's reports over the control tables and the server, as rows by column name.
+
+Each takes an open connection, which may be one to a read replica, and `now` where a window ends
+there. In psql the views `recent_etl_runs`, `issues_by_day_and_severity`, `issues_by_type`,
+`active_connections`, `slow_queries` and `partition_sizes` show the same.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+Connection = psycopg.Connection[Any]
+Row = dict[str, Any]
+
+
+def recent_etl_runs(conn: Connection, now: datetime, *, days: float = 1) -> list[Row]:
+    """Return the file runs of the last days, newest first (SA-25)."""
+    query = "SELECT * FROM etl_runs_since(%(since)s)"
+    return _rows(conn, query, {"since": now - timedelta(days=days)})
+
+
+def issues_by_day_and_severity(conn: Connection, now: datetime, *, days: float = 7) -> list[Row]:
+    """Return issue_date (UTC), severity, issue_count, open_count; newest day first (SA-27)."""
+    query = "SELECT * FROM issues_by_day_and_severity_since(%(since)s)"
+    return _rows(conn, query, {"since": now - timedelta(days=days)})
+
+
+def issues_by_type(conn: Connection, now: datetime, *, days: float = 1) -> list[Row]:
+    """Return issue_type, issue_count, numeric_count, average_actual_value (SA-61, D-4).
+
+    The mean is over the `numeric_count` values that are numbers, None if none is.
+    """
+    query = "SELECT * FROM issues_by_type_since(%(since)s)"
+    return _rows(conn, query, {"since": now - timedelta(days=days)})
+
+
+def active_connections(conn: Connection) -> Row:
+    """Return open_count, active_count, idle_in_transaction_count, max_connections, used_pct.
+
+    Of the whole server's clients (SA-16, SA-23).
+    """
+    return _rows(conn, "SELECT * FROM active_connections", {})[0]
+
+
+def slow_queries(conn: Connection, *, minutes: float = 5) -> list[Row]:
+    """Return the queries at work for at least that long, longest first (SA-58, D-9)."""
+    query = "SELECT * FROM queries_running_for(%(at_least)s)"
+    return _rows(conn, query, {"at_least": timedelta(minutes=minutes)})
+
+
+def partition_sizes(conn: Connection, table: str = "performance_data") -> list[Row]:
+    """Return partition_name, bounds, total_bytes, total_size, estimated_rows (SA-36, D-7)."""
+    query = """
+        SELECT partition_name, bounds, total_bytes, total_size, estimated_rows
+        FROM partition_sizes
+        WHERE to_regclass(format('%%I.%%I', schema_name, table_name)) = to_regclass(%(table)s)
+        ORDER BY total_bytes DESC, partition_name
+    """
+    return _rows(conn, query, {"table": table})
+
+
+def _rows(conn: Connection, query: str, values: Mapping[str, object]) -> list[Row]:
+    with conn.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(query.encode(), values).fetchall()
