@@ -20,7 +20,7 @@ from pipeline_platform.advisory_performance.measurement import (
     measure_range,
     reconcile_range,
 )
-from pipeline_platform.advisory_performance.months import pieces, shifted
+from pipeline_platform.advisory_performance.months import months_in, pieces, shifted
 from pipeline_platform.advisory_performance.partitions import (
     MONTHLY,
     SELF_AND_MONTH_BEFORE,
@@ -101,7 +101,7 @@ def incoming(services: ServicesParam) -> dg.ObserveResult:
 )
 def vendor_rows(
     context: dg.AssetExecutionContext, config: Arrivals, services: ServicesParam
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Take waiting vendor files to bronze; bad files and lines go to quarantine."""
     with handled_failures(context):
         run = RunContext(services, context.run.run_id)
@@ -149,13 +149,13 @@ def vendor_rows(
 )
 def silver(
     context: dg.AssetExecutionContext, services: ServicesParam
-) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Type, judge and version the rows of months; publish only what passes its audit."""
     run = RunContext(services, context.run.run_id)
     counts = dict.fromkeys((table.name for table in SILVER_TABLES), 0)
     audits: list[refinement.StagedSilver] = []
     with handled_failures(context):
-        rows = services.lake.partitions(VENDOR_ROWS)
+        rows = months_in(services.lake.partitions(VENDOR_ROWS))
         for piece in pieces(months_of_run(context), rows):
             staged = refinement.stage_months(run, piece)
             audits.append(staged)
@@ -205,7 +205,7 @@ def _audit_results(audits: list[refinement.StagedSilver]) -> Iterator[dg.AssetCh
 )
 def returns(
     context: dg.AssetExecutionContext, services: ServicesParam
-) -> Iterator[dg.MaterializeResult]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """Link daily returns month by month, each from the state in which the month before ended."""
     run = RunContext(services, context.run.run_id)
     with handled_failures(context):
@@ -235,7 +235,7 @@ def returns(
 )
 def reconciliation(
     context: dg.AssetExecutionContext, services: ServicesParam
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Put our returns beside the vendors', rule on each figure and explain each break."""
     run = RunContext(services, context.run.run_id)
     with handled_failures(context):
@@ -260,7 +260,7 @@ def reconciliation(
 )
 def restatements(
     context: dg.AssetExecutionContext, services: ServicesParam
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """List what later deliveries changed and which changes are material."""
     run = RunContext(services, context.run.run_id)
     with handled_failures(context):
@@ -285,7 +285,7 @@ def restatements(
 )
 def performance_data(
     context: dg.AssetExecutionContext, services: ServicesParam
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Swap each month of gold into `performance_data` and complete the files that waited."""
     run = RunContext(services, context.run.run_id)
     with handled_failures(context):
@@ -311,7 +311,7 @@ def performance_data(
 )
 def marts(
     context: dg.AssetExecutionContext, services: ServicesParam
-) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Build the marts of months with dbt, test them, and publish all of them or none."""
     run = RunContext(services, context.run.run_id)
     months = months_of_run(context)
@@ -359,5 +359,12 @@ MONTHLY_KEYS = [
     ),
     SERVING,
 ]
-MONTHLY_ASSETS = [silver, returns, reconciliation, restatements, marts, performance_data]
-ASSETS = [incoming, vendor_rows, *MONTHLY_ASSETS]
+MONTHLY_ASSETS: list[dg.AssetsDefinition] = [
+    silver,
+    returns,
+    reconciliation,
+    restatements,
+    marts,
+    performance_data,
+]
+ASSETS: list[dg.AssetsDefinition | dg.SourceAsset] = [incoming, vendor_rows, *MONTHLY_ASSETS]

@@ -4,10 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 
 import dagster as dg
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,
-    ASSET_PARTITION_RANGE_START_TAG,
-)
 
 from pipeline_platform.advisory_performance.assets import (
     INGEST_KEYS,
@@ -15,11 +11,18 @@ from pipeline_platform.advisory_performance.assets import (
     ServicesParam,
 )
 from pipeline_platform.advisory_performance.checks import INGEST_CHECK_KEYS, SERVICE_CHECK_KEYS
-from pipeline_platform.advisory_performance.months import month_of, partition_key
+from pipeline_platform.advisory_performance.months import month_of, months_in, partition_key
 from pipeline_platform.advisory_performance.run_context import load_runbook, utc_now
 from pipeline_platform.advisory_performance.tables import PIPELINE, TIME_WEIGHTED_RETURNS
 from pipeline_platform.orchestration.arrivals import arrival_batches
-from pipeline_platform.orchestration.automation import schedule_from_runbook, sensor_status
+from pipeline_platform.orchestration.automation import (
+    RANGE_END_TAG,
+    RANGE_START_TAG,
+    ExecutableDefinition,
+    UnresolvedAssetJobDefinition,
+    schedule_from_runbook,
+    sensor_status,
+)
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Environment
 from pipeline_platform.warehouse import control
@@ -68,14 +71,19 @@ def months_made_ahead_job() -> None:
     make_months_ahead()
 
 
-JOBS = [ingest_job, workflow_job, health_job, months_made_ahead_job]
+JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
+    ingest_job,
+    workflow_job,
+    health_job,
+    months_made_ahead_job,
+]
 
 
 def range_tags(first: date, last: date) -> dict[str, str]:
     """Return the run tags that make one run cover a range of months."""
     return {
-        ASSET_PARTITION_RANGE_START_TAG: partition_key(first),
-        ASSET_PARTITION_RANGE_END_TAG: partition_key(last),
+        RANGE_START_TAG: partition_key(first),
+        RANGE_END_TAG: partition_key(last),
     }
 
 
@@ -86,7 +94,7 @@ def months_to_process(services: Services) -> tuple[Mapping[str, int], date, date
     if not pending:
         return None
     requested = sorted(date.fromisoformat(key) for key in pending)
-    present = [month for month in services.lake.partitions(TIME_WEIGHTED_RETURNS) if month]
+    present = months_in(services.lake.partitions(TIME_WEIGHTED_RETURNS))
     return pending, requested[0], max([*requested, *present])
 
 
@@ -151,7 +159,7 @@ def ingest_config(keys: list[str]) -> dict[str, object]:
 def schedules(environment: Environment) -> Sequence[dg.ScheduleDefinition]:
     """Return the schedules of the runbook, on or off as it says for this environment."""
     runbook = load_runbook()
-    jobs = {
+    jobs: dict[str, ExecutableDefinition] = {
         "morning_health_check": health_job,
         "service_health": health_job,
         "vendor_quiet": health_job,

@@ -12,20 +12,20 @@ import dagster as dg
 from pipeline_platform.advisory_performance import measures
 from pipeline_platform.advisory_performance.assets import ServicesParam
 from pipeline_platform.advisory_performance.audit import blocking_thresholds
-from pipeline_platform.advisory_performance.months import month_range
+from pipeline_platform.advisory_performance.months import month_range, months_in
 from pipeline_platform.advisory_performance.run_context import RunContext, load_runbook, utc_now
 from pipeline_platform.advisory_performance.tables import PIPELINE, TIME_WEIGHTED_RETURNS
+from pipeline_platform.orchestration.automation import (
+    ONE_PARTITION_TAG,
+    RANGE_END_TAG,
+    RANGE_START_TAG,
+)
 from pipeline_platform.orchestration.checks import threshold_result, threshold_specs
 from pipeline_platform.quality.issues import record_issues, threshold_issue
 from pipeline_platform.quality.observations import record_verdict
 from pipeline_platform.quality.thresholds import Stage, Threshold
 from pipeline_platform.services import Services
 
-RANGE_START, RANGE_END, ONE = (
-    "dagster/asset_partition_range_start",
-    "dagster/asset_partition_range_end",
-    "dagster/partition",
-)
 ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 LATEST_MONTHS = 2
 
@@ -74,15 +74,12 @@ def _results(
 def _months(context: dg.AssetCheckExecutionContext, services: Services) -> tuple[date, ...]:
     """Return the months of the run, or the latest ones when the run has none."""
     tags = context.run.tags
-    first, last = (tags.get(RANGE_START) or tags.get(ONE)), (tags.get(RANGE_END) or tags.get(ONE))
+    one = tags.get(ONE_PARTITION_TAG)
+    first, last = tags.get(RANGE_START_TAG, one), tags.get(RANGE_END_TAG, one)
     if first and last:
         return tuple(month_range(date.fromisoformat(first), date.fromisoformat(last)))
-    present = sorted(
-        month
-        for month in services.lake.partitions(TIME_WEIGHTED_RETURNS)
-        if isinstance(month, date)
-    )
-    return tuple(present[-LATEST_MONTHS:])
+    present = months_in(services.lake.partitions(TIME_WEIGHTED_RETURNS))
+    return tuple(present)[-LATEST_MONTHS:]
 
 
 def _runs_succeeded(context: dg.AssetCheckExecutionContext) -> tuple[tuple[str, bool], ...]:

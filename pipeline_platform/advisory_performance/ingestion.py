@@ -23,7 +23,7 @@ from pipeline_platform.advisory_performance.vendor_mapping import VendorMapping
 from pipeline_platform.advisory_performance.vendors import mapping_for
 from pipeline_platform.code_version import code_version
 from pipeline_platform.failures import BadInputError, ConflictError, NotFoundError
-from pipeline_platform.lake.lake import Staged
+from pipeline_platform.lake.staging import Staged
 from pipeline_platform.landing.zone import ClaimedFile, ObjectChangedError, UnsafeNameError
 from pipeline_platform.quality.conservation import LedgerEntry, record_entries
 from pipeline_platform.quality.issues import Issue, record_issue

@@ -17,6 +17,7 @@ from pipeline_platform.advisory_performance.causes import explain_breaches
 from pipeline_platform.advisory_performance.months import (
     month_of,
     month_range,
+    months_in,
     partition_key,
     pieces,
     shifted,
@@ -58,7 +59,7 @@ def measure_range(run: RunContext, months: Sequence[date]) -> Iterator[MeasuredM
     lake = run.services.lake
     for table in (VALUATIONS, EXTERNAL_FLOWS, TIME_WEIGHTED_RETURNS, ACCOUNT_STATES):
         lake.ensure(table)
-    for piece in pieces(months, lake.partitions(VALUATIONS)):
+    for piece in pieces(months, months_in(lake.partitions(VALUATIONS))):
         yield _measure_piece(run, piece)
 
 
@@ -67,7 +68,7 @@ def reconcile_range(run: RunContext, months: Sequence[date]) -> Iterator[Measure
     lake = run.services.lake
     for table in (TIME_WEIGHTED_RETURNS, REPORTED_RETURNS, RECONCILIATION):
         lake.ensure(table)
-    rows = lake.partitions(TIME_WEIGHTED_RETURNS)
+    rows = months_in(lake.partitions(TIME_WEIGHTED_RETURNS))
     for piece in pieces(months, rows):
         with run.services.connect() as engine:
             span = (piece[0], piece[-1])
@@ -83,7 +84,9 @@ def reconcile_range(run: RunContext, months: Sequence[date]) -> Iterator[Measure
                 returns=lake.relation(engine, TIME_WEIGHTED_RETURNS, months=before).filter(
                     "is_current"
                 ),
-                reported=reported,
+                reported=lake.relation(engine, REPORTED_RETURNS, months=before).filter(
+                    "is_current"
+                ),
             )
             yield _publish(run, RECONCILIATION, rulings, piece, (TIME_WEIGHTED_RETURNS,))
 
@@ -92,7 +95,7 @@ def compare_versions(run: RunContext, months: Sequence[date]) -> Iterator[Measur
     """List what later deliveries changed in these months, under the error-correction policy."""
     lake = run.services.lake
     lake.ensure(RESTATEMENTS)
-    for piece in pieces(months, lake.partitions(TIME_WEIGHTED_RETURNS)):
+    for piece in pieces(months, months_in(lake.partitions(TIME_WEIGHTED_RETURNS))):
         with run.services.connect() as engine:
             span = (piece[0], piece[-1])
             changed = restatements(
@@ -183,7 +186,7 @@ def _anniversary_indexes(
         first, last = shifted(months[0], -12 * years - 2), shifted(months[-1], -12 * years)
         needed.update(month_range(first, last))
     needed -= set(months)
-    present = sorted(needed & set(lake.partitions(TIME_WEIGHTED_RETURNS)))
+    present = sorted(needed & set(months_in(lake.partitions(TIME_WEIGHTED_RETURNS))))
     columns = "account_id, as_of_date, net_growth_index, gross_growth_index, record_start_date"
     parts = [
         lake.relation(engine, TIME_WEIGHTED_RETURNS, months=(month, month))

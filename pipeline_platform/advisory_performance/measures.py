@@ -16,6 +16,7 @@ from pipeline_platform.advisory_performance.audit import SILVER_TABLES, contract
 from pipeline_platform.advisory_performance.months import (
     month_of,
     month_range,
+    months_in,
     partition_key,
     shifted,
 )
@@ -319,8 +320,7 @@ def _vendor_silence(scope: Scope) -> Labelled:
 
 
 def _last_closed_month(scope: Scope) -> Labelled:
-    partitions = scope.run.services.lake.partitions(TIME_WEIGHTED_RETURNS)
-    present = {month for month in partitions if isinstance(month, date)}
+    present = months_in(scope.run.services.lake.partitions(TIME_WEIGHTED_RETURNS))
     if not present:
         return {ALL: unmeasured("last_closed_month", "no month has been computed yet")}
     closed = month_range(min(present), shifted(month_of(scope.run.now().date()), -1))

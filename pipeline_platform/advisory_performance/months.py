@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 
+from pipeline_platform.lake.lake import PartitionValue
+
 MAX_ROWS_AT_ONCE = 1_500_000
 """How many account-days one piece of a backfill may hold; bounds the memory of a run."""
 
@@ -31,6 +33,12 @@ def month_range(first: date, last: date) -> list[date]:
 def partition_key(month: date) -> str:
     """Return Dagster's key of a month: `2026-10-01`."""
     return month.isoformat()
+
+
+def months_in(partitions: Mapping[PartitionValue, int]) -> dict[date, int]:
+    """Return the row count of each month of a table partitioned by month, oldest first."""
+    months = {month: count for month, count in partitions.items() if isinstance(month, date)}
+    return dict(sorted(months.items()))
 
 
 def pieces(

@@ -23,7 +23,8 @@ from pipeline_platform.advisory_performance.tables import (
 )
 from pipeline_platform.code_version import code_version
 from pipeline_platform.failures import AuditFailedError
-from pipeline_platform.lake.lake import Publication, Staged
+from pipeline_platform.lake.publications import Publication
+from pipeline_platform.lake.staging import Staged
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.quality.conservation import LedgerEntry, record_entries
 from pipeline_platform.quality.contracts import ExpectationResult, row_rules, validate

@@ -58,7 +58,10 @@ def demo(
         with Services(settings) as services:
             _deliver(services, accounts, days)
             definitions = build_defs(settings, {"services": services})
-            results = [_ingest(definitions, instance)]
+            results = [
+                _run(definitions, instance, f"{PIPELINE}_months_made_ahead"),
+                _ingest(definitions, instance),
+            ]
             results += _process(definitions, instance, services)
             results.append(_run(definitions, instance, f"{PIPELINE}_health"))
             failures = _report(services, results, as_json=as_json)
@@ -113,8 +116,10 @@ def _process(
 def _run(
     definitions: dg.Definitions, instance: dg.DagsterInstance, job: str, **options: Any
 ) -> dg.ExecuteInProcessResult:
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    run_config = {**quiet, **options.pop("run_config", {})}
     return definitions.resolve_job_def(job).execute_in_process(
-        instance=instance, raise_on_error=False, **options
+        instance=instance, raise_on_error=False, run_config=run_config, **options
     )
 
 

@@ -1,12 +1,12 @@
 """A Parquet file's description for Iceberg, given only if the file is what its table declares."""
 
+import os
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from pipeline_platform.failures import AuditFailedError, NotFoundError
 from pipeline_platform.lake.engine import is_remote
-from pipeline_platform.lake.local_files import force_to_disk
 from pipeline_platform.lake.tables import LakeTable
 
 if TYPE_CHECKING:
@@ -69,10 +69,15 @@ def describe_file(table: "Table", declared: LakeTable, path: str) -> "DataFile":
 
 
 def _force_to_disk(path: str) -> None:
+    """Wait until the file is on the disk, so that no commit can outlive its data."""
     try:
-        force_to_disk(path)
+        descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         raise _gone(path) from None
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _gone(path: str) -> NotFoundError:

@@ -58,12 +58,3 @@ class _DurableFile(io.FileIO):
         if not self.closed:
             os.fsync(self.fileno())
         super().close()
-
-
-def force_to_disk(path: str) -> None:
-    """Wait until a file that another program wrote is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pipeline_platform.failures import AuditFailedError, PermanentError
 
 if TYPE_CHECKING:
-    from pyiceberg.manifest import DataFile, ManifestFile
+    from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table
     from pyiceberg.table.snapshots import Snapshot
 
@@ -107,36 +107,13 @@ def commit_files(
 
     PyIceberg's CommitFailedException says that another commit came first and nothing was done.
     """
-    from pyiceberg.table.snapshots import Operation  # noqa: PLC0415 - slow import
-    from pyiceberg.table.update.snapshot import (  # noqa: PLC0415
-        _ManifestMergeManager,
-        _OverwriteFiles,
-    )
+    from pyiceberg.table.snapshots import Operation  # noqa: PLC0415 - slow imports
 
-    class Replacement(_OverwriteFiles):
-        """Overwrites files, and keeps the list of manifests short.
-
-        `_OverwriteFiles` alone would carry the manifest of each past deletion on for ever.
-        """
-
-        def _process_manifests(self, manifests: "list[ManifestFile]") -> "list[ManifestFile]":
-            useful = [
-                manifest
-                for manifest in manifests
-                if manifest.has_added_files()
-                or manifest.has_existing_files()
-                or manifest.added_snapshot_id == self._snapshot_id
-            ]
-            return _ManifestMergeManager(
-                target_size_bytes=8 * 1024 * 1024,
-                min_count_to_merge=100,
-                merge_enabled=True,
-                snapshot_producer=self,
-            ).merge_manifests(useful)
+    from pipeline_platform.lake.replacement import Replacement, SingleCommit  # noqa: PLC0415
 
     operation = Operation.OVERWRITE if removed else Operation.APPEND
     operation = Operation.DELETE if removed and not added else operation
-    with table.transaction() as transaction:
+    with SingleCommit(table) as transaction:
         producer = Replacement(
             operation, transaction, table.io, snapshot_properties=dict(properties)
         )

@@ -9,9 +9,27 @@ from datetime import timedelta
 
 import dagster as dg
 from dagster._core.definitions.target import ExecutableDefinition
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from pipeline_platform.runbook import Freshness, Runbook
 from pipeline_platform.settings import Environment
+
+__all__ = [
+    "ONE_PARTITION_TAG",
+    "RANGE_END_TAG",
+    "RANGE_START_TAG",
+    "ExecutableDefinition",
+    "UnresolvedAssetJobDefinition",
+    "freshness_policies",
+    "freshness_policy",
+    "schedule_from_runbook",
+    "sensor_status",
+]
+
+ONE_PARTITION_TAG = "dagster/partition"
+RANGE_START_TAG = "dagster/asset_partition_range_start"
+RANGE_END_TAG = "dagster/asset_partition_range_end"
+"""Tags by which Dagster itself says which partitions a run covers."""
 
 
 def schedule_from_runbook(

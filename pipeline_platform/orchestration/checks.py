@@ -116,11 +116,14 @@ def threshold_result(
 
 def trend_plot(title: str, history: Sequence[tuple[datetime, float]], limit: float | None) -> str:
     """Draw earlier values and the limit; return Markdown with the picture inside."""
+    from matplotlib.dates import date2num  # noqa: PLC0415 -- slow import
     from matplotlib.figure import Figure  # noqa: PLC0415 -- slow import, only where there is a trend
 
     figure = Figure(figsize=(6, 2.2), layout="constrained")
     axes = figure.subplots()
-    axes.plot([at for at, _ in history], [value for _, value in history], marker=".")
+    days = [date2num(at) for at, _ in history]  # type: ignore[no-untyped-call]
+    axes.xaxis_date()
+    axes.plot(days, [value for _, value in history], marker=".")
     if limit is not None:
         axes.axhline(limit, linestyle="--", color="tab:red", linewidth=1)
     axes.set_title(title, fontsize=9)

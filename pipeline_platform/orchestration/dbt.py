@@ -147,7 +147,7 @@ def build_models(
         )
     if result.exception is not None:
         raise AuditFailedError(f"dbt could not build {select}: {result.exception}")
-    nodes = list(result.result)
+    nodes: list[Any] = list(result.result)  # type: ignore[arg-type]
     broken = [one for one in nodes if one.node.resource_type == "model" and one.status != "success"]
     if broken:
         raise AuditFailedError(

@@ -99,7 +99,7 @@ def check_regex(regex: str) -> None:
 
 def python_regex(regex: str) -> str:
     r"""Return the same expression for Python, whose `$` would also match before a last newline."""
-    return regex
+    return regex[:-1] + r"\Z"
 
 
 def _one_condition(condition: RowCondition) -> str:

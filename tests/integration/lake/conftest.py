@@ -1,14 +1,23 @@
 """A lake on a real catalog, and tables that no other test knows."""
 
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
 import uuid
 
+import boto3
 import pyarrow as pa
 import pytest
 
 from pipeline_platform.lake.engine import connect
 from pipeline_platform.lake.lake import Lake
 from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.settings import Settings
 
+BUCKET = "advisory-lake"
 COLUMNS = [
     pa.field("account_id", pa.string(), nullable=False),
     pa.field("as_of_month", pa.date32(), nullable=False),
@@ -77,3 +86,57 @@ def publish(lake, balances, rows):
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def aws():
+    """Address of a server that answers as S3 and Glue do.
+
+    It is a process of its own: DuckDB holds Python's lock while it lists objects.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(command, stdout=quiet, stderr=quiet) as server:
+        address = f"http://127.0.0.1:{port}"
+        wait_for(address, server)
+        yield address
+        server.terminate()
+
+
+def wait_for(address, server):
+    for _ in range(300):
+        assert server.poll() is None
+        try:
+            with urllib.request.urlopen(f"{address}/moto-api/"):
+                return
+        except urllib.error.URLError:
+            time.sleep(0.1)
+    raise TimeoutError(address)
+
+
+@pytest.fixture
+def s3(aws, monkeypatch):
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "test-key",
+        "AWS_SECRET_ACCESS_KEY": "it's a secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3", endpoint_url=aws)
+    client.create_bucket(Bucket=BUCKET)
+    yield client
+    bucket = boto3.resource("s3", endpoint_url=aws).Bucket(BUCKET)
+    bucket.objects.delete()
+    bucket.delete()
+
+
+@pytest.fixture
+def settings_in_s3(tmp_path, aws, s3):
+    """Settings whose tables are in a bucket."""
+    return Settings(
+        home=tmp_path / "home", processed_location=f"s3://{BUCKET}/lake", s3_endpoint=aws
+    )

@@ -13,6 +13,7 @@ from dbt.cli.main import dbtRunner
 
 from pipeline_platform.failures import AuditFailedError, NotFoundError
 from pipeline_platform.lake.dbt_runs import publish_staged_models, start_dbt_run
+from pipeline_platform.lake.lake import Lake
 from pipeline_platform.lake.tables import LakeTable
 
 OCTOBER = date(2026, 10, 1)
@@ -193,6 +194,21 @@ def test_two_models_can_read_the_same_source(lake, totals, publish, project, sta
         "{{ source('silver', 'balances') }} JOIN {{ ref('totals') }} USING (as_of_month)"
     )
     assert build(run, folder)
+
+
+def test_a_model_is_built_and_published_in_s3(
+    settings_in_s3, database_url, balances, totals, rows, project
+):
+    lake = Lake.open(settings_in_s3, database_url)
+    source = rows("2026-10-01").to_arrow_table()
+    staged = lake.stage(balances, source, run_id="run-1", partition="2026-10-01")
+    lake.publish(staged, replace=None, properties={})
+    run = start_dbt_run(
+        lake, run_id="dbt-1", partition="2026-10-01", sources=[(balances, (OCTOBER, OCTOBER))]
+    )
+    build(run, project())
+    finish(lake, run, totals)
+    assert lake.partitions(totals) == {OCTOBER: 1}
 
 
 def test_dbt_in_another_process_needs_only_the_runs_variables(

@@ -111,7 +111,7 @@ def test_rows_with_a_new_column_are_published_beside_older_ones(lake, con, balan
 
 def test_a_new_required_column_needs_a_migration(lake, balances):
     lake.ensure(balances)
-    with pytest.raises(PermanentError, match="the column is required"):
+    with pytest.raises(PermanentError, match="is required, but not there"):
         lake.ensure(extended(balances, pa.field("note", pa.string(), nullable=False)))
 
 

@@ -1,74 +1,20 @@
 """The same lake in an object store, and with the catalog of AWS, over HTTP."""
 
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from datetime import date
 
-import boto3
 import pytest
 
 from pipeline_platform.lake.engine import connect
 from pipeline_platform.lake.lake import Lake
+from tests.integration.lake.conftest import BUCKET
 
 OCTOBER, NOVEMBER = date(2026, 10, 1), date(2026, 11, 1)
-BUCKET = "advisory-lake"
-
-
-@pytest.fixture(scope="module")
-def aws():
-    """Address of a server that answers as S3 and Glue do.
-
-    It is a process of its own: DuckDB holds Python's lock while it lists objects.
-    """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    quiet = subprocess.DEVNULL
-    with subprocess.Popen(command, stdout=quiet, stderr=quiet) as server:
-        address = f"http://127.0.0.1:{port}"
-        wait_for(address, server)
-        yield address
-        server.terminate()
-
-
-def wait_for(address, server):
-    for _ in range(300):
-        assert server.poll() is None
-        try:
-            with urllib.request.urlopen(f"{address}/moto-api/"):
-                return
-        except urllib.error.URLError:
-            time.sleep(0.1)
-    raise TimeoutError(address)
 
 
 @pytest.fixture
-def s3(aws, monkeypatch):
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "test-key",
-        "AWS_SECRET_ACCESS_KEY": "it's a secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
-    client = boto3.client("s3", endpoint_url=aws)
-    client.create_bucket(Bucket=BUCKET)
-    yield client
-    bucket = boto3.resource("s3", endpoint_url=aws).Bucket(BUCKET)
-    bucket.objects.delete()
-    bucket.delete()
-
-
-@pytest.fixture
-def settings(settings, aws, s3):
-    """The usual settings, but the tables are in a bucket."""
-    changes = {"processed_location": f"s3://{BUCKET}/lake", "s3_endpoint": aws}
-    return settings.model_copy(update=changes)
+def settings(settings_in_s3):
+    """The tables of these tests are in a bucket."""
+    return settings_in_s3
 
 
 def test_rows_published_to_s3_are_read_back(lake, con, balances, publish):

@@ -127,9 +127,7 @@ def test_a_missing_bucket_is_a_wrong_setting(s3_endpoint: str, tmp_path: Path) -
         LandingZone(settings, "advisory").list("incoming")
 
 
-def test_a_server_that_does_not_answer_is_transient(
-    s3_endpoint: str, tmp_path: Path
-) -> None:
+def test_a_server_that_does_not_answer_is_transient(s3_endpoint: str, tmp_path: Path) -> None:
     settings = Settings(
         home=tmp_path, raw_location="s3://some-bucket", s3_endpoint="http://127.0.0.1:9"
     )

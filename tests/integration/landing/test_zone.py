@@ -31,7 +31,7 @@ from tests.integration.landing.local_s3 import s3_client
 CONTENT = b"account_id,as_of_date\nA1,2026-10-01\n"
 SHA = hashlib.sha256(CONTENT).hexdigest()
 CLAIMABLE_NAMES = [
-    "it's \"quoted\".csv",
+    'it\'s "quoted".csv',
     "über ⅷ 日本.csv",
     "e\u0301 decomposed.csv",
     " spaces around .csv",
@@ -349,7 +349,9 @@ def test_a_key_that_would_leave_the_zone_is_refused(zone: LandingZone, key: str)
         zone.claim(key)
 
 
-@pytest.mark.parametrize("name", ["../outside.csv", "/tmp/landing-escape.csv", "x.reason.txt", "a\nb"])
+@pytest.mark.parametrize(
+    "name", ["../outside.csv", "/tmp/landing-escape.csv", "x.reason.txt", "a\nb"]
+)
 def test_nothing_can_be_put_under_an_unsafe_name(zone: LandingZone, name: str) -> None:
     with pytest.raises(UnsafeNameError):
         zone.put(name, CONTENT)

@@ -41,7 +41,9 @@ def test_an_object_of_the_same_instant_is_given() -> None:
 
 def test_an_object_that_appears_with_an_older_time_is_given() -> None:
     _, cursor = given_keys([an_object("a", minute=5)])
-    assert given_keys([an_object("a", minute=5), an_object("late", minute=1)], cursor)[0] == ["late"]
+    assert given_keys([an_object("a", minute=5), an_object("late", minute=1)], cursor)[0] == [
+        "late"
+    ]
 
 
 @pytest.mark.parametrize("change", [{"size_bytes": 11}, {"etag": "2"}, {"modified_at": NOON}])
@@ -82,7 +84,9 @@ def test_what_exceeds_the_batches_of_one_look_is_given_by_the_next() -> None:
     assert [batch.keys for batch in second] == [("0004", "0005"), ("0006", "0007")]
 
 
-@pytest.mark.parametrize("cursor", ["", "{}", "[1]", "null", '{"version": 9, "given": ""}', "a/key"])
+@pytest.mark.parametrize(
+    "cursor", ["", "{}", "[1]", "null", '{"version": 9, "given": ""}', "a/key"]
+)
 def test_a_cursor_that_can_not_be_read_counts_as_none(cursor: str) -> None:
     assert given_keys([an_object("a")], cursor)[0] == ["a"]
 

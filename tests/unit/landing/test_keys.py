@@ -19,7 +19,9 @@ from pipeline_platform.landing.keys import (
 any_text = st.text(st.characters(exclude_categories=()), max_size=300)
 
 
-@pytest.mark.parametrize("key", ["a.csv", "vendor/a.csv", "...", "über.csv", "a b", "x#1", "%2e%2e"])
+@pytest.mark.parametrize(
+    "key", ["a.csv", "vendor/a.csv", "...", "über.csv", "a b", "x#1", "%2e%2e"]
+)
 def test_an_ordinary_key_is_claimable(key: str) -> None:
     assert unclaimable_reason(key) is None
 

@@ -7,7 +7,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from pipeline_platform.quality.contracts import row_rules, validate
@@ -35,6 +35,12 @@ EDGES: dict[str, list[Any]] = {
     "vendor": ["standard", "Standard", "a\n", "_a"],
     "file_sha256": ["0" * 64, "0" * 63, "g" * 64, "0" * 64 + "\n"],
 }
+MODEST = settings(
+    max_examples=12,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking takes minutes here
+)
 NUMBERS = [0, -1, 1, 10, 1000, 10**6, 10**9, 10**12]
 
 
@@ -84,7 +90,7 @@ def _tables(name: str) -> st.SearchStrategy[pa.Table]:
 
 @pytest.mark.parametrize("name", CONTRACTS)
 @given(data=st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@MODEST
 def test_both_engines_find_the_same_number_of_breaches(name: str, data: st.DataObject) -> None:
     contract, rows = CONTRACTS[name], data.draw(_tables(name))
     counted = [one for one in contract.expectations if one.is_per_row]
@@ -98,7 +104,7 @@ def test_both_engines_find_the_same_number_of_breaches(name: str, data: st.DataO
 
 @pytest.mark.parametrize("name", CONTRACTS)
 @given(data=st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@MODEST
 def test_rows_that_keep_all_row_rules_pass_them_in_great_expectations(
     name: str, data: st.DataObject
 ) -> None:
