@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 
-from pipeline_platform.lake.lake import PartitionValue
+from pipeline_platform.lake.reading import PartitionValue
 
 MAX_ROWS_AT_ONCE = 1_500_000
 """How many account-days one piece of a backfill may hold; bounds the memory of a run."""

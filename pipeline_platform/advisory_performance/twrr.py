@@ -276,7 +276,6 @@ def _annualise(
         anchor = np.maximum(latest, 0)
         is_held = (
             (latest >= 0)
-            & (record_start <= anniversary[column])
             & (all_days[anchor] >= oldest[column])
             & (all_starts[anchor] == record_start)
             & records.is_measured

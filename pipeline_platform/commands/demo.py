@@ -17,6 +17,7 @@ from pipeline_platform.advisory_performance.automation import (
 )
 from pipeline_platform.advisory_performance.run_context import shipped_mappings
 from pipeline_platform.advisory_performance.samples.arrivals import (
+    SampleArrivals,
     SampleRequest,
     generate_arrivals,
 )
@@ -39,7 +40,6 @@ from pipeline_platform.settings import Settings
 ACCOUNTS = 10
 DAYS = 290
 FAULT_RATE = 0.0004
-EXPECTED_WARNINGS = {"pipeline_success_rate", "return_variance", "reconciliation_pass_rate"}
 
 
 def demo(
@@ -56,13 +56,18 @@ def demo(
         _say(f"Starting PostgreSQL below {settings.home}")
         instance = open_instance(settings)
         with Services(settings) as services:
-            _deliver(services, accounts, days)
+            made = _sample(services, accounts, days)
             definitions = build_defs(settings, {"services": services})
-            results = [
-                _run(definitions, instance, f"{PIPELINE}_months_made_ahead"),
-                _ingest(definitions, instance),
-            ]
-            results += _process(definitions, instance, services)
+            results = [_run(definitions, instance, f"{PIPELINE}_months_made_ahead")]
+            for what, files in (
+                (f"{made.account_day_count} account-days", made.files),
+                ("corrections of the last day", made.corrections),
+            ):
+                _say(f"{len(files)} vendor files arrive: {what}")
+                for file in files:
+                    services.landing(PIPELINE).put(file.name, file.content)
+                results.append(_ingest(definitions, instance))
+                results += _process(definitions, instance, services)
             results.append(_run(definitions, instance, f"{PIPELINE}_health"))
             failures = _report(services, results, as_json=as_json)
     _say(f"Done in {time.perf_counter() - started:.0f} s.")
@@ -75,7 +80,8 @@ def demo(
         raise typer.Exit(FOUND_FAULTS)
 
 
-def _deliver(services: Services, accounts: int, days: int) -> None:
+def _sample(services: Services, accounts: int, days: int) -> SampleArrivals:
+    """Generate the sample and keep the ledger of its faults."""
     request = SampleRequest(
         accounts=accounts,
         days=days,
@@ -85,15 +91,10 @@ def _deliver(services: Services, accounts: int, days: int) -> None:
         has_corrections=True,
     )
     made = generate_arrivals(request, dict(shipped_mappings()))
-    zone = services.landing(PIPELINE)
-    for file in made.files:
-        zone.put(file.name, file.content)
     ledger = services.settings.home / "sample_faults.csv"
     write_fault_ledger(made, ledger)
-    _say(
-        f"{len(made.files)} vendor files with {made.account_day_count} account-days arrived, "
-        f"{len(made.faults)} faults among them ({ledger})"
-    )
+    _say(f"Sample vendor files on real market prices, {len(made.faults)} faults in {ledger}")
+    return made
 
 
 def _ingest(definitions: dg.Definitions, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:

@@ -51,17 +51,17 @@ def generate(
         made = generate_arrivals(request, dict(shipped_mappings()))
         if to is None:
             zone = opened.landing(PIPELINE)
-            for file in made.files:
+            for file in (*made.files, *made.corrections):
                 zone.put(file.name, file.content)
         else:
             to.mkdir(parents=True, exist_ok=True)
-            for file in made.files:
+            for file in (*made.files, *made.corrections):
                 (to / file.name).write_bytes(file.content)
         ledger = (to or opened.settings.home) / "sample_faults.csv"
         write_fault_ledger(made, ledger)
         where = str(to) if to else "incoming/"
         console.print(
-            f"{len(made.files)} files with {made.account_day_count} account-days in {where}; "
+            f"{len(made.files) + len(made.corrections)} files with {made.account_day_count} account-days in {where}; "
             f"{len(made.faults)} faults listed in {ledger}.",
             markup=False,
         )

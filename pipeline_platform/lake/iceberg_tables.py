@@ -31,7 +31,10 @@ class IcebergTables:
             self.catalog.close()
 
     def find(self, table: LakeTable) -> "Table | None":
-        """Return the table with fresh metadata, or None if it was never created."""
+        """Return the table with fresh metadata, or None if it was never created.
+
+        Raises NotFoundError when the catalog names it but its metadata is gone.
+        """
         catalog = self.catalog
         from pyiceberg.exceptions import NoSuchTableError  # noqa: PLC0415 - slow import
 
@@ -40,6 +43,12 @@ class IcebergTables:
                 return catalog.load_table(table.identifier)
             except NoSuchTableError:
                 return None
+            except FileNotFoundError as error:
+                raise NotFoundError(
+                    f"The catalog knows {_name(table)}, but not all of its metadata is there "
+                    f"({error.filename or error}); restore the lake's folder, or drop the table "
+                    "from the catalog."
+                ) from error
 
     def get(self, table: LakeTable) -> "Table":
         """Return the table with fresh metadata; raise NotFoundError if it was never created."""
@@ -64,6 +73,8 @@ class IcebergTables:
 
 def missing_table(table: LakeTable) -> NotFoundError:
     """Return the error that says that a table was never created."""
-    return NotFoundError(
-        f"The table {'.'.join(table.identifier)} does not exist; publish to it first."
-    )
+    return NotFoundError(f"The table {_name(table)} does not exist; publish to it first.")
+
+
+def _name(table: LakeTable) -> str:
+    return ".".join(table.identifier)

@@ -91,8 +91,9 @@ class Lake:
                 rows = con.from_arrow(source)
                 return self.stage(table, rows, run_id=run_id, partition=partition)
         iceberg = self._tables.ensure(table)
-        location = iceberg.location()
-        paths = write_rows(table, source, location=location, run_id=run_id, partition=partition)
+        paths = write_rows(
+            table, source, location=iceberg.location(), run_id=run_id, partition=partition
+        )
         return self._staged(iceberg, table, paths, run_id=run_id, partition=partition)
 
     def adopt(

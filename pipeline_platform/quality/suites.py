@@ -28,6 +28,7 @@ from pipeline_platform.quality.predicates import RowCondition, python_regex, quo
 MAX_SAMPLE = 10
 MAX_SHOWN_CHARACTERS = 200
 _lock = threading.Lock()
+_import_lock = threading.Lock()
 
 
 def start_import() -> threading.Thread:
@@ -60,13 +61,13 @@ def run_suite(contract: Contract, source: Source, *, now: datetime) -> list[Expe
     return [_result(one, by_rule[one.rule]) for one in contract.expectations]
 
 
-@functools.cache
 def _modules() -> tuple[Any, Any, Any]:
-    for name in ("great_expectations", "great_expectations.expectations"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    gx = importlib.import_module("great_expectations")
-    registry = importlib.import_module("great_expectations.expectations.registry")
-    conditions = importlib.import_module("great_expectations.expectations.row_conditions")
+    """Import what is used of Great Expectations; a second caller waits for the first."""
+    with _import_lock:
+        gx = importlib.import_module("great_expectations")
+        registry = importlib.import_module("great_expectations.expectations.registry")
+        conditions = importlib.import_module("great_expectations.expectations.row_conditions")
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     return gx, registry, conditions
 
 

@@ -47,9 +47,10 @@ class SampleFile:
 
 @dataclass
 class SampleArrivals:
-    """Files in the order of their arrival, and what is wrong with them."""
+    """Files in the order of their arrival, corrections that come later, and what is wrong."""
 
     files: list[SampleFile] = field(default_factory=list)
+    corrections: list[SampleFile] = field(default_factory=list)
     faults: list[InjectedFault] = field(default_factory=list)
     account_day_count: int = 0
 
@@ -94,7 +95,7 @@ def generate_arrivals(request: SampleRequest, mappings: dict[str, VendorMapping]
             name = file_name(style, day)
             made.files.append(_file(name, batch, style, mapping, request, source, made.faults))
         if request.has_corrections and batches:
-            made.files.append(_corrections(batches[-1], style, mapping, source))
+            made.corrections.append(_corrections(batches[-1], style, mapping, source))
         if request.has_file_faults and batches:
             for damage in FILE_FAULTS:
                 _damage_file(damage, batches[-1], style, mapping, made)

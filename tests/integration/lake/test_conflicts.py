@@ -66,6 +66,7 @@ def losing_lake(lake, settings, database_url, balances, monkeypatch):
         return commit(table, **arguments)
 
     monkeypatch.setattr(lake_module.publications, "commit_files", commit_late)
+    monkeypatch.setattr(lake_module, "FIRST_WAIT_SECONDS", 0)
     return lake
 
 

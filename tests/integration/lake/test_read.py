@@ -1,5 +1,6 @@
 """A relation is one snapshot, read from only the files that can matter."""
 
+import shutil
 from datetime import date
 
 import pyarrow as pa
@@ -127,6 +128,13 @@ def test_required_columns_are_required_in_the_catalog(lake, balances):
     lake.ensure(balances)
     schema = lake.catalog.load_table(balances.identifier).schema()
     assert [f.required for f in schema.fields] == [not f.nullable for f in balances.schema]
+
+
+def test_a_table_whose_folder_was_removed_is_named(lake, settings, balances, publish):
+    publish()
+    shutil.rmtree(settings.processed_location)
+    with pytest.raises(NotFoundError, match="restore the lake's folder"):
+        lake.exists(balances)
 
 
 def test_opening_connects_to_nothing(settings):

@@ -129,6 +129,21 @@ def test_a_fingerprint_is_sixteen_hexadecimal_digits():
     assert {(len(each), int(each, 16) >= 0) for each in prints} == {(16, True)}
 
 
+def test_values_that_change_places_change_the_fingerprint():
+    table = returns_of(VALUES).table.slice(1, 1)
+    swapped = pa.table(
+        {
+            **{name: table[name] for name in table.column_names},
+            "opening_value": table["market_value"],
+            "market_value": table["opening_value"],
+        }
+    )
+    one, other = (
+        with_fingerprints(each)["input_fingerprint"].to_pylist() for each in (table, swapped)
+    )
+    assert one != other
+
+
 def test_fingerprints_do_not_depend_on_neighbours_or_chunks():
     table = returns_of(VALUES).table
     cut = pa.concat_tables([table.slice(0, 3), table.slice(3)])

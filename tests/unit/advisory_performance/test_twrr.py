@@ -181,6 +181,11 @@ class TestMissingDays:
         row = rows_of(values, flows)[-1]
         assert (row["net_return_daily"], row["is_estimated"]) == (Decimal("0.091428571429"), True)
 
+    def test_every_flow_in_a_gap_is_an_estimate_even_with_its_whole_time_in_the_account(self):
+        values = [Value(MONDAY, "100"), Value(FRIDAY, "220")]
+        row = rows_of(values, [Flow(TUESDAY, "100", "start_of_day")])[-1]
+        assert (row["net_return_daily"], row["is_estimated"]) == (Decimal("0.1"), True)
+
     def test_a_valuation_at_a_flow_in_the_gap_makes_it_exact(self):
         values = [Value(MONDAY, "100"), Value(FRIDAY, "220")]
         flows = [Flow(WEDNESDAY, "100", "weighted", before="100")]
