@@ -46,8 +46,21 @@ class Services:
         """Open an in-memory DuckDB; the caller closes it."""
         return connect(self.settings, memory_limit=memory_limit, threads=threads)
 
+    def sized(self, memory_limit: str | None, threads: int | None) -> Self:
+        """Return the same services with another compute size for what DuckDB does (SA-53)."""
+        given = {"memory_limit": memory_limit, "threads": threads}
+        changes = {name: value for name, value in given.items() if value is not None}
+        if not changes:
+            return self
+        settings = Settings.model_validate({**self.settings.model_dump(), **changes})
+        other = type(self)(settings)
+        other.__dict__["database"] = self.database
+        return other
+
     def close(self) -> None:
         """Give the pooled connections back."""
+        if "lake" in self.__dict__:
+            self.lake.close()
         if "database" in self.__dict__:
             self.database.close()
 

@@ -8,6 +8,7 @@ integers, so sums and differences are exact up to 900 billion.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ import pyarrow.compute as pc
 
 from pipeline_platform.advisory_performance.account_states import AccountStates, states_by_account
 from pipeline_platform.advisory_performance.anniversaries import DayColumns
-from pipeline_platform.advisory_performance.calendar_days import Days
+from pipeline_platform.advisory_performance.calendar_days import Days, month_index
 from pipeline_platform.advisory_performance.decimals import (
     Words,
     floats_of,
@@ -75,7 +76,8 @@ class GrowthHistory:
 class AccountBlock:
     """Some accounts with all their rows, their flows, and how their records stood before.
 
-    `valuations` are the rows as delivered; `account` numbers the accounts of the block from 0;
+    `valuations` are the rows as delivered; `account` numbers the accounts of the block from 0,
+    `day_column` the distinct days of the block (`day_columns`, those of its history included);
     `account_starts` are the first rows of the accounts that have rows (`present`). `opening` is
     the value at the previous valuation (0 = none), `previous_day` its day (the row's own day
     where there is none). `is_break` marks another currency than before, or than a flow's.
@@ -87,6 +89,8 @@ class AccountBlock:
     present: Integers
     account_starts: Integers
     day: Days
+    day_columns: DayColumns
+    day_column: Integers
     previous_day: Days
     opening: Floats
     opening_words: Words
@@ -98,6 +102,12 @@ class AccountBlock:
     net_flow_words: Words
     states: AccountStates
     history: GrowthHistory
+
+    @cached_property
+    def month(self) -> Integers:
+        """Months since January 1970 of every row."""
+        by_column: Integers = month_index(self.day_columns.days)[self.day_column]
+        return by_column
 
 
 class AccountDays:
@@ -170,7 +180,9 @@ class AccountDays:
         present = np.flatnonzero(np.diff(offsets))
         starts = offsets[:-1][present]
         states = self.states.at(slice(first, last))
+        history = self.history.within(first, last)
         day = self.day[low:high]
+        day_columns = DayColumns.of(day, history.day)
         known = states.is_known[present]
 
         words = words_of(rows["market_value"].cast(MONEY))
@@ -202,6 +214,8 @@ class AccountDays:
             present=present,
             account_starts=starts,
             day=day,
+            day_columns=day_columns,
+            day_column=day_columns.until(day),
             previous_day=previous_day,
             opening=opening,
             opening_words=opening_words,
@@ -212,7 +226,7 @@ class AccountDays:
             flows=self.flows.dated.within(low, high),
             net_flow_words=self.flows.net_words(low, high),
             states=states,
-            history=self.history.within(first, last),
+            history=history,
         )
 
     def _rows(self, low: int, high: int) -> pa.Table:

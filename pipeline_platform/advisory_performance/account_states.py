@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline_platform.advisory_performance.calendar_days import first_of_month, month_index
+from pipeline_platform.advisory_performance.calendar_days import first_of_month
 from pipeline_platform.advisory_performance.decimals import (
     Words,
     decimals_from_words,
@@ -126,7 +126,7 @@ def states_table(accounts: pa.Array, months: Integers, states: AccountStates) ->
 
 
 def month_ends(
-    account: Integers, day: Days, account_count: int, months: Integers
+    account: Integers, row_month: Integers, account_count: int, months: Integers
 ) -> tuple[Integers, Integers, Integers]:
     """Return, for each account and month, the last row not after the month (-1 = none).
 
@@ -134,9 +134,8 @@ def month_ends(
     """
     accounts = np.repeat(np.arange(account_count), len(months))
     wanted = np.tile(months, account_count)
-    if not len(day):
+    if not len(row_month):
         return accounts, wanted, np.full(len(accounts), -1)
-    row_month = month_index(day)
     lowest = min(int(months[0]), int(row_month.min()))
     span = max(int(months[-1]), int(row_month.max())) - lowest + 1
     keys = account * span + row_month - lowest

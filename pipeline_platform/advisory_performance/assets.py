@@ -48,6 +48,7 @@ from pipeline_platform.orchestration.checks import (
     threshold_result,
     threshold_specs,
 )
+from pipeline_platform.orchestration.compute import ComputeSize
 from pipeline_platform.orchestration.dbt import (
     build_models,
     model_sources,
@@ -70,7 +71,7 @@ MART_TESTS = model_tests(PIPELINE, MARTS)
 ServicesParam = dg.ResourceParam[Services]
 
 
-class Arrivals(dg.Config):
+class Arrivals(ComputeSize):
     """Which objects of `incoming/` to take; none means everything that waits."""
 
     keys: list[str] = Field(default_factory=list)
@@ -104,7 +105,7 @@ def vendor_rows(
 ) -> dg.MaterializeResult[None]:
     """Take waiting vendor files to bronze; bad files and lines go to quarantine."""
     with handled_failures(context):
-        run = RunContext(services, context.run.run_id)
+        run = RunContext(config.sized(services), context.run.run_id)
         outcomes = []
         for outcome in ingest_arrivals(run, config.keys or None):
             context.log.info(f"{outcome.name}: {outcome.status}. {outcome.reason or ''}".strip())
@@ -148,10 +149,10 @@ def vendor_rows(
     name="advisory_performance_silver",
 )
 def silver(
-    context: dg.AssetExecutionContext, services: ServicesParam
+    context: dg.AssetExecutionContext, config: ComputeSize, services: ServicesParam
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Type, judge and version the rows of months; publish only what passes its audit."""
-    run = RunContext(services, context.run.run_id)
+    run = RunContext(config.sized(services), context.run.run_id)
     counts = dict.fromkeys((table.name for table in SILVER_TABLES), 0)
     audits: list[refinement.StagedSilver] = []
     with handled_failures(context):
@@ -204,10 +205,10 @@ def _audit_results(audits: list[refinement.StagedSilver]) -> Iterator[dg.AssetCh
     name="advisory_performance_returns",
 )
 def returns(
-    context: dg.AssetExecutionContext, services: ServicesParam
+    context: dg.AssetExecutionContext, config: ComputeSize, services: ServicesParam
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Link daily returns month by month, each from the state in which the month before ended."""
-    run = RunContext(services, context.run.run_id)
+    run = RunContext(config.sized(services), context.run.run_id)
     with handled_failures(context):
         measured = list(measure_range(run, months_of_run(context)))
     for table in (TIME_WEIGHTED_RETURNS, ACCOUNT_STATES):
@@ -234,10 +235,10 @@ def returns(
     pool=MONTHS_POOL,
 )
 def reconciliation(
-    context: dg.AssetExecutionContext, services: ServicesParam
+    context: dg.AssetExecutionContext, config: ComputeSize, services: ServicesParam
 ) -> dg.MaterializeResult[None]:
     """Put our returns beside the vendors', rule on each figure and explain each break."""
-    run = RunContext(services, context.run.run_id)
+    run = RunContext(config.sized(services), context.run.run_id)
     with handled_failures(context):
         measured = list(reconcile_range(run, months_of_run(context)))
     return dg.MaterializeResult(metadata=_measured_metadata(measured, RECONCILIATION.name))
@@ -259,10 +260,10 @@ def reconciliation(
     pool=MONTHS_POOL,
 )
 def restatements(
-    context: dg.AssetExecutionContext, services: ServicesParam
+    context: dg.AssetExecutionContext, config: ComputeSize, services: ServicesParam
 ) -> dg.MaterializeResult[None]:
     """List what later deliveries changed and which changes are material."""
-    run = RunContext(services, context.run.run_id)
+    run = RunContext(config.sized(services), context.run.run_id)
     with handled_failures(context):
         measured = list(compare_versions(run, months_of_run(context)))
     return dg.MaterializeResult(metadata=_measured_metadata(measured, RESTATEMENTS.name))
@@ -284,10 +285,10 @@ def restatements(
     pool=MONTHS_POOL,
 )
 def performance_data(
-    context: dg.AssetExecutionContext, services: ServicesParam
+    context: dg.AssetExecutionContext, config: ComputeSize, services: ServicesParam
 ) -> dg.MaterializeResult[None]:
     """Swap each month of gold into `performance_data` and complete the files that waited."""
-    run = RunContext(services, context.run.run_id)
+    run = RunContext(config.sized(services), context.run.run_id)
     with handled_failures(context):
         served = list(serve_months(run, months_of_run(context)))
     return dg.MaterializeResult(
@@ -310,14 +311,14 @@ def performance_data(
     name="advisory_performance_marts",
 )
 def marts(
-    context: dg.AssetExecutionContext, services: ServicesParam
+    context: dg.AssetExecutionContext, config: ComputeSize, services: ServicesParam
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Build the marts of months with dbt, test them, and publish all of them or none."""
-    run = RunContext(services, context.run.run_id)
+    run = RunContext(config.sized(services), context.run.run_id)
     months = months_of_run(context)
     with handled_failures(context):
         build = build_models(
-            services,
+            run.services,
             select=f"gold.{PIPELINE}",
             sources=[(table, (shifted(months[0], -1), months[-1])) for table in MART_SOURCES],
             variables={"first_month": str(months[0]), "last_month": str(months[-1])},

@@ -23,6 +23,7 @@ from pipeline_platform.orchestration.automation import (
     schedule_from_runbook,
     sensor_status,
 )
+from pipeline_platform.orchestration.compute import memory_for
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Environment
 from pipeline_platform.warehouse import control
@@ -119,7 +120,7 @@ def sensors(environment: Environment) -> Sequence[dg.SensorDefinition]:
         for batch in batches:
             yield dg.RunRequest(
                 run_key=batch.run_key,
-                run_config=ingest_config(list(batch.keys)),
+                run_config=ingest_config(list(batch.keys), memory_for(batch.size_bytes)),
                 tags={"files": str(len(batch.keys))},
             )
         if not batches:
@@ -151,9 +152,12 @@ def sensors(environment: Environment) -> Sequence[dg.SensorDefinition]:
     return [arrivals, months]
 
 
-def ingest_config(keys: list[str]) -> dict[str, object]:
+def ingest_config(keys: list[str], memory_limit: str | None = None) -> dict[str, object]:
     """Return the run configuration that makes an ingest take exactly these objects."""
-    return {"ops": {"__".join([PIPELINE, "bronze", "vendor_rows"]): {"config": {"keys": keys}}}}
+    config: dict[str, object] = {"keys": keys}
+    if memory_limit is not None:
+        config["memory_limit"] = memory_limit
+    return {"ops": {"__".join([PIPELINE, "bronze", "vendor_rows"]): {"config": config}}}
 
 
 def schedules(environment: Environment) -> Sequence[dg.ScheduleDefinition]:

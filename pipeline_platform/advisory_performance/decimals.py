@@ -63,8 +63,9 @@ def floats_of(column: pa.Array | pa.ChunkedArray) -> Floats:
 
 def decimals_from_words(words: Words, kind: pa.Decimal128Type, valid: Mask | None) -> pa.Array:
     """Return a decimal128 array over the given unscaled words; None = nothing is null."""
-    words = np.ascontiguousarray(words)
-    return pa.Array.from_buffers(kind, len(words), [_bitmap(valid), pa.py_buffer(words)])
+    buffer, target = _new_words(len(words))
+    target[:] = words
+    return pa.Array.from_buffers(kind, len(words), [_bitmap(valid), buffer])
 
 
 def fractions_to_decimals(fractions: Floats) -> pa.Array:
@@ -88,10 +89,17 @@ def floats_to_arrow(values: Floats) -> pa.Array:
 
 
 def _whole_numbers_to_decimals(scaled: Floats, valid: Mask | None) -> pa.Array:
-    words = np.empty((len(scaled), 2), np.int64)
-    words[:, 0] = scaled
-    np.right_shift(words[:, 0], 63, out=words[:, 1])
-    return decimals_from_words(words, RETURN, valid)
+    buffer, words = _new_words(len(scaled))
+    whole = scaled.astype(np.int64)
+    words[:, 0] = whole
+    np.right_shift(whole, 63, out=words[:, 1])
+    return pa.Array.from_buffers(RETURN, len(scaled), [_bitmap(valid), buffer])
+
+
+def _new_words(count: int) -> tuple[pa.Buffer, Words]:
+    """Allocate from Arrow's pool: fresh memory costs a quarter of what NumPy's does (measured)."""
+    buffer = pa.allocate_buffer(16 * count)
+    return buffer, np.frombuffer(buffer, np.int64).reshape(-1, 2)
 
 
 def _words_of_chunk(chunk: pa.Array) -> Words:

@@ -64,7 +64,9 @@ def returns_table(block: AccountBlock, measured: Measured) -> pa.Table:
     columns = {
         "account_id": rows["account_id"],
         "as_of_date": rows["as_of_date"],
-        "as_of_month": _dates(first_of_month(month_index(block.day))),
+        "as_of_month": _dates(
+            first_of_month(month_index(block.day_columns.days))[block.day_column]
+        ),
         "vendor": rows["vendor"],
         "currency": rows["currency"],
         "account_class": rows["account_class"],
@@ -93,7 +95,7 @@ def states_of(block: AccountBlock, measured: Measured | None, months: Integers) 
     account_count = len(block.account_ids)
     if not len(months):
         return states_table(block.account_ids[:0], months, block.states.at(slice(0, 0)))
-    account, month, row = month_ends(block.account, block.day, account_count, months)
+    account, month, row = month_ends(block.account, block.month, account_count, months)
     # Row r of the block is position r of the joined states, account a's old state follows them.
     has_state = (row >= 0) | block.states.is_known[account]
     account, month, row = account[has_state], month[has_state], row[has_state]

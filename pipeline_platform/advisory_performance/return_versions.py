@@ -27,6 +27,7 @@ from pipeline_platform.failures import BadInputError
 
 Integers = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
+Mask = npt.NDArray[np.bool_]
 
 _KEY_COLUMNS = ("account_id", "as_of_date", "as_of_month")
 _ROWS_AT_ONCE = 1 << 17
@@ -63,35 +64,42 @@ def with_versions(new: pa.Table, previous: pa.Table | None, *, published_at: dat
     Raises BadInputError where `published_at` is older than a version that it would end, or where
     `previous` has two current versions of an account-day.
     """
-    fresh = with_fingerprints(new.select(RETURNS_SCHEMA.names).cast(RETURNS_SCHEMA))
-    if previous is None or previous.num_rows == 0:
-        return _versioned(fresh, published_at)
     schema = TIME_WEIGHTED_RETURNS.schema
-    previous = previous.select(schema.names).cast(schema)
-    superseded = previous.filter(pc.invert(previous["is_current"]))
-    current = previous.filter(previous["is_current"])
+    fresh = _versioned(
+        with_fingerprints(new.select(RETURNS_SCHEMA.names).cast(RETURNS_SCHEMA)), published_at
+    )
+    known = (schema.empty_table() if previous is None else previous).select(schema.names)
+    known = known.cast(schema)
+    accounts = sorted_accounts(fresh["account_id"], known["account_id"])
+    fresh_keys, known_keys = _keys(fresh, accounts), _keys(known, accounts)
+    current = np.flatnonzero(known["is_current"].to_numpy())
+    current = current[np.argsort(known_keys[current], kind="stable")]
+    _refuse_two_current(known, current, known_keys)
 
-    accounts = sorted_accounts(fresh["account_id"], current["account_id"])
-    fresh_keys, current_keys = _keys(fresh, accounts), _keys(current, accounts)
-    order = np.argsort(current_keys, kind="stable")
-    current = current.take(pa.array(order))
-    current_keys = current_keys[order]
-    _refuse_two_current(current, current_keys)
+    # Position of each fresh row among the current versions, where there is one.
+    position = np.searchsorted(known_keys[current], fresh_keys)
+    matched = np.flatnonzero(position < len(current))
+    matched = matched[known_keys[current[position[matched]]] == fresh_keys[matched]]
+    counterpart = current[position[matched]]
+    is_same = pc.equal(
+        fresh["input_fingerprint"].take(pa.array(matched)),
+        known["input_fingerprint"].take(pa.array(counterpart)),
+    ).to_numpy()
+    begins = np.ones(len(fresh_keys), np.bool_)
+    begins[matched[is_same]] = False
+    ends = np.zeros(len(known_keys), np.bool_)
+    ends[current] = True
+    ends[counterpart[is_same]] = False
 
-    position = np.searchsorted(current_keys, fresh_keys)
-    is_there = position < len(current_keys)
-    is_there[is_there] = current_keys[position[is_there]] == fresh_keys[is_there]
-    matched = current["input_fingerprint"].take(pa.array(position[is_there]))
-    same_print = pc.equal(matched, fresh["input_fingerprint"].filter(pa.array(is_there)))
-    is_same = np.zeros(len(fresh_keys), np.bool_)
-    is_same[is_there] = same_print.to_numpy()
-    is_kept = np.zeros(len(current_keys), np.bool_)
-    is_kept[position[is_same]] = True
-
-    ended = _ended(current.filter(pa.array(~is_kept)), published_at)
-    begun = _versioned(fresh.filter(pa.array(~is_same)), published_at)
-    versions = pa.concat_tables([current.filter(pa.array(is_kept)), begun, ended, superseded])
-    return _sorted(versions)
+    begun = np.flatnonzero(begins)
+    known_from = known["known_from"].cast(pa.int64()).to_numpy()
+    _refuse_later_versions(known, np.flatnonzero(ends), known_from, published_at)
+    known = _ended(known, ends, published_at)
+    keys = np.concatenate([known_keys, fresh_keys[begun]])
+    started = np.concatenate([known_from, np.full(len(begun), _microseconds(published_at))])
+    rows = np.concatenate([np.arange(len(known_keys)), len(known_keys) + begun])
+    rows = rows[np.lexsort((rows, started, keys))]
+    return _taken([known, fresh], rows)
 
 
 def _versioned(rows: pa.Table, published_at: datetime) -> pa.Table:
@@ -106,32 +114,44 @@ def _versioned(rows: pa.Table, published_at: datetime) -> pa.Table:
     return rows.cast(TIME_WEIGHTED_RETURNS.schema)
 
 
-def _ended(rows: pa.Table, published_at: datetime) -> pa.Table:
-    instant = pa.scalar(published_at, INSTANT)
-    later = rows.filter(pc.greater(rows["known_from"], instant))
-    if later.num_rows:
-        first = later.select(["account_id", "as_of_date", "known_from"]).slice(0, 1).to_pylist()[0]
-        raise BadInputError(
-            f"Account {first['account_id']} on {first['as_of_date']} has a version known since "
-            f"{first['known_from']}, which is later than the publication at {published_at} "
-            f"({later.num_rows} such rows); check the clock of the machine that runs this."
-        )
-    schema = TIME_WEIGHTED_RETURNS.schema
-    known_to, is_current = schema.names.index("known_to"), schema.names.index("is_current")
-    count = rows.num_rows
-    rows = rows.set_column(known_to, schema.field(known_to), pa.repeat(instant, count))
-    ends = pa.repeat(pa.scalar(value=False), count)
-    return rows.set_column(is_current, schema.field(is_current), ends)
+def _ended(rows: pa.Table, ends: Mask, published_at: datetime) -> pa.Table:
+    if not ends.any():
+        return rows
+    mask = pa.array(ends)
+    changes = {
+        "known_to": pc.if_else(mask, pa.scalar(published_at, INSTANT), rows["known_to"]),
+        "is_current": pc.if_else(mask, pa.scalar(value=False), rows["is_current"]),
+    }
+    for name, values in changes.items():
+        position = rows.schema.get_field_index(name)
+        rows = rows.set_column(position, rows.schema.field(position), values)
+    return rows
+
+
+def _taken(tables: list[pa.Table], rows: Integers) -> pa.Table:
+    """Return rows of the joined tables; the first table itself where that is all of it."""
+    tables = [table for table in tables if table.num_rows] or tables[:1]
+    if np.array_equal(rows, np.arange(tables[0].num_rows)):
+        return tables[0]
+    joined = pa.concat_tables(tables)
+    indices = pa.array(rows)
+    columns = [joined.column(at).combine_chunks().take(indices) for at in range(len(joined.schema))]
+    return pa.Table.from_arrays(columns, schema=joined.schema)
+
+
+def _microseconds(instant: datetime) -> int:
+    result: int = pa.scalar(instant, INSTANT).cast(pa.int64()).as_py()
+    return result
 
 
 def _keys(rows: pa.Table, accounts: pa.Array) -> Integers:
     return row_keys(account_codes(rows["account_id"], accounts), day_numbers(rows["as_of_date"]))
 
 
-def _refuse_two_current(current: pa.Table, keys: Integers) -> None:
-    twice = np.flatnonzero(keys[1:] == keys[:-1])
+def _refuse_two_current(known: pa.Table, current: Integers, keys: Integers) -> None:
+    twice = np.flatnonzero(keys[current[1:]] == keys[current[:-1]])
     if len(twice):
-        row = current.select(["account_id", "as_of_date"]).slice(int(twice[0]), 1).to_pylist()[0]
+        row = _account_day(known, int(current[twice[0]]))
         raise BadInputError(
             f"Account {row['account_id']} has two current versions of {row['as_of_date']} "
             f"({len(twice)} such rows) in time_weighted_returns; restore the month from an "
@@ -139,11 +159,23 @@ def _refuse_two_current(current: pa.Table, keys: Integers) -> None:
         )
 
 
-def _sorted(versions: pa.Table) -> pa.Table:
-    keys = _keys(versions, sorted_accounts(versions["account_id"]))
-    known_from = versions["known_from"].cast(pa.int64()).to_numpy()
-    order = np.lexsort((versions["is_current"].to_numpy(), known_from, keys))
-    return versions.combine_chunks().take(pa.array(order))
+def _refuse_later_versions(
+    known: pa.Table, ending: Integers, known_from: Integers, published_at: datetime
+) -> None:
+    later = ending[known_from[ending] > _microseconds(published_at)]
+    if len(later):
+        row = _account_day(known, int(later[0]))
+        raise BadInputError(
+            f"Account {row['account_id']} on {row['as_of_date']} has a version known since "
+            f"{row['known_from']}, which is later than the publication at {published_at} "
+            f"({len(later)} such rows); check the clock of the machine that runs this."
+        )
+
+
+def _account_day(rows: pa.Table, position: int) -> dict[str, object]:
+    columns = ["account_id", "as_of_date", "known_from"]
+    found: dict[str, object] = rows.select(columns).slice(position, 1).to_pylist()[0]
+    return found
 
 
 def _hashes(rows: pa.Table) -> Hashes:

@@ -20,7 +20,6 @@ from pipeline_platform.advisory_performance.account_days import AccountBlock, Ac
 from pipeline_platform.advisory_performance.anniversaries import (
     OLDEST_ANCHOR_DAYS,
     AnnualisationBasis,
-    DayColumns,
     IndexedDays,
     anniversary_exponents,
     annualised,
@@ -216,7 +215,7 @@ def _link(
     since = np.where(has_return, index, np.nan)
     measured.returns[f"{basis}_return_since_inception"] = since - 1.0
 
-    month = month_index(block.day)
+    month = block.month
     state_month = month_index(states.as_of_day[accounts])
     for name, length in MONTHS_PER_PERIOD.items():
         period = month // length
@@ -239,8 +238,7 @@ def _annualise(
 ) -> None:
     """Fill in the returns of 1, 3 and 5 years and since inception per year."""
     history, basis = block.history, settings.annualisation_basis
-    columns = DayColumns.of(block.day, history.day)
-    column = columns.until(block.day)
+    columns, column = block.day_columns, block.day_column
     account_count = len(block.account_ids)
 
     starts, start_code = np.unique(measured.record_start[records.chain_starts], return_inverse=True)

@@ -61,7 +61,8 @@ def generate(
         write_fault_ledger(made, ledger)
         where = str(to) if to else "incoming/"
         console.print(
-            f"{len(made.files) + len(made.corrections)} files with {made.account_day_count} account-days in {where}; "
+            f"{len(made.files) + len(made.corrections)} files with {made.account_day_count} "
+            f"account-days in {where}; "
             f"{len(made.faults)} faults listed in {ledger}.",
             markup=False,
         )

@@ -18,7 +18,6 @@ import pyarrow as pa
 from pipeline_platform.failures import (
     AuditFailedError,
     ConflictError,
-    PermanentError,
 )
 from pipeline_platform.lake import publications, reading
 from pipeline_platform.lake.catalog import catalog_failures
@@ -26,7 +25,13 @@ from pipeline_platform.lake.data_files import describe_file
 from pipeline_platform.lake.engine import connect
 from pipeline_platform.lake.iceberg_tables import IcebergTables
 from pipeline_platform.lake.publications import Publication
-from pipeline_platform.lake.staging import Staged, is_value, move_files, write_rows
+from pipeline_platform.lake.staging import (
+    Staged,
+    common_table_and_run,
+    is_value,
+    move_files,
+    write_rows,
+)
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.settings import Settings
 
@@ -134,7 +139,7 @@ class Lake:
         not what its table declares; NotFoundError if one is gone.
         """
         batch = [stageds] if isinstance(stageds, Staged) else list(stageds)
-        table, run_id = _common(batch)
+        table, run_id = common_table_and_run(batch)
         marks = publications.snapshot_properties(
             run_id, [staged.partition for staged in batch], properties
         )
@@ -274,10 +279,7 @@ class Lake:
         marks: Mapping[str, str],
     ) -> Publication | None:
         """Commit once; None says that another commit came first."""
-        from pyiceberg.exceptions import (  # noqa: PLC0415 - writers only
-            CommitFailedException,
-            ValidationException,
-        )
+        from pyiceberg.exceptions import CommitFailedException, ValidationException  # noqa: PLC0415
 
         with catalog_failures():
             removed = publications.files_to_replace(iceberg, replace) if replace else []
@@ -294,12 +296,3 @@ class Lake:
 def _wait(attempt: int) -> None:
     longest = FIRST_WAIT_SECONDS * 2 ** (attempt - 1)
     time.sleep(longest * (500 + secrets.randbelow(500)) / 1000)
-
-
-def _common(batch: Sequence[Staged]) -> tuple[LakeTable, str]:
-    if len({(staged.table.identifier, staged.run_id) for staged in batch}) != 1:
-        raise PermanentError(
-            "A publication needs staged rows of one table and one run; "
-            f"these are {sorted({(s.table.name, s.run_id) for s in batch})}."
-        )
-    return batch[0].table, batch[0].run_id

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING
 import duckdb
 import pyarrow as pa
 
-from pipeline_platform.failures import AuditFailedError, NotFoundError, UnavailableError
+from pipeline_platform.failures import (
+    AuditFailedError,
+    NotFoundError,
+    PermanentError,
+    UnavailableError,
+)
 from pipeline_platform.lake.column_types import duckdb_type
 from pipeline_platform.lake.engine import is_remote, sql_name, sql_text
 from pipeline_platform.lake.tables import LakeTable
@@ -33,6 +38,16 @@ class Staged:
     row_count: int
     run_id: str
     partition: str
+
+
+def common_table_and_run(batch: Sequence[Staged]) -> tuple[LakeTable, str]:
+    """Return the table and run that all staged rows share; PermanentError if they don't."""
+    found = {(staged.table.identifier, staged.run_id) for staged in batch}
+    if len(found) != 1:
+        raise PermanentError(
+            f"A publication needs staged rows of one table and one run; these are {sorted(found)}."
+        )
+    return batch[0].table, batch[0].run_id
 
 
 def write_rows(

@@ -51,8 +51,13 @@ class ContainedFolder:
             ) from error
 
     @contextmanager
-    def folder(self, parts: Sequence[str], *, create: bool = False) -> Iterator[int]:
-        """Open a folder below the root part by part, following no link below the root."""
+    def folder(
+        self, parts: Sequence[str], *, create: bool = False, is_durable: bool = True
+    ) -> Iterator[int]:
+        """Open a folder below the root part by part, following no link below the root.
+
+        What `create` makes is forced to the disk, unless a lost folder would do no harm.
+        """
         if create:
             self.root.mkdir(parents=True, exist_ok=True)
         opened = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -61,7 +66,8 @@ class ContainedFolder:
                 if create:
                     with suppress(FileExistsError):
                         os.mkdir(part, dir_fd=opened)
-                        os.fsync(opened)
+                        if is_durable:
+                            os.fsync(opened)
                 inner = os.open(part, _FOLDER_FLAGS, dir_fd=opened)
                 os.close(opened)
                 opened = inner

@@ -138,7 +138,10 @@ class LocalFolder:
         return None if stat.S_ISREG(mode) else "named pipe, socket or device"
 
     def delete(self, key: str) -> None:
-        """Remove a file or a link itself; one that is not there is no error."""
+        """Remove a file or a link itself; one that is not there is no error.
+
+        Not forced to the disk: what comes back after a power cut is moved once more.
+        """
         *folder, name = parts_of(key)
         with (
             suppress(NotFoundError),
@@ -146,7 +149,6 @@ class LocalFolder:
             self._within.folder(folder) as opened,
         ):
             os.unlink(name, dir_fd=opened)
-            os.fsync(opened)
 
     def remove_empty_folders(self, key: str) -> None:
         """Remove the folders that a file of this key left empty, but the topmost."""
@@ -162,7 +164,7 @@ class LocalFolder:
             self.delete(f"{PARTIAL}/{name}")
 
     def _fill(self, partial: str, chunks: Iterable[bytes], modified_ns: int | None) -> None:
-        with self._within.folder((PARTIAL,), create=True) as folder:
+        with self._within.folder((PARTIAL,), create=True, is_durable=False) as folder:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             opened = os.open(partial, flags, 0o640, dir_fd=folder)
         with os.fdopen(opened, "wb") as file:
@@ -197,7 +199,9 @@ class LocalFolder:
         try:
             with (
                 self._within.folder(folder) as source,
-                self._within.folder(parts_of(released)[:-1], create=True) as target,
+                self._within.folder(
+                    parts_of(released)[:-1], create=True, is_durable=False
+                ) as target,
             ):
                 os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
                 after = os.stat(name, dir_fd=target, follow_symlinks=False)

@@ -40,6 +40,7 @@ from pipeline_platform.landing.stored_object import (
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
+    from obstore import GetOptions
 
 ARRIVED_AT = "arrived-at"
 """Metadata that carries the time of arrival from folder to folder; S3 dates each copy anew."""
@@ -153,7 +154,7 @@ class S3Bucket:
 
     def stream(self, key: str) -> Iterator[bytes]:
         """Yield the content of one version, whatever is written meanwhile."""
-        yield from self._stream(key, self.head(key).etag)
+        yield from self._stream(key, None)
 
     def write(self, key: str, chunks: Iterable[bytes], arrived_at: datetime | None = None) -> None:
         """Spool the content, then send it; nothing appears if `chunks` fails."""
@@ -211,18 +212,18 @@ class S3Bucket:
     def remove_empty_folders(self, key: str) -> None:
         """Do nothing: a bucket has no folders."""
 
-    def _stream(self, key: str, etag: str) -> Iterator[bytes]:
+    def _stream(self, key: str, etag: str | None) -> Iterator[bytes]:
         """Yield the content of the version `etag`; raise ObjectChangedError if it is another."""
+        wanted = "*" if etag is None else f'"{etag}"'
         with self._failures(key):
             if unsafe_reason(key) is None:
-                found = obstore.get(
-                    self._content, self._root + key, options={"if_match": f'"{etag}"'}
-                )
+                options: GetOptions = {} if etag is None else {"if_match": wanted}
+                found = obstore.get(self._content, self._root + key, options=options)
                 for chunk in found.stream(min_chunk_size=CHUNK_BYTES):
                     yield bytes(chunk)
             else:
                 answer = self.client.get_object(
-                    Bucket=self.bucket, Key=self._root + key, IfMatch=f'"{etag}"'
+                    Bucket=self.bucket, Key=self._root + key, IfMatch=wanted
                 )
                 yield from answer["Body"].iter_chunks(CHUNK_BYTES)
 

@@ -18,7 +18,8 @@ def put_away(
 
     A link or device is not followed: a text that says what it was takes its place. Done before is
     done: the location of then is returned. `keep_reason` leaves a reason that is there already,
-    written by a process that was killed before the object came. Raises NotFoundError, ObjectChangedError.
+    written by a process that was killed before the object came. Raises NotFoundError or
+    ObjectChangedError.
     """
     name = safe_name(original)
 

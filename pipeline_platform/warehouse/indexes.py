@@ -80,6 +80,7 @@ def build_index(database: Database, table: str, index: str, definition: str) -> 
     """
     built: list[str] = []
     with database.autocommit_connection() as conn:
+        schema = _schema_of(conn, table)
         _hold_build_lock(conn, table)
         remove_invalid_indexes(conn, table)
         conn.execute(
@@ -89,19 +90,23 @@ def build_index(database: Database, table: str, index: str, definition: str) -> 
                 sql.SQL(definition),
             )
         )
-        schema = _schema_of(conn, table)
         parent = sql.Identifier(schema, index)
         for partition in _partitions_without(conn, table, schema, index):
             name = index + _suffix(table, partition)
-            conn.execute(
-                sql.SQL("CREATE INDEX CONCURRENTLY IF NOT EXISTS {} ON {} {}").format(
-                    sql.Identifier(name),
-                    sql.Identifier(schema, partition),
-                    sql.SQL(definition),
-                )
+            create = sql.SQL("CREATE INDEX CONCURRENTLY IF NOT EXISTS {} ON {} {}").format(
+                sql.Identifier(name), sql.Identifier(schema, partition), sql.SQL(definition)
             )
-            attach = sql.SQL("ALTER INDEX {} ATTACH PARTITION {}")
-            conn.execute(attach.format(parent, sql.Identifier(schema, name)))
+            attach = sql.SQL("ALTER INDEX {} ATTACH PARTITION {}").format(
+                parent, sql.Identifier(schema, name)
+            )
+            try:
+                conn.execute(create)
+                conn.execute(attach)
+            except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedObject) as error:
+                raise ConflictError(
+                    f"Partition {partition} was replaced while its index {name} was built; "
+                    "build the index again."
+                ) from error
             built.append(name)
     return built
 
@@ -161,7 +166,8 @@ def _partitions_without(conn: Connection, table: str, schema: str, index: str) -
         WHERE i.inhparent = to_regclass(%s) AND NOT EXISTS (
             SELECT FROM pg_inherits AS part
             JOIN pg_index AS x ON x.indexrelid = part.inhrelid
-            WHERE x.indrelid = c.oid AND part.inhparent = to_regclass(format('%%I.%%I', %s, %s))
+            WHERE x.indrelid = c.oid
+              AND part.inhparent = to_regclass(format('%%I.%%I', %s::text, %s::text))
         )
         ORDER BY c.relname
         """,

@@ -36,7 +36,8 @@ def bounds(connection, partition):
 
 def children(connection, table="performance_data"):
     found = connection.execute(
-        "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s::regclass ORDER BY 1",
+        "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s::regclass"
+        " ORDER BY 1",
         (table,),
     )
     return [row[0] for row in found]

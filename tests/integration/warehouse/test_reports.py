@@ -97,7 +97,20 @@ def test_negative_and_scientific_values_count(connection):
 
 @pytest.mark.parametrize(
     "value",
-    ["", ".", "-", "e5", "NaN", "Infinity", "1e999999", "0x1F", "1_000", "١", "1,5", "9" * 999],
+    [
+        "",
+        ".",
+        "-",
+        "e5",
+        "NaN",
+        "Infinity",
+        "1e999999",
+        "0x1F",
+        "1_000",
+        "\u0661",
+        "1,5",
+        "9" * 999,
+    ],
 )
 def test_what_is_no_number_is_left_out_of_the_mean(connection, value):
     assert average(connection, value, "7") == 7

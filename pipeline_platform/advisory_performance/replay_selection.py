@@ -1,0 +1,57 @@
+"""Which held records and files an operator wants replayed (XC-6)."""
+
+from dataclasses import dataclass
+
+from pipeline_platform.advisory_performance.run_context import RunContext
+from pipeline_platform.advisory_performance.tables import PIPELINE
+from pipeline_platform.quality.quarantine import QuarantinedRow, list_rows
+from pipeline_platform.quality.quarantined_files import HeldFile, list_files
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which held records and files to replay; None = any. `file_sha256` may be a beginning.
+
+    `month` is 'YYYY-MM-01'. A refused file has no month, so that a month selects records only.
+    """
+
+    vendor: str | None = None
+    rule: str | None = None
+    file_sha256: str | None = None
+    month: str | None = None
+
+
+@dataclass(frozen=True)
+class Replayable:
+    """What a selection found in quarantine."""
+
+    rows: tuple[QuarantinedRow, ...]
+    files: tuple[HeldFile, ...]
+
+    @property
+    def refused(self) -> frozenset[str]:
+        """The hashes of the refused files."""
+        return frozenset(file.file_sha256 for file in self.files)
+
+
+def find_replayable(run: RunContext, selection: Selection) -> Replayable:
+    """Return the held records and files that a selection names."""
+    with run.services.database.connection() as connection:
+        rows = list_rows(
+            connection,
+            PIPELINE,
+            file_sha256=selection.file_sha256,
+            rule=selection.rule,
+            vendor=selection.vendor,
+            partition_key=selection.month,
+            limit=None,
+        )
+        files = [] if selection.month else list_files(connection, PIPELINE, limit=None)
+    wanted = [
+        file
+        for file in files
+        if selection.vendor in (None, file.vendor)
+        and selection.rule in (None, file.rule)
+        and file.file_sha256.startswith(selection.file_sha256 or "")
+    ]
+    return Replayable(tuple(held.row for held in rows), tuple(wanted))

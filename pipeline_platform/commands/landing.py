@@ -1,0 +1,115 @@
+"""`pipeline-platform landing`: what lies where, take what waits, drop a file (SA-17 to SA-20)."""
+
+import time
+import uuid
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline_platform.advisory_performance.ingestion import FileOutcome, ingest_arrivals
+from pipeline_platform.advisory_performance.run_context import RunContext
+from pipeline_platform.advisory_performance.tables import PIPELINE
+from pipeline_platform.commands.arguments import pipeline_named
+from pipeline_platform.commands.output import (
+    FOUND_FAULTS,
+    TRY_AGAIN,
+    AsJson,
+    console,
+    plain_failures,
+    progress,
+    services,
+    show_rows,
+)
+from pipeline_platform.landing.claimed_file import Folder
+
+app = typer.Typer(help="The landing zone: incoming, processing, archive, quarantine.")
+
+
+@app.command("list")
+def list_folder(
+    pipeline: Annotated[str, typer.Argument(help="Its name or the beginning of it.")],
+    folder: Annotated[Folder, typer.Argument(help="The folder to list.")],
+    tail: Annotated[int | None, typer.Option(min=1, help="Only the newest n.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List a folder of the landing zone, oldest first (SA-17, SA-18, SA-19)."""
+    with plain_failures(), services() as opened:
+        zone = opened.landing(pipeline_named(pipeline))
+        found = zone.list(folder, tail=tail)
+        rows = [
+            {"file": one.key, "bytes": one.size_bytes, "since (UTC)": one.modified_at}
+            for one in found
+        ]
+        show_rows(f"{zone.pipeline}: {folder}", rows, as_json=as_json, empty="no files.")
+        if rows and not as_json:
+            total = sum(one.size_bytes for one in found)
+            console.print(f"{len(found)} files, {total:,} bytes.", highlight=False)
+
+
+@app.command()
+def put(
+    files: Annotated[
+        list[Path], typer.Argument(exists=True, dir_okay=False, help="Local files to deliver.")
+    ],
+) -> None:
+    """Drop files into incoming/ of advisory_performance, as a vendor would."""
+    with plain_failures(), services() as opened:
+        zone = opened.landing(PIPELINE)
+        for file in files:
+            zone.put(file.name, file)
+        where = zone.location("incoming")
+        console.print(f"{len(files)} files in {where}.", markup=False, highlight=False)
+
+
+@app.command()
+def ingest(as_json: AsJson = False) -> None:
+    """Take to bronze what waits now; exit code 1 if a file was refused, 75 if one must wait."""
+    with plain_failures(), services() as opened:
+        waiting = len(opened.landing(PIPELINE).list("incoming"))
+        run = RunContext(opened, f"cli-{uuid.uuid4()}")
+        outcomes: list[FileOutcome] = []
+        started = time.perf_counter()
+        with progress("Landing to bronze", waiting) as bar:
+            for outcome in ingest_arrivals(run):
+                outcomes.append(outcome)
+                seconds = time.perf_counter() - started
+                rows = sum(one.published_rows for one in outcomes)
+                bar.update(
+                    bar.task_ids[0],
+                    advance=1,
+                    total=max(waiting, len(outcomes)),
+                    rate=f"{rows:,} rows, {rows / seconds:,.0f}/s",
+                )
+        show_outcomes("Files", outcomes, as_json=as_json)
+    raise typer.Exit(exit_code(outcomes))
+
+
+def show_outcomes(title: str, outcomes: list[FileOutcome], *, as_json: bool) -> None:
+    """Print what became of each file."""
+    rows = [
+        {
+            "file": one.name,
+            "outcome": one.status,
+            "vendor": one.vendor,
+            "rows": one.published_rows,
+            "quarantined rows": one.quarantined_rows,
+            "months": list(one.months),
+            "reason": one.reason,
+        }
+        for one in outcomes
+    ]
+    show_rows(title, rows, as_json=as_json, empty="no file was waiting.")
+    if rows and not as_json:
+        counts = Counter(one.status for one in outcomes)
+        summary = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+        console.print(f"{summary}.", highlight=False)
+
+
+def exit_code(outcomes: list[FileOutcome]) -> int:
+    """Return 1 if a file was refused, 75 if one was left waiting, else 0."""
+    statuses = {one.status for one in outcomes}
+    if "quarantined" in statuses:
+        return FOUND_FAULTS
+    return TRY_AGAIN if "left_waiting" in statuses else 0

@@ -1,0 +1,171 @@
+"""`pipeline-platform months process`: bronze to serving, as the sensor would start it."""
+
+import logging
+import warnings
+from datetime import date
+from typing import Annotated
+
+import dagster as dg
+import typer
+
+from pipeline_platform.advisory_performance.automation import (
+    UNFINISHED,
+    WORKFLOW,
+    months_to_process,
+    range_tags,
+)
+from pipeline_platform.advisory_performance.months import month_range, months_in, partition_key
+from pipeline_platform.advisory_performance.run_context import utc_now
+from pipeline_platform.advisory_performance.tables import PIPELINE, VENDOR_ROWS
+from pipeline_platform.commands.arguments import check_period, parse_month
+from pipeline_platform.commands.output import (
+    FOUND_FAULTS,
+    AsJson,
+    console,
+    errors,
+    plain_failures,
+    services,
+    show_rows,
+)
+from pipeline_platform.definitions import build_defs
+from pipeline_platform.failures import BadInputError, ConflictError
+from pipeline_platform.orchestration.instance import open_instance
+from pipeline_platform.services import Services
+from pipeline_platform.warehouse import control
+
+app = typer.Typer(help="Months of advisory_performance: which wait, and process them.")
+EARLIEST = date(1990, 1, 1)
+Anyway = Annotated[
+    bool, typer.Option("--anyway", help="Also while Dagster thinks that a workflow is running.")
+]
+
+
+@app.command("list")
+def list_months(as_json: AsJson = False) -> None:
+    """List the months that have new rows and wait to be processed."""
+    with plain_failures(), services() as opened:
+        with opened.database.connection() as connection:
+            found = connection.execute(
+                "SELECT partition_key, requested_at FROM partition_work WHERE pipeline = %s"
+                " ORDER BY partition_key",
+                (PIPELINE,),
+            ).fetchall()
+        rows = [{"month": key, "requested (UTC)": requested} for key, requested in found]
+        show_rows("Months that wait", rows, as_json=as_json, empty="none.")
+
+
+@app.command()
+def process(
+    first: Annotated[
+        date | None,
+        typer.Option("--from", parser=parse_month, metavar="YYYY-MM", help="First month."),
+    ] = None,
+    last: Annotated[
+        date | None,
+        typer.Option("--to", parser=parse_month, metavar="YYYY-MM", help="Last month."),
+    ] = None,
+    anyway: Anyway = False,
+    as_json: AsJson = False,
+) -> None:
+    """Process the months that wait, or the given ones, from bronze to performance_data.
+
+    Returns of later months link from earlier ones: months after --to are left requested.
+    """
+    with plain_failures(), services() as opened:
+        if first or last:
+            span = request_range(opened, first, last)
+        else:
+            work = months_to_process(opened)
+            span = work[1:] if work else None
+        if span is None:
+            show_rows("Months", [], as_json=as_json, empty="none has new rows.")
+            return
+        is_fine = run_workflow(opened, *span, anyway=anyway, as_json=as_json)
+    raise typer.Exit(0 if is_fine else FOUND_FAULTS)
+
+
+def request_range(opened: Services, first: date | None, last: date | None) -> tuple[date, date]:
+    """Request what must be computed with a range of months, and return the range itself."""
+    present = months_in(opened.lake.partitions(VENDOR_ROWS))
+    if not present:
+        raise BadInputError("Bronze holds no month yet; `landing ingest` brings files there.")
+    start, end = first or min(present), last or max(present)
+    check_period(start, end)
+    if start < EARLIEST or end > utc_now().date():
+        raise BadInputError(
+            f"Months go from {EARLIEST:%Y-%m} to {utc_now():%Y-%m}, not from {start:%Y-%m} to "
+            f"{end:%Y-%m}."
+        )
+    touched = month_range(start, max(end, *present))
+    with opened.database.transaction() as connection:
+        control.request_months(connection, PIPELINE, map(partition_key, touched), utc_now())
+    return start, end
+
+
+def run_workflow(
+    opened: Services, first: date, last: date, *, anyway: bool, as_json: bool
+) -> bool:
+    """Run the workflow over a range in this process; say how it ended and whether all is well.
+
+    Raises ConflictError while another run of it is unfinished.
+    """
+    warnings.simplefilter("ignore")
+    logging.getLogger("dagster").setLevel(logging.WARNING)
+    errors.print(f"[bold]·[/bold] {first:%Y-%m} to {last:%Y-%m}: bronze to serving")
+    instance = open_instance(opened.settings)
+    if not anyway:
+        refuse_second_run(instance)
+    definitions = build_defs(opened.settings, {"services": opened})
+    result = definitions.resolve_job_def(WORKFLOW).execute_in_process(
+        instance=instance,
+        raise_on_error=False,
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        tags=range_tags(first, last),
+    )
+    checks = result.get_asset_check_evaluations()
+    broken = [one for one in checks if not one.passed]
+    rows = [
+        {
+            "asset": one.asset_key.to_user_string().removeprefix(f"{PIPELINE}/"),
+            "check": one.check_name,
+            "severity": one.severity.value,
+            "why": one.description or "",
+        }
+        for one in broken
+    ]
+    rows += [
+        {
+            "asset": failed.step_key or "",
+            "check": "the step itself",
+            "severity": "ERROR",
+            "why": _why(failed),
+        }
+        for failed in result.all_events
+        if failed.is_step_failure
+    ]
+    show_rows("What did not pass", rows, as_json=as_json, empty="nothing, all checks passed.")
+    if not as_json:
+        ended = "succeeded" if result.success else "failed"
+        console.print(f"Run {result.run_id} {ended}; {len(checks)} checks.", highlight=False)
+    return result.success and not any(
+        one.severity == dg.AssetCheckSeverity.ERROR for one in broken
+    )
+
+
+def refuse_second_run(instance: dg.DagsterInstance) -> None:
+    """Raise ConflictError if the workflow is running: two would compute the same months."""
+    active = dg.RunsFilter(job_name=WORKFLOW, statuses=UNFINISHED)
+    running = instance.get_runs(active, limit=1)
+    if running:
+        raise ConflictError(
+            f"The workflow is running (run {running[0].run_id}); wait for its end, or use "
+            "--anyway if its process is dead."
+        )
+
+
+def _why(failed: dg.DagsterEvent) -> str:
+    error = failed.step_failure_data.error
+    user_failure = failed.step_failure_data.user_failure_data
+    if user_failure is not None and user_failure.description:
+        return user_failure.description
+    return error.message.strip() if error is not None else "unknown"
