@@ -2,7 +2,18 @@
 
 import typer
 
-from pipeline_platform.commands import dagster, database, demo, sample
+from pipeline_platform.commands import (
+    dagster,
+    database,
+    demo,
+    landing,
+    months,
+    passport,
+    quarantine,
+    reports,
+    sample,
+    vendor,
+)
 
 app = typer.Typer(
     help="The data platform: run the demo, look at what arrived, mend what is broken.",
@@ -13,6 +24,12 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.command()(dagster.dev)
 app.command()(dagster.validate)
+app.command()(passport.passport)
+app.add_typer(landing.app, name="landing")
+app.add_typer(months.app, name="months")
+app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(vendor.app, name="vendor")
+app.add_typer(reports.app, name="reports")
 app.add_typer(database.app, name="database")
 app.add_typer(sample.app, name="sample")
 

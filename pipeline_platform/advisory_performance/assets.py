@@ -181,7 +181,8 @@ def _audit_results(audits: list[refinement.StagedSilver]) -> Iterator[dg.AssetCh
         for result in merged_results([one.audit for one in audits], table.name):
             yield expectation_result(dg.AssetKey(list(table.asset_key)), result)
     ledger = [entry for one in audits for entry in one.ledger]
-    for threshold, measurement, verdict in judged(ledger, load_runbook()):
+    landed = [entry for one in audits for entry in one.landed]
+    for threshold, measurement, verdict in judged(ledger, load_runbook(), landed):
         yield threshold_result(threshold, measurement, verdict)
 
 
@@ -358,6 +359,10 @@ MONTHLY_KEYS = [
             *MARTS,
         )
     ),
+    SERVING,
+]
+RECONCILE_KEYS = [
+    *(dg.AssetKey(list(table.asset_key)) for table in (RECONCILIATION, *MARTS)),
     SERVING,
 ]
 MONTHLY_ASSETS: list[dg.AssetsDefinition] = [

@@ -10,7 +10,7 @@ from pipeline_platform.advisory_performance.tables import (
     REPORTED_RETURNS,
     VALUATIONS,
 )
-from pipeline_platform.quality.conservation import LedgerEntry
+from pipeline_platform.quality.conservation import LedgerEntry, find_gaps, find_imbalances
 from pipeline_platform.quality.contracts import Contract, ExpectationResult
 from pipeline_platform.quality.measurements import Measurement, Verdict, judge, percentage
 from pipeline_platform.quality.thresholds import Threshold
@@ -37,14 +37,25 @@ def blocking_thresholds(runbook: Runbook) -> list[Threshold]:
     ]
 
 
-def ledger_measurements(ledger: Sequence[LedgerEntry]) -> dict[str, Measurement]:
-    """Measure validity (SA-62) and conservation (B-8) on what one judging accounted for."""
+def ledger_measurements(
+    ledger: Sequence[LedgerEntry], before: Sequence[LedgerEntry] = ()
+) -> dict[str, Measurement]:
+    """Measure validity (SA-62) and conservation (B-8) on what one judging accounted for.
+
+    `before` are the entries of the hop before, for the same months and files: what it published
+    must have arrived here. The offenders name hop, file, month and how many records leak.
+    """
     distinct = sum(entry.arrived - entry.deduplicated for entry in ledger)
     held = sum(entry.quarantined for entry in ledger)
     leaks = {
-        f"{entry.file_sha256[:12]} {entry.partition_key}": entry.imbalance
-        for entry in ledger
-        if entry.imbalance != 0
+        f"{entry.hop} {entry.file_sha256[:12]} {entry.partition_key}: {entry.imbalance:+d}": entry.imbalance
+        for entry in find_imbalances([*before, *ledger])
+    }
+    known = {entry.file_sha256 for entry in before}
+    leaks |= {
+        f"between hops {gap.file_sha256[:12]} {gap.partition_key}: "
+        f"{gap.published} published, {gap.arrived} arrived": gap.published - gap.arrived
+        for gap in find_gaps(before, [entry for entry in ledger if entry.file_sha256 in known])
     }
     return {
         "data_validity": percentage(
@@ -67,10 +78,10 @@ def ledger_measurements(ledger: Sequence[LedgerEntry]) -> dict[str, Measurement]
 
 
 def judged(
-    ledger: Sequence[LedgerEntry], runbook: Runbook
+    ledger: Sequence[LedgerEntry], runbook: Runbook, before: Sequence[LedgerEntry] = ()
 ) -> list[tuple[Threshold, Measurement, Verdict]]:
     """Judge a ledger by every blocking threshold of silver."""
-    measurements = ledger_measurements(ledger)
+    measurements = ledger_measurements(ledger, before)
     return [
         (threshold, measurements[threshold.name], judge(measurements[threshold.name], threshold))
         for threshold in blocking_thresholds(runbook)

@@ -8,6 +8,7 @@ import dagster as dg
 from pipeline_platform.advisory_performance.assets import (
     INGEST_KEYS,
     MONTHLY_KEYS,
+    RECONCILE_KEYS,
     ServicesParam,
 )
 from pipeline_platform.advisory_performance.checks import INGEST_CHECK_KEYS, SERVICE_CHECK_KEYS
@@ -49,6 +50,11 @@ workflow_job = dg.define_asset_job(
     description="A range of months from bronze to reconciled performance_data and gold marts.",
     tags={"runbook_name": "advisory-performance-etl-workflow"},
 )
+reconcile_job = dg.define_asset_job(
+    f"{PIPELINE}_reconcile",
+    selection=dg.AssetSelection.assets(*RECONCILE_KEYS),
+    description="Rule anew on months under changed tolerances, without loading anything (SA-63).",
+)
 health_job = dg.define_asset_job(
     f"{PIPELINE}_health",
     selection=dg.AssetSelection.all_asset_checks()
@@ -75,6 +81,7 @@ def months_made_ahead_job() -> None:
 JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     ingest_job,
     workflow_job,
+    reconcile_job,
     health_job,
     months_made_ahead_job,
 ]

@@ -8,6 +8,7 @@ keeps its version.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 
 import duckdb
 import pyarrow as pa
@@ -43,6 +44,7 @@ from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.warehouse.progress import layer_versions, record_versions
 
 ANNIVERSARIES = (1, 3, 5)
+ANY = "*"
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ def measure_range(run: RunContext, months: Sequence[date]) -> Iterator[MeasuredM
 def reconcile_range(run: RunContext, months: Sequence[date]) -> Iterator[MeasuredMonths]:
     """Compare our returns with the vendors' and publish a ruling per figure."""
     lake = run.services.lake
+    record_tolerances(run)
     for table in (TIME_WEIGHTED_RETURNS, REPORTED_RETURNS, RECONCILIATION):
         lake.ensure(table)
     rows = months_in(lake.partitions(TIME_WEIGHTED_RETURNS))
@@ -118,6 +121,41 @@ def tolerances_of(run: RunContext) -> Tolerances:
             for one in given.overrides
         },
     )
+
+
+def record_tolerances(run: RunContext) -> int:
+    """Write each tolerance that differs from its last record; return how many did (SA-63)."""
+    given = tolerances_of(run)
+    wanted: dict[tuple[str, str, str], Decimal] = {
+        (ANY, ANY, "daily"): Decimal(str(given.daily_bps)),
+        (ANY, ANY, ANY): Decimal(str(given.longer_bps)),
+    }
+    for key, value in given.overrides.items():
+        wanted[key[0] or ANY, key[1] or ANY, key[2] or ANY] = Decimal(str(value))
+    with run.services.database.transaction() as connection:
+        rows = connection.execute(
+            "SELECT DISTINCT ON (vendor, account_class, period) vendor, account_class, period,"
+            " tolerance_bps FROM tolerances_history WHERE pipeline = %s"
+            " ORDER BY vendor, account_class, period, recorded_at DESC, tolerance_id DESC",
+            (PIPELINE,),
+        ).fetchall()
+        recorded = {tuple(row[:3]): row[3] for row in rows}
+        changed = {key: value for key, value in wanted.items() if recorded.get(key) != value}
+        for (vendor, account_class, period), value in changed.items():
+            connection.execute(
+                "INSERT INTO tolerances_history (pipeline, vendor, account_class, period,"
+                " tolerance_bps, recorded_at, source_sha256) VALUES (%s, %s, %s, %s, %s, %s, %s)",
+                (
+                    PIPELINE,
+                    vendor,
+                    account_class,
+                    period,
+                    value,
+                    run.now(),
+                    run.runbook.source_sha256,
+                ),
+            )
+    return len(changed)
 
 
 def materiality_of(run: RunContext) -> Materiality:

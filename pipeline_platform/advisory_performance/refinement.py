@@ -7,11 +7,12 @@ report the audit before anything becomes visible.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 
 import duckdb
 
 from pipeline_platform.advisory_performance.audit import SILVER_TABLES, contracts, judged
+from pipeline_platform.advisory_performance.ingestion import HOP as LANDING_HOP
 from pipeline_platform.advisory_performance.months import partition_key, shifted
 from pipeline_platform.advisory_performance.normalisation import Normalised, normalise
 from pipeline_platform.advisory_performance.run_context import RunContext
@@ -26,7 +27,8 @@ from pipeline_platform.failures import AuditFailedError
 from pipeline_platform.lake.publications import Publication
 from pipeline_platform.lake.staging import Staged
 from pipeline_platform.lake.tables import LakeTable
-from pipeline_platform.quality.conservation import LedgerEntry, record_entries
+from pipeline_platform.quality.conservation import Connection, LedgerEntry, record_entries
+from pipeline_platform.quality.conservation import ledger as ledger_of
 from pipeline_platform.quality.contracts import ExpectationResult, row_rules, validate
 from pipeline_platform.quality.issues import (
     Issue,
@@ -57,6 +59,7 @@ class StagedSilver:
     versions: Mapping[str, int]
     bronze_snapshot_id: int | None
     counts: Mapping[str, int] = field(default_factory=dict)
+    landed: Sequence[LedgerEntry] = ()
 
     @property
     def objections(self) -> list[str]:
@@ -98,6 +101,8 @@ def stage_months(run: RunContext, months: Sequence[date]) -> StagedSilver:
     keys = [partition_key(month) for month in months]
     with services.database.connection() as connection:
         versions = requested_versions(connection, PIPELINE, keys)
+        settled = _settled_files(connection)
+        landed = ledger_of(connection, PIPELINE, hop=LANDING_HOP)
     start_import()
     last_bronze = lake.last_publication(VENDOR_ROWS)
     with services.connect() as engine:
@@ -124,13 +129,19 @@ def stage_months(run: RunContext, months: Sequence[date]) -> StagedSilver:
             name: validate(contracts()[name], lake.staged_relation(engine, one), now=run.now())
             for name, one in staged.items()
         }
+    with services.database.connection() as connection:
+        unchanged = {sha256 for sha256, _ in settled & _settled_files(connection)}
+    before_hop = [
+        entry for entry in landed if entry.partition_key in keys and entry.file_sha256 in unchanged
+    ]
     return StagedSilver(
         months=tuple(months),
         staged=staged,
         audit=audit,
         rejected=rejected,
         ledger=ledger,
-        verdicts=judged(ledger, run.runbook),
+        landed=before_hop,
+        verdicts=judged(ledger, run.runbook, before_hop),
         versions=versions,
         bronze_snapshot_id=last_bronze.snapshot_id if last_bronze else None,
         counts={name: one.row_count for name, one in staged.items()},
@@ -201,6 +212,20 @@ def rejected_records(normalised: Normalised, run_id: str) -> list[QuarantinedRow
             normalised.rejected.project(columns).fetchall()
         )
     ]
+
+
+def _settled_files(connection: Connection) -> set[tuple[str, datetime]]:
+    """Return the files that no run is reading (again), each with when it was published.
+
+    Asked before and after bronze is read: only for files of which nothing changed in between must
+    both hops of the ledger agree.
+    """
+    rows = connection.execute(
+        "SELECT file_sha256, published_at FROM etl_processing_log"
+        " WHERE pipeline = %s AND status IN ('PUBLISHED', 'COMPLETED')",
+        (PIPELINE,),
+    ).fetchall()
+    return set(rows)
 
 
 def _record_audit(run: RunContext, silver: StagedSilver) -> None:

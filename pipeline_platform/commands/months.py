@@ -2,6 +2,8 @@
 
 import logging
 import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date
 from typing import Annotated
 
@@ -40,6 +42,16 @@ Anyway = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class WorkflowEnd:
+    """How a workflow ended: `not_passed` has asset, check, severity and why of each fault."""
+
+    run_id: str
+    is_fine: bool
+    check_count: int
+    not_passed: tuple[Mapping[str, object], ...]
+
+
 @app.command("list")
 def list_months(as_json: AsJson = False) -> None:
     """List the months that have new rows and wait to be processed."""
@@ -72,16 +84,13 @@ def process(
     Returns of later months link from earlier ones: months after --to are left requested.
     """
     with plain_failures(), services() as opened:
-        if first or last:
-            span = request_range(opened, first, last)
-        else:
-            work = months_to_process(opened)
-            span = work[1:] if work else None
+        span = request_range(opened, first, last) if first or last else _waiting(opened)
         if span is None:
             show_rows("Months", [], as_json=as_json, empty="none has new rows.")
             return
-        is_fine = run_workflow(opened, *span, anyway=anyway, as_json=as_json)
-    raise typer.Exit(0 if is_fine else FOUND_FAULTS)
+        ended = run_workflow(opened, *span, anyway=anyway)
+        show_end(ended, as_json=as_json)
+    raise typer.Exit(0 if ended.is_fine else FOUND_FAULTS)
 
 
 def request_range(opened: Services, first: date | None, last: date | None) -> tuple[date, date]:
@@ -102,10 +111,8 @@ def request_range(opened: Services, first: date | None, last: date | None) -> tu
     return start, end
 
 
-def run_workflow(
-    opened: Services, first: date, last: date, *, anyway: bool, as_json: bool
-) -> bool:
-    """Run the workflow over a range in this process; say how it ended and whether all is well.
+def run_workflow(opened: Services, first: date, last: date, *, anyway: bool) -> WorkflowEnd:
+    """Run the workflow over a range in this process and say how it ended.
 
     Raises ConflictError while another run of it is unfinished.
     """
@@ -143,13 +150,26 @@ def run_workflow(
         for failed in result.all_events
         if failed.is_step_failure
     ]
-    show_rows("What did not pass", rows, as_json=as_json, empty="nothing, all checks passed.")
-    if not as_json:
-        ended = "succeeded" if result.success else "failed"
-        console.print(f"Run {result.run_id} {ended}; {len(checks)} checks.", highlight=False)
-    return result.success and not any(
-        one.severity == dg.AssetCheckSeverity.ERROR for one in broken
+    return WorkflowEnd(
+        run_id=result.run_id,
+        is_fine=result.success
+        and not any(one.severity == dg.AssetCheckSeverity.ERROR for one in broken),
+        check_count=len(checks),
+        not_passed=tuple(rows),
     )
+
+
+def show_end(ended: WorkflowEnd, *, as_json: bool) -> None:
+    """Print which checks and steps of a workflow did not pass."""
+    show_rows("What did not pass", ended.not_passed, as_json=as_json, empty="nothing, all is well.")
+    if not as_json:
+        result = "is fine" if ended.is_fine else "failed"
+        console.print(f"Run {ended.run_id} {result}; {ended.check_count} checks.", highlight=False)
+
+
+def _waiting(opened: Services) -> tuple[date, date] | None:
+    work = months_to_process(opened)
+    return None if work is None else work[1:]
 
 
 def refuse_second_run(instance: dg.DagsterInstance) -> None:

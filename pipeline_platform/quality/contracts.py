@@ -185,7 +185,7 @@ def row_rules(contract: Contract) -> list[RowRule]:
             expectation.rule,
             expectation.columns[0],
             expectation.predicate,
-            f"{expectation.columns[0]} breaks {expectation.rule}: {expectation.description}",
+            f"{expectation.columns[0]}: {expectation.description}",
         )
         for expectation in contract.expectations
         if expectation.is_row_rule

@@ -24,6 +24,8 @@ Rows: TypeAlias = pa.RecordBatchReader | duckdb.DuckDBPyRelation
 Connection = psycopg.Connection[Any]
 _BATCH_ROWS = 50_000
 _PIPE_BYTES = 1 << 20
+_NUL_CHARACTER = "NULL-byte"
+"""How DuckDB calls the one character that PostgreSQL's text can't hold."""
 _DUCKDB_TYPES = {
     "text": "VARCHAR",
     "date": "DATE",
@@ -79,9 +81,12 @@ def refused_rows(table: str) -> Iterator[None]:
         parts = (error.diag.message_primary, error.diag.message_detail, error.diag.context)
         said = "; ".join(part for part in parts if part)[:500]
         raise BadInputError(f"Table {table} does not take these rows: {said}.") from error
-    except (duckdb.ConversionException, duckdb.OutOfRangeException) as error:
+    except duckdb.Error as error:
         said = " ".join(str(error).split())[:300]
-        raise BadInputError(f"Table {table} does not take these rows: {said}.") from error
+        is_value = isinstance(error, duckdb.ConversionException | duckdb.OutOfRangeException)
+        if is_value or _NUL_CHARACTER in said:
+            raise BadInputError(f"Table {table} does not take these rows: {said}.") from error
+        raise
 
 
 class _Encoder(threading.Thread):

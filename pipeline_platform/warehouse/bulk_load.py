@@ -16,14 +16,18 @@ from psycopg import sql
 from pipeline_platform.failures import ConflictError
 from pipeline_platform.warehouse.binary_copy import Rows, copy_rows, refused_rows
 from pipeline_platform.warehouse.database import Database
-from pipeline_platform.warehouse.indexes import index_definitions
+from pipeline_platform.warehouse.fresh_tables import (
+    MONTH_CHECK,
+    add_indexes_and_keys,
+    make_fresh_table,
+)
 from pipeline_platform.warehouse.partitions import create_monthly_partition
 
 Connection = psycopg.Connection[Any]
 TABLE = "performance_data"
 _LOADING = "loading"
-_MONTH_CHECK = "rows_of_month"
 _LOCK_ATTEMPT_MILLISECONDS = 2000
+_ON_COMMIT_MILLISECONDS = 10_000
 _SECONDS_BETWEEN_ATTEMPTS = 0.2
 
 
@@ -48,13 +52,16 @@ def replace_month(
         partition = create_monthly_partition(conn, table, month)
     with database.transaction() as conn:
         _hold_month(conn, partition, wait_seconds)
-        _make_table(conn, table, partition, month)
+        fresh = sql.Identifier(_LOADING, partition)
+        conn.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(fresh))
+        make_fresh_table(conn, table, fresh, *_bounds(month))
         rows = copy_rows(conn, _LOADING, partition, source, freeze=True)
         with refused_rows(partition):
-            _add_indexes_and_keys(conn, table, partition)
-        conn.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(_LOADING, partition)))
+            add_indexes_and_keys(conn, table, fresh, month.strftime("_%Y_%m"))
+        conn.execute(sql.SQL("ANALYZE {}").format(fresh))
         _lock_against_readers(conn, table, partition, wait_seconds)
         _swap(conn, table, partition, month)
+        conn.execute(f"SET LOCAL lock_timeout = {_ON_COMMIT_MILLISECONDS:d}".encode())
         on_commit(conn)
     return rows
 
@@ -65,44 +72,6 @@ def _hold_month(conn: Connection, partition: str, wait_seconds: float) -> None:
     conn.execute(
         "SELECT pg_advisory_xact_lock(hashtextextended('replace_month:' || %s, 0))", (partition,)
     )
-
-
-def _make_table(conn: Connection, table: str, partition: str, month: date) -> None:
-    """Make the table that becomes the partition; its CHECK spares ATTACH a scan of the rows."""
-    fresh = sql.Identifier(_LOADING, partition)
-    first, after = _bounds(month)
-    conn.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(fresh))
-    conn.execute(
-        sql.SQL(
-            "CREATE TABLE {} (LIKE {} INCLUDING ALL EXCLUDING INDEXES,"
-            " CONSTRAINT {} CHECK ({key} >= {} AND {key} < {}))"
-        ).format(
-            fresh,
-            sql.Identifier(*table.split(".")),
-            sql.Identifier(_MONTH_CHECK),
-            sql.Literal(first),
-            sql.Literal(after),
-            key=sql.Identifier(_partition_key(conn, table)),
-        )
-    )
-
-
-def _add_indexes_and_keys(conn: Connection, table: str, partition: str) -> None:
-    """Give the fresh table what the parent demands, so that ATTACH finds it and builds nothing."""
-    fresh = sql.Identifier(_LOADING, partition)
-    suffix = partition.removeprefix(table.rpartition(".")[2])
-    for index in index_definitions(conn, table):
-        conn.execute(index.create_on(fresh, index.name + suffix))
-    keys = conn.execute(
-        """
-        SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint
-        WHERE conrelid = to_regclass(%s) AND contype = 'f' AND conparentid = 0
-        """,
-        (table,),
-    ).fetchall()
-    for name, definition in keys:
-        add = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}")
-        conn.execute(add.format(fresh, sql.Identifier(name), sql.SQL(definition)))
 
 
 def _lock_against_readers(
@@ -141,7 +110,7 @@ def _swap(conn: Connection, table: str, partition: str, month: date) -> None:
         "old": sql.Identifier(schema, partition),
         "fresh": sql.Identifier(_LOADING, partition),
         "schema": sql.Identifier(schema),
-        "check": sql.Identifier(_MONTH_CHECK),
+        "check": sql.Identifier(MONTH_CHECK),
         "first": sql.Literal(_bounds(month)[0]),
         "after": sql.Literal(_bounds(month)[1]),
     }
@@ -158,18 +127,6 @@ def _swap(conn: Connection, table: str, partition: str, month: date) -> None:
 def _bounds(month: date) -> tuple[date, date]:
     first = month.replace(day=1)
     return first, date(first.year + first.month // 12, first.month % 12 + 1, 1)
-
-
-def _partition_key(conn: Connection, table: str) -> str:
-    row = conn.execute(
-        """
-        SELECT a.attname FROM pg_partitioned_table AS p
-        JOIN pg_attribute AS a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0]
-        WHERE p.partrelid = to_regclass(%s)
-        """,
-        (table,),
-    ).fetchone()
-    return str(row[0]) if row else ""
 
 
 def _schema_of(conn: Connection, table: str) -> str:

@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Collection, Mapping
 
+import pyarrow as pa
+
 from pipeline_platform.advisory_performance.tables import PIPELINE, TABLES
 from pipeline_platform.services import Services
 
@@ -46,7 +48,11 @@ def lake_content(
             if tables is not None and table.name not in tables:
                 continue
             left_out = INSTANTS_OF_RUNS.get(table.name, ()) if without_instants else ()
-            columns = ", ".join(name for name in table.schema.names if name not in left_out)
+            columns = ", ".join(
+                f"{one.name}::VARCHAR" if one.type == pa.float64() else one.name
+                for one in table.schema  # as text a value that is no number equals itself
+                if one.name not in left_out
+            )
             rows = services.lake.relation(engine, table).project(columns).fetchall()
             found[table.name] = Counter(rows)
     return found

@@ -26,7 +26,8 @@ from tests.integration.warehouse.performance_rows import MONTH, performance_rows
 rows = performance_rows(int(sys.argv[3]), value=2)
 done = lambda c: complete_month(c, "advisory_performance", "2026-10-01", 7)
 with Database(sys.argv[1]) as database:
-    database.transaction().__enter__()
+    with database.connection():
+        pass  # connect before the clock starts
     print("ready", flush=True)
     replace_month(database, MONTH, rows.to_reader(), on_commit=done)
 print("done", flush=True)

@@ -55,6 +55,7 @@ A-1,2026-02-03,107.00,2.00,EOD,,,USD
 A-1,2026-02-04,no value,,,,,USD
 """
 MARCH = "A-1,2026-03-02,108.00,,,,,USD\nA-1,2026-03-03,nothing,,,,,USD\n"
+BULK = "".join(f"C-{number:03},2026-03-04,1.00,,,,,USD\n" for number in range(100))
 RENAMED = """B-1,2026-01-05,200.00,,,,,USD
 B-1,2026-01-06,201.00,1.00,SOD,,,USD
 B-1,2026-01-07,202.00,1.00,LUNCH,,,USD
@@ -76,6 +77,7 @@ FILES = {
     "standard_2026-01.csv": JANUARY,
     "standard_2026-02.csv": FEBRUARY,
     "standard_2026-03.csv": MARCH,
+    "standard_2026-03_bulk.csv": BULK,
     "std_2026-01.csv": RENAMED,
     "nobody_2026-01.csv": RENAMED + "\n",
     "standard_empty.csv": "",
@@ -104,6 +106,9 @@ def process(run: RunContext) -> None:
     months = month_range(min(pending), date(2026, 3, 1))
     publish_months(run, stage_months(run, months))
     list(measure_range(run, months))
+    with run.services.database.transaction() as connection:
+        for month, version in control.pending_months(connection, PIPELINE).items():
+            control.finish_month(connection, PIPELINE, month, version, NOW)
 
 
 def everything(services: Services) -> tuple[Any, ...]:
@@ -303,7 +308,7 @@ def test_what_was_replayed_is_in_silver(story: Story) -> None:
     services = story.world.services
     with services.connect() as engine:
         days = services.lake.relation(engine, VALUATIONS).filter("is_current").fetchall()
-    assert len(days) == 2 + 4 + 2 + 1
+    assert len(days) == 4 + 2 + 2 + 1 + 100
 
 
 def test_a_second_replay_has_nothing_to_do(story: Story) -> None:
@@ -336,7 +341,7 @@ def test_records_beside_the_selection_that_would_pass_are_counted(world: World) 
 
 def test_records_that_a_stricter_mapping_takes_out_are_announced(world: World) -> None:
     found = preview_replay(world.run("stricter", STRICTER), Selection())
-    assert sum(one.count for one in found.newly_failing) == 2
+    assert sum(one.count for one in found.newly_failing) == 3 + 100
 
 
 def test_what_would_forbid_publication_is_said(world: World) -> None:

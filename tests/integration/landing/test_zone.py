@@ -3,6 +3,7 @@
 import hashlib
 import json
 import multiprocessing
+import random
 import threading
 import time
 from datetime import UTC, datetime
@@ -411,27 +412,32 @@ def test_of_two_processes_claiming_one_file_one_wins(place: Place) -> None:
 def test_whatever_a_sender_writes_meanwhile_a_claim_holds_one_whole_version(place: Place) -> None:
     versions = [bytes([letter]) * 300_000 for letter in b"abcdef"]
     known = {hashlib.sha256(version).hexdigest() for version in versions}
-    done = threading.Event()
+    done, chance = threading.Event(), random.Random(7)
 
     def keep_sending() -> None:
         while not done.is_set():
-            for version in versions:
-                place.zone.put("busy.csv", version)
+            place.zone.put("busy.csv", chance.choice(versions))
+            time.sleep(chance.uniform(0, 0.15))
 
     sender = threading.Thread(target=keep_sending)
     sender.start()
-    claimed = []
-    for _ in range(30):
+    claimed: set[ClaimedFile] = set()
+    refused = 0
+    end = time.monotonic() + 20
+    while time.monotonic() < end and (len(claimed) < 4 or refused < 3):
         try:
-            claimed.append(place.zone.claim("busy.csv"))
-        except (ObjectChangedError, NotFoundError):
-            continue
+            claimed.add(place.zone.claim("busy.csv"))
+        except ObjectChangedError:
+            refused += 1
+        except NotFoundError:
+            time.sleep(0.002)
     done.set()
     sender.join()
     contents = set()
     for file in claimed:
         with place.zone.local_copy(file) as path:
             contents.add(hashlib.sha256(path.read_bytes()).hexdigest())
+    assert contents
     assert contents <= known
 
 

@@ -17,7 +17,6 @@ from pipeline_platform.quality.quarantine import (
     State,
     discard_rows,
     list_rows,
-    remove_resolved,
     settle_rows,
     show_row,
 )
@@ -29,6 +28,7 @@ from pipeline_platform.quality.quarantined_files import (
     show_file,
 )
 from pipeline_platform.quality.replay import preview_replay
+from pipeline_platform.quality.retention import remove_resolved
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 LATER = NOW + timedelta(days=1)
@@ -214,6 +214,11 @@ def test_a_preview_says_what_settling_then_does(
     preview = preview_replay([one.row for one in list_rows(conn, "p", limit=None)], now_rejected)
     settled = _settle(conn, now_rejected, LATER)
     assert (settled.passed, settled.held) == (preview.passing, sum(preview.newly_failing.values()))
+
+
+def test_settling_leaves_the_planner_as_it_was(conn: Connection) -> None:
+    _settle(conn, [_row(1)])
+    assert conn.execute("SELECT current_setting('enable_nestloop')").fetchone() == ("on",)
 
 
 def _file(sha256: str = "ab" * 32, **changes: object) -> HeldFile:

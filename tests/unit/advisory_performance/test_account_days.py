@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -147,16 +148,12 @@ class TestHistory:
         assert part.table["gross_return_one_year"].to_pylist() == [Decimal("0.2")]
 
     def test_history_of_days_that_are_computed_anew_is_left_out(self):
-        wrong = self.history().set_column(
-            self.history().schema.get_field_index("net_growth_index"),
-            "net_growth_index",
-            pa.array([7.0, 7.0]),
-        )
+        withdrawn = [self.VALUES[0], Value(day("2025-03-15"), "700", "0")]
         part = compute_returns(
-            valuations([*self.VALUES, Value(day("2026-03-31"), "180", "0")]),
+            valuations([*self.VALUES, Value(day("2026-03-20"), "120", "0")]),
             external_flows([]),
             states=None,
-            history=wrong,
+            history=returns_of(withdrawn).table,
             settings=CALENDAR,
         )
         assert part.table["net_return_one_year"].to_pylist()[-1] == Decimal("0.2")
@@ -187,6 +184,19 @@ class TestInput:
             encoded, external_flows([]), states=None, history=None, settings=CALENDAR
         )
         assert found.table.to_pylist() == rows_of(JANUARY)
+
+    def test_tables_that_duckdb_read_are_the_same(self):
+        values = [*JANUARY, Value(MONDAY, "231", "0.5", "Ä")]
+        flows = [Flow(day("2026-01-30"), "5", "weighted", "0.25", "104")]
+        with duckdb.connect() as connection:
+            through_duckdb = compute_returns(
+                connection.from_arrow(valuations(values)).to_arrow_table(),
+                connection.from_arrow(external_flows(flows)).to_arrow_table(),
+                states=None,
+                history=None,
+                settings=CALENDAR,
+            )
+        assert through_duckdb.table.equals(returns_of(values, flows).table)
 
     def test_chunks_and_slices_are_read(self):
         table = valuations([Value(day("2020-01-01"), "7"), *JANUARY])

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import duckdb
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -60,6 +61,13 @@ def test_a_first_publication_is_all_current():
 
 def test_computing_the_same_again_changes_nothing():
     assert republished(VALUES).equals(published(VALUES))
+
+
+def test_versions_that_duckdb_read_are_recognised():
+    with duckdb.connect() as connection:
+        stored = connection.from_arrow(published(VALUES)).to_arrow_table()
+    again = with_versions(returns_of(VALUES).table, stored, published_at=SECOND)
+    assert again.equals(published(VALUES))
 
 
 def test_a_correction_renews_the_day_and_all_that_link_from_it():

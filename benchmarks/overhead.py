@@ -1,0 +1,257 @@
+"""What Dagster, dbt and imports cost: loading the code location, and one partition's run.
+
+    python -m benchmarks.overhead [--rounds 3] [--small]
+
+Bars (design, section 6): the code location loads in under 5 s; a partition's run spends under
+3 s outside our own work, dbt's start included.
+
+*Load* is a fresh process that imports `pipeline_platform.definitions` and resolves the asset
+graph and every job, from its start to its end; and `dagster definitions validate`, as CI runs it.
+
+*Run* is a fresh process that does what Dagster's launcher starts for one month of the workflow:
+load the code location, open the instance, execute the job in process. The whole wall time, from
+the process's start to its end, is divided into accounts that don't overlap (`benchmarks.spans`).
+**Own work** is time inside the functions that read, compute, audit, stage, publish and load (those
+of refinement, measurement, serving and the checks' measures, and what dbt reports as execution of
+models and tests), without what they wait for in imports, connections, Great Expectations' import and dbt's start.
+Everything else is outside our own work and counts against the bar. The median of the rounds
+counts; every round processes the same month again with the same content.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from benchmarks.bulk_delivery import write_delivery
+from benchmarks.sandbox import Finished, environment, platform_home, run, run_module
+from benchmarks.spans import Spans
+
+LOAD_BAR_SECONDS = 5.0
+RUN_BAR_SECONDS = 3.0
+OWN_WORK = "own work"
+ACCOUNTS = 20
+BUSINESS_DAYS = 15
+MODULE = "benchmarks.overhead"
+
+
+def load(began: float) -> dict[str, dict[str, float]]:
+    """Import the code location and resolve all of it."""
+    spans = Spans("process start", began)
+    spans.then("import dagster")
+    import dagster  # noqa: F401
+
+    spans.then("import pipeline_platform")
+    from pipeline_platform.definitions import defs
+
+    spans.then("resolve graph and jobs")
+    defs.resolve_asset_graph()
+    defs.resolve_all_job_defs()
+    return spans.finish()
+
+
+def prepare(folder: Path) -> None:
+    """Deliver one small month of the standard vendor and take it to bronze."""
+    from pipeline_platform.advisory_performance.ingestion import ingest_arrivals
+    from pipeline_platform.advisory_performance.run_context import RunContext
+    from pipeline_platform.advisory_performance.tables import PIPELINE
+    from pipeline_platform.services import Services
+
+    path = folder / "standard_overhead.csv"
+    write_delivery(path, accounts=ACCOUNTS, first=last_month(), days=BUSINESS_DAYS)
+    from pipeline_platform.settings import Settings
+
+    with Services(Settings.from_env()) as services:
+        services.landing(PIPELINE).put(path.name, path)
+        outcomes = list(ingest_arrivals(RunContext(services, "overhead-bronze")))
+    if [one.status for one in outcomes] != ["published"]:
+        raise SystemExit(f"The benchmark's file was not published: {outcomes}")
+
+
+def last_month() -> date:
+    """Return the first day of the month before this one (UTC)."""
+    return (datetime.now(UTC).date().replace(day=1) - timedelta(days=1)).replace(day=1)
+
+
+def execute(began: float, month: date) -> dict[str, object]:
+    """Execute the workflow's job for one month as a launched run does; account for the time."""
+    spans = Spans("process start", began)
+    spans.then("import dagster")
+    import dagster as dg
+    from dagster._core.definitions.reconstruct import ReconstructableRepository
+
+    spans.then("load code location")
+    from pipeline_platform.advisory_performance.automation import WORKFLOW, range_tags
+    from pipeline_platform.orchestration.instance import open_instance
+    from pipeline_platform.settings import Settings
+
+    repository = ReconstructableRepository.for_module(
+        "pipeline_platform.definitions", "defs", working_directory=str(Path.cwd())
+    )
+    job = repository.get_reconstructable_job(WORKFLOW)
+    job.get_definition()
+    spans.then("open instance")
+    instance = open_instance(Settings.from_env())
+    _account_for_work(spans)
+    spans.then("Dagster: plan, events, steps")
+    result = dg.execute_job(job, instance=instance, tags=range_tags(month, month))
+    accounts = spans.finish()
+    if not result.success:
+        raise SystemExit(f"The run failed; see run {result.run_id}.")
+    steps = {}
+    for event in result.all_events:
+        if event.is_step_success and event.step_key:
+            steps[event.step_key] = event.event_specific_data.duration_ms / 1000
+    return {**accounts, "steps": steps, "events": len(result.all_events)}
+
+
+def _account_for_work(spans: Spans) -> None:
+    """Hook the accounts into the functions that a run calls."""
+    from pipeline_platform.advisory_performance import assets, checks, measures, refinement
+    from pipeline_platform.lake.lake import Lake
+    from pipeline_platform.orchestration import dbt
+    from pipeline_platform.quality import suites
+    from pipeline_platform.services import Services
+
+    spans.wrap(Services, "database", "connect to PostgreSQL, migrations")
+    spans.wrap(Lake, "open", "open catalog")
+    spans.wrap(suites, "_context", "Great Expectations: import, context")
+    spans.wrap(suites, "_modules", "Great Expectations: import, context")
+    for name in ("stage_months", "publish_months"):
+        spans.wrap(refinement, name, OWN_WORK)
+    for name in (
+        *("measure_range", "reconcile_range", "compare_versions", "serve_months"),
+        "publish_models",
+    ):
+        spans.wrap(assets, name, OWN_WORK)
+    spans.wrap(measures, "measure", OWN_WORK)
+    for name in ("record_verdict", "record_issues"):
+        spans.wrap(checks, name, OWN_WORK)
+    spans.wrap(dbt, "start_dbt_run", OWN_WORK)
+    build_models = assets.build_models
+
+    def accounted_build(*arguments: object, **options: object) -> object:
+        with spans.inside("dbt: import"):
+            from dbt.cli.main import dbtRunner
+        with spans.inside("dbt: start, parse, compile"):
+            return _with_node_times(spans, dbtRunner, build_models, arguments, options)
+
+    assets.build_models = accounted_build  # type: ignore[assignment]
+    spans.watch_imports(
+        "other imports on first use", during={OWN_WORK, "Dagster: plan, events, steps"}
+    )
+
+
+def _with_node_times(spans, runner, build, arguments, options):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    invoke = runner.invoke
+
+    def measured(*given, **more):  # type: ignore[no-untyped-def]  # noqa: ANN002, ANN003, ANN202
+        result = invoke(*given, **more)
+        nodes = sum(node.execution_time for node in result.result or ())
+        spans.move(nodes, "dbt: start, parse, compile", OWN_WORK)
+        return result
+
+    runner.invoke = measured
+    return build(*arguments, **options)
+
+
+def _child(what: str, variables: dict[str, str], *arguments: str) -> Finished:
+    began = str(time.perf_counter())
+    return run_module(MODULE, ["--child", what, "--began", began, *arguments], variables)
+
+
+def _accounts(finished: Finished) -> dict[str, tuple[float, float]]:
+    """Return wall and processor seconds by account, with what the process took to end."""
+    wall, cpu = finished.answer["accounts"], finished.answer["cpu"]
+    accounts = {name: (wall[name], cpu[name]) for name in wall}
+    rest = finished.wall_seconds - sum(wall.values()), finished.cpu_seconds - sum(cpu.values())
+    return {**accounts, "process end": rest}
+
+
+def measure_load(variables: dict[str, str], rounds: int) -> list[Finished]:
+    """Load the code location in fresh processes; the first, which fills caches, is left out."""
+    return [_child("load", variables) for _ in range(rounds + 1)][1:]
+
+
+def measure_validate(variables: dict[str, str], rounds: int) -> list[Finished]:
+    """Validate the definitions with Dagster's own command, on an instance without a server."""
+    command = [str(Path(sys.executable).with_name("dagster")), "definitions", "validate"]
+    command += ["-w", "workspace.yaml"]
+    with tempfile.TemporaryDirectory(prefix="benchmark-dagster-") as home:
+        own_instance = {**variables, "DAGSTER_HOME": home}
+        return [run(command, own_instance, is_json=False) for _ in range(rounds)]
+
+
+def show(title: str, finished: list[Finished]) -> float:
+    """Print the medians of the accounts; return the median wall time."""
+    print(f"\n{title} (median of {len(finished)})")
+    print(f"  {'':<42}{'wall s':>8}{'best':>8}{'CPU s':>8}")
+    rows = [_accounts(one) if "accounts" in one.answer else {} for one in finished]
+    rows = [
+        {**row, "all": (one.wall_seconds, one.cpu_seconds)}
+        for row, one in zip(rows, finished, strict=True)
+    ]
+    for name in dict.fromkeys(name for row in rows for name in row):
+        walls, cpu = zip(*(row.get(name, (0.0, 0.0)) for row in rows), strict=True)
+        print(
+            f"  {name:<42}{statistics.median(walls):8.2f}{min(walls):8.2f}"
+            f"{statistics.median(cpu):8.2f}"
+        )
+    return statistics.median(one.wall_seconds for one in finished)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; 1 if a bar is missed."""
+    parser = argparse.ArgumentParser(prog="benchmarks.overhead", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--small", action="store_true", help="one round")
+    parser.add_argument("--child", choices=("load", "prepare", "run"), help=argparse.SUPPRESS)
+    parser.add_argument("--began", type=float, default=0.0, help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    if given.child:
+        return _as_child(given.child, given.began)
+    rounds = 1 if given.small else given.rounds
+    with platform_home() as settings:
+        variables = environment(settings)
+        loads = measure_load(variables, rounds)
+        validations = measure_validate(variables, rounds)
+        _child("prepare", variables)
+        runs = [_child("run", variables) for _ in range(rounds + 1)][1:]
+    load_seconds = show("Load of the code location", loads)
+    validate_seconds = show("dagster definitions validate", validations)
+    show("A run of one month", runs)
+    outside = [one.wall_seconds - one.answer["accounts"][OWN_WORK] for one in runs]
+    steps = runs[-1].answer["steps"]
+    in_steps = sum(steps.values())
+    print(f"  {len(steps)} steps took {in_steps:.2f} s by Dagster's own events:")
+    print("    " + ", ".join(f"{name.split('__')[-1]} {taken:.2f}" for name, taken in steps.items()))
+    slowest_load = max(load_seconds, validate_seconds)
+    run_seconds = statistics.median(outside)
+    is_met = [slowest_load < LOAD_BAR_SECONDS, run_seconds < RUN_BAR_SECONDS]
+    words = ["met" if one else "MISSED" for one in is_met]
+    print(f"\nBar, load: {slowest_load:.2f} s, under {LOAD_BAR_SECONDS:g} s: {words[0]}.")
+    print(f"Bar, run outside our own work: {run_seconds:.2f} s (best {min(outside):.2f} s), "
+          f"under {RUN_BAR_SECONDS:g} s: {words[1]}.")  # fmt: skip
+    return 0 if all(is_met) else 1
+
+
+def _as_child(what: str, began: float) -> int:
+    if what == "load":
+        answer: dict[str, object] = {**load(began)}
+    elif what == "prepare":
+        prepare(Path(os.environ["PLATFORM_HOME"]))
+        answer = {}
+    else:
+        answer = execute(began, last_month())
+    print(json.dumps(answer))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,354 @@
+"""`pipeline-platform quarantine`: what is held and why, replay it or give it up (XC-6, B-9)."""
+
+import uuid
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from pipeline_platform.advisory_performance.automation import months_to_process
+from pipeline_platform.advisory_performance.replay import (
+    Preview,
+    Replayed,
+    Selection,
+    preview_replay,
+    replay,
+)
+from pipeline_platform.advisory_performance.run_context import RunContext, utc_now
+from pipeline_platform.advisory_performance.tables import PIPELINE
+from pipeline_platform.advisory_performance.vendors import load_mappings
+from pipeline_platform.commands.arguments import Limit, Vendor, parse_month
+from pipeline_platform.commands.landing import show_outcomes
+from pipeline_platform.commands.months import Anyway, WorkflowEnd, run_workflow, show_end
+from pipeline_platform.commands.output import (
+    FOUND_FAULTS,
+    AsJson,
+    console,
+    errors,
+    plain_failures,
+    services,
+    show_facts,
+    show_rows,
+)
+from pipeline_platform.commands.vendor import Mappings
+from pipeline_platform.failures import BadInputError
+from pipeline_platform.quality.issues import Issue, record_issue
+from pipeline_platform.quality.quarantine import (
+    HeldRow,
+    State,
+    discard_rows,
+    list_rows,
+    show_row,
+)
+from pipeline_platform.quality.quarantined_files import (
+    HeldFile,
+    list_files,
+    resolve_file,
+    show_file,
+)
+from pipeline_platform.services import Services
+from pipeline_platform.warehouse.control import Connection
+
+app = typer.Typer(help="Records and files that were held back.")
+Rule = Annotated[str | None, typer.Option(help="Only what this rule refused.")]
+OfFile = Annotated[
+    str | None, typer.Option("--file", help="Only this file: its hash, or the beginning of it.")
+]
+Month = Annotated[
+    date | None, typer.Option(parser=parse_month, metavar="YYYY-MM", help="Only this month.")
+]
+Kind = Literal["all", "rows", "files"]
+AnyState = Literal["HELD", "REPLAYED", "DISCARDED", "ALL"]
+
+
+@app.command("list")
+def list_held(
+    vendor: Vendor = None,
+    rule: Rule = None,
+    file: OfFile = None,
+    month: Month = None,
+    kind: Annotated[Kind, typer.Option(help="Records, whole files, or both.")] = "all",
+    state: Annotated[AnyState, typer.Option(help="What became of it.")] = "HELD",
+    limit: Limit = 100,
+    as_json: AsJson = False,
+) -> None:
+    """List held records and files, the newest first; a record's id is a number, a file's a hash."""
+    chosen = _selection(vendor, rule, file, month)
+    wanted: State | None = None if state == "ALL" else state
+    with plain_failures(), services() as opened, opened.database.connection() as connection:
+        rows: list[dict[str, object]] = []
+        if kind != "rows" and month is None:
+            rows += [_file_row(one) for one in _files(connection, chosen, wanted)][:limit]
+        if kind != "files":
+            rows += [_record_row(one) for one in _rows(connection, chosen, wanted, limit)]
+    show_rows("Quarantine", rows[:limit], as_json=as_json, empty="nothing is held.")
+    if len(rows) >= limit:
+        errors.print(f"Only the first {limit} are shown; --limit shows more.")
+
+
+@app.command()
+def show(
+    identity: Annotated[
+        str, typer.Argument(metavar="ID", help="A record's number, a file's hash.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Show one held record or file, with its reason and its text."""
+    with plain_failures(), services() as opened, opened.database.connection() as connection:
+        if _is_number(identity):
+            held = show_row(connection, PIPELINE, int(identity))
+            facts: dict[str, object] = {
+                **_record_row(held),
+                "hop": held.row.hop,
+                "sha256": held.row.file_sha256,
+                "column": held.row.column_name,
+                "run": held.row.run_id,
+                "resolved (UTC)": held.resolved_at,
+                "resolution": held.resolution,
+                "record": held.row.record,
+            }
+        else:
+            found = show_file(connection, PIPELINE, identity)
+            facts = {
+                **_file_row(found),
+                "sha256": found.file_sha256,
+                "location": found.location,
+                "resolved (UTC)": found.resolved_at,
+            }
+        show_facts(f"Quarantine: {identity}", facts, as_json=as_json)
+
+
+@app.command("replay")
+def replay_held(
+    vendor: Vendor = None,
+    rule: Rule = None,
+    file: OfFile = None,
+    month: Month = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would happen.")] = False,
+    mappings: Mappings = None,
+    process: Annotated[
+        bool, typer.Option("--process", help="Process the months at once, up to PostgreSQL.")
+    ] = False,
+    anyway: Anyway = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read and judge again what is held, after a mapping or a rule was mended (XC-6, B-9).
+
+    The exit code is 1 if something is still refused, or would be.
+    """
+    with plain_failures(), services() as opened:
+        run = _run(opened, mappings, dry_run=dry_run)
+        preview = preview_replay(run, _selection(vendor, rule, file, month))
+        if not as_json:
+            _show_preview(preview)
+        done, ended = None, None
+        if not dry_run and not preview.changes_nothing:
+            done = replay(run, preview)
+            ended = _process(opened, anyway=anyway) if process else None
+        if as_json:
+            show_facts("Replay", _document(preview, done, ended), as_json=True)
+        elif done is not None:
+            _show_replayed(done, ended)
+    still_held = bool(preview.failing_rows or preview.failing_files or preview.objections)
+    still_held |= done is not None and any(one.status != "published" for one in done.outcomes)
+    still_held |= ended is not None and not ended.is_fine
+    raise typer.Exit(FOUND_FAULTS if still_held else 0)
+
+
+@app.command()
+def discard(
+    identities: Annotated[
+        list[str], typer.Argument(metavar="ID...", help="Records' numbers, files' hashes.")
+    ],
+    reason: Annotated[str, typer.Option(help="Why they are given up; it is kept.")],
+) -> None:
+    """Give held records and files up for good; they stay counted as quarantined."""
+    with plain_failures(), services() as opened:
+        if not reason.strip():
+            raise BadInputError("A reason is needed to discard; say why after --reason.")
+        numbers = [int(one) for one in identities if _is_number(one)]
+        hashes = [one for one in identities if not _is_number(one)]
+        with opened.database.transaction() as connection:
+            if numbers:
+                discard_rows(connection, PIPELINE, numbers, resolution=reason, now=utc_now())
+            for sha256 in hashes:
+                _discard_file(connection, show_file(connection, PIPELINE, sha256), reason)
+        console.print(f"Discarded: {len(numbers)} records, {len(hashes)} files.", highlight=False)
+
+
+def _selection(
+    vendor: str | None, rule: str | None, file: str | None, month: date | None
+) -> Selection:
+    return Selection(vendor, rule, file, month.isoformat() if month else None)
+
+
+def _is_number(identity: str) -> bool:
+    """Tell a record's number from a hash: a hash of digits only must be given in full."""
+    return identity.isdecimal() and identity.isascii() and len(identity) < 19
+
+
+def _run(opened: Services, mappings: Path | None, *, dry_run: bool) -> RunContext:
+    if mappings is None:
+        return RunContext(opened, f"cli-{uuid.uuid4()}")
+    if not dry_run:
+        raise BadInputError(
+            "Other mappings can only be tried with --dry-run: what is processed later would use "
+            "the shipped ones. Put them into vendors/ first."
+        )
+    return RunContext(opened, f"cli-{uuid.uuid4()}", mappings=load_mappings(mappings))
+
+
+def _rows(
+    connection: Connection, chosen: Selection, state: State | None, limit: int
+) -> list[HeldRow]:
+    return list_rows(
+        connection,
+        PIPELINE,
+        state=state,
+        file_sha256=chosen.file_sha256,
+        rule=chosen.rule,
+        vendor=chosen.vendor,
+        partition_key=chosen.month,
+        limit=limit,
+    )
+
+
+def _files(connection: Connection, chosen: Selection, state: State | None) -> list[HeldFile]:
+    return [
+        one
+        for one in list_files(connection, PIPELINE, state=state, limit=None)
+        if chosen.vendor in (None, one.vendor)
+        and chosen.rule in (None, one.rule)
+        and one.file_sha256.startswith(chosen.file_sha256 or "")
+    ]
+
+
+def _record_row(held: HeldRow) -> dict[str, object]:
+    row = held.row
+    return {
+        "id": str(held.quarantine_id),
+        "kind": "record",
+        "vendor": row.vendor,
+        "file": row.file_name,
+        "line": row.line_number,
+        "month": row.partition_key[:7] or None,
+        "rule": row.rule,
+        "reason": row.reason,
+        "state": held.state,
+        "since (UTC)": held.quarantined_at,
+    }
+
+
+def _file_row(held: HeldFile) -> dict[str, object]:
+    return {
+        "id": held.file_sha256[:12],
+        "kind": "file",
+        "vendor": held.vendor,
+        "file": held.file_name,
+        "line": None,
+        "month": None,
+        "rule": held.rule,
+        "reason": held.reason,
+        "state": held.state,
+        "since (UTC)": held.quarantined_at,
+    }
+
+
+def _facts(preview: Preview) -> dict[str, object]:
+    return {
+        "held records": preview.held_rows,
+        "records that pass now": preview.passing_rows,
+        "records that still fail": {one.rule: one.count for one in preview.failing_rows},
+        "held files": preview.held_files,
+        "files that can be read now": preview.passing_files,
+        "records in them": preview.file_records,
+        "of these reach silver": preview.passing_file_records,
+        "files that still fail": {one.file_name: one.rule for one in preview.failing_files},
+        "other records that pass with them": preview.also_passing,
+        "published records that would fail": {one.rule: one.count for one in preview.newly_failing},
+        "files read again": [name for _, name in preview.files],
+        "months requested": list(preview.months),
+        "account-days of gold in them": preview.account_days,
+        "months computed anew": list(preview.processed_months),
+        "account-days of gold in these": preview.processed_account_days,
+        "validity before, %": preview.validity_before,
+        "validity after, %": preview.validity_after,
+        "forbids publication": list(preview.objections),
+    }
+
+
+def _show_preview(preview: Preview) -> None:
+    facts = _facts(preview)
+    facts["months computed anew"] = len(preview.processed_months)
+    show_facts("Replay", facts, as_json=False)
+    failing = [
+        {"rule": one.rule, "records": str(one.count), "for example": "\n".join(one.examples)}
+        for one in preview.failing_rows
+    ]
+    failing += [
+        {"rule": one.rule or "", "records": "the file", "for example": one.reason or ""}
+        for one in preview.failing_files
+    ]
+    if failing:
+        show_rows("What still fails", failing, as_json=False)
+
+
+def _show_replayed(done: Replayed, ended: WorkflowEnd | None) -> None:
+    if done.outcomes:
+        show_outcomes("Files read again", list(done.outcomes), as_json=False)
+    if ended is not None:
+        show_end(ended, as_json=False)
+        return
+    console.print(
+        f"Requested: {', '.join(done.months)}. Dagster's sensor processes them, or "
+        "`pipeline-platform months process` does it now.",
+        highlight=False,
+    )
+
+
+def _document(
+    preview: Preview, done: Replayed | None, ended: WorkflowEnd | None
+) -> dict[str, object]:
+    """Return one JSON object: the preview, and what was done if anything was."""
+    document = _facts(preview)
+    document["what still fails"] = [
+        {"rule": one.rule, "records": one.count, "examples": list(one.examples)}
+        for one in preview.failing_rows
+    ]
+    if done is not None:
+        document["replayed"] = [
+            {"file": one.name, "outcome": one.status, "rows": one.published_rows}
+            for one in done.outcomes
+        ]
+    if ended is not None:
+        document["run"] = ended.run_id
+        document["did not pass"] = list(ended.not_passed)
+    return document
+
+
+def _process(opened: Services, *, anyway: bool) -> WorkflowEnd | None:
+    work = months_to_process(opened)
+    return None if work is None else run_workflow(opened, *work[1:], anyway=anyway)
+
+
+def _discard_file(connection: Connection, file: HeldFile, reason: str) -> None:
+    resolve_file(connection, PIPELINE, file.file_sha256, state="DISCARDED", now=utc_now())
+    connection.execute(
+        "UPDATE data_quality_issues SET resolved_at = %s WHERE pipeline = %s"
+        " AND issue_type = 'file' AND file_sha256 = %s AND resolved_at IS NULL",
+        (utc_now(), PIPELINE, file.file_sha256),
+    )
+    record_issue(
+        connection,
+        Issue(
+            pipeline=PIPELINE,
+            severity="info",
+            issue_type="discarded",
+            rule=file.rule,
+            file_name=file.file_name,
+            file_sha256=file.file_sha256,
+            description=f"The file was discarded: {reason}",
+        ),
+        now=utc_now(),
+    )

@@ -1,0 +1,182 @@
+"""`pipeline-platform reports`: the runbook's reports over control tables, server and lake."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from pipeline_platform.advisory_performance.run_context import utc_now
+from pipeline_platform.advisory_performance.tables import PIPELINE
+from pipeline_platform.commands import control_reports, lake_reports
+from pipeline_platform.commands.arguments import (
+    Day,
+    FromDay,
+    Instant,
+    Limit,
+    ToDay,
+    Vendor,
+    check_period,
+)
+from pipeline_platform.commands.output import (
+    FOUND_FAULTS,
+    AsJson,
+    console,
+    errors,
+    plain_failures,
+    services,
+    show_rows,
+)
+from pipeline_platform.services import Services
+from pipeline_platform.warehouse import reports as warehouse_reports
+from pipeline_platform.warehouse.control import Connection
+from pipeline_platform.warehouse.database import connect, database_failures, reporting_url
+
+app = typer.Typer(help="Reports: runs, issues, partitions, reconciliation, restatements, checks.")
+Status = Literal["PENDING", "COMPLETED", "BREACH", "MISSING_VENDOR", "MISSING_OURS"]
+By = Literal["day", "type"]
+
+
+@contextmanager
+def _reading() -> Iterator[Connection]:
+    """Lend a connection to the read replica where one is set, else to the database."""
+    with plain_failures(), services() as opened:
+        if opened.settings.reporting_database_url is None:
+            with opened.database.connection() as connection:
+                yield connection
+        else:
+            url = reporting_url(opened.settings)
+            with closing(connect(url)) as connection, database_failures():
+                yield connection
+
+
+@app.command()
+def runs(
+    hours: Annotated[float, typer.Option(min=0, help="How far back.")] = 24,
+    as_json: AsJson = False,
+) -> None:
+    """List the file runs of the last hours, newest first (SA-25)."""
+    with _reading() as connection:
+        found = warehouse_reports.recent_etl_runs(connection, utc_now(), days=hours / 24)
+        show_rows(f"Runs of the last {hours:g} hours", found, as_json=as_json, empty="none.")
+
+
+@app.command()
+def issues(
+    by: Annotated[By, typer.Option(help="Count by day and severity, or by type.")] = "day",
+    days: Annotated[float, typer.Option(min=0, help="How far back.")] = 7,
+    as_json: AsJson = False,
+) -> None:
+    """Count data-quality issues by day and severity (SA-27), or by type (SA-61)."""
+    with _reading() as connection:
+        report = (
+            warehouse_reports.issues_by_day_and_severity
+            if by == "day"
+            else warehouse_reports.issues_by_type
+        )
+        found = report(connection, utc_now(), days=days)
+        show_rows(f"Issues of the last {days:g} days", found, as_json=as_json, empty="none.")
+
+
+@app.command()
+def partitions(as_json: AsJson = False) -> None:
+    """List the partitions of performance_data by size, largest first (SA-36)."""
+    with _reading() as connection:
+        found = warehouse_reports.partition_sizes(connection)
+        show_rows("Partitions of performance_data", found, as_json=as_json, empty="none.")
+
+
+@app.command()
+def checks(as_json: AsJson = False) -> None:
+    """List the latest outcome of each check; exit code 1 if one fails."""
+    with _reading() as connection:
+        found = control_reports.latest_checks(connection, PIPELINE)
+        show_rows("Checks, latest outcome", found, as_json=as_json, empty="none was evaluated.")
+    raise typer.Exit(FOUND_FAULTS if any(row["outcome"] == "fail" for row in found) else 0)
+
+
+@app.command()
+def ledger(
+    file: Annotated[str | None, typer.Option(help="Only this file: its hash's beginning.")] = None,
+    faults: Annotated[bool, typer.Option("--faults", help="Only what does not balance.")] = False,
+    limit: Limit = 100,
+    as_json: AsJson = False,
+) -> None:
+    """Account for each file's records at each hop; exit code 1 if one was lost or doubled.
+
+    arrived = published + quarantined + deduplicated + held late. Between the hops, what one
+    published must arrive at the next: what is missing is `lost before`.
+    """
+    with _reading() as connection:
+        found = control_reports.conservation(connection, PIPELINE, file_sha256=file)
+        shown = [row for row in found if row["imbalance"] or row["lost before"] or not faults]
+        show_rows("Conservation ledger", shown[:limit], as_json=as_json, empty="no entry.")
+        _say_limit(len(shown), limit)
+    leaks = any(row["imbalance"] or row["lost before"] for row in found)
+    raise typer.Exit(FOUND_FAULTS if leaks else 0)
+
+
+@app.command()
+def reconciliation(
+    vendor: Vendor = None,
+    first: FromDay = None,
+    last: ToDay = None,
+    status: Annotated[Status | None, typer.Option(help="Only this ruling.")] = None,
+    limit: Limit = 100,
+    csv: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write every row to this file instead.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List our returns beside the vendors', with difference, ruling and cause (SA-72)."""
+    with plain_failures(), services() as opened:
+        check_period(first, last)
+        chosen = lake_reports.Figures(vendor, first, last, status)
+        if csv is not None:
+            count = lake_reports.write_reconciliation(opened, chosen, csv)
+            console.print(f"{count} rows in {csv}.", markup=False, highlight=False)
+            return
+        found, total = lake_reports.reconciliation_rows(opened, chosen, limit)
+        show_rows("Reconciliation", found, as_json=as_json, empty="no figure.")
+        _say_limit(total, limit)
+
+
+@app.command()
+def restatements(
+    vendor: Vendor = None,
+    first: FromDay = None,
+    last: ToDay = None,
+    material: Annotated[bool, typer.Option("--material", help="Only material ones.")] = False,
+    limit: Limit = 100,
+    as_json: AsJson = False,
+) -> None:
+    """List values and returns that a later delivery changed, the latest first (B-4)."""
+    with plain_failures(), services() as opened:
+        check_period(first, last)
+        chosen = lake_reports.Figures(vendor, first, last, None)
+        found, total = lake_reports.restatement_rows(opened, chosen, material, limit)
+        show_rows("Restatements", found, as_json=as_json, empty="none.")
+        _say_limit(total, limit)
+
+
+@app.command("as-known")
+def as_known(
+    account: Annotated[str, typer.Argument(help="The account's number, as it is served.")],
+    day: Day,
+    at: Instant,
+    as_json: AsJson = False,
+) -> None:
+    """Show what was known of an account and day at an instant, beside what is known now (B-4)."""
+    with plain_failures(), services() as opened:
+        _show_as_known(opened, account, day, at, as_json=as_json)
+
+
+def _show_as_known(opened: Services, account: str, day: Day, at: Instant, *, as_json: bool) -> None:
+    found = lake_reports.as_known_rows(opened, account, day, at)
+    show_rows(f"{account}, {day}, as known at {at:%Y-%m-%d %H:%M:%S %Z}", found, as_json=as_json)
+
+
+def _say_limit(total: int, limit: int) -> None:
+    if total > limit:
+        errors.print(f"{limit} of {total} rows are shown; --limit shows more.", highlight=False)
