@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -82,12 +83,14 @@ def ingest(as_json: AsJson = False) -> None:
                     total=max(waiting, len(outcomes)),
                     rate=f"{rows:,} rows, {rows / seconds:,.0f}/s",
                 )
-        show_outcomes("Files", outcomes, as_json=as_json)
+        show_outcomes("Files", outcomes, as_json=as_json, empty="none was waiting.")
     raise typer.Exit(exit_code(outcomes))
 
 
-def show_outcomes(title: str, outcomes: list[FileOutcome], *, as_json: bool) -> None:
-    """Print what became of each file."""
+def show_outcomes(
+    title: str, outcomes: Sequence[FileOutcome], *, as_json: bool, empty: str = "none."
+) -> None:
+    """Print what became of each file; people see one by one only those that were not published."""
     rows = [
         {
             "file": one.name,
@@ -100,14 +103,24 @@ def show_outcomes(title: str, outcomes: list[FileOutcome], *, as_json: bool) -> 
         }
         for one in outcomes
     ]
-    show_rows(title, rows, as_json=as_json, empty="no file was waiting.")
-    if rows and not as_json:
-        counts = Counter(one.status for one in outcomes)
-        summary = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-        console.print(f"{summary}.", highlight=False)
+    if as_json or not rows:
+        show_rows(title, rows, as_json=as_json, empty=empty)
+        return
+    shown = ("file", "outcome", "reason")
+    left = [{name: row[name] for name in shown} for row in rows if row["outcome"] != "published"]
+    if left:
+        show_rows(f"{title}: not published", left, as_json=False)
+    counts = Counter(one.status for one in outcomes)
+    summary = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    records = sum(one.published_rows for one in outcomes)
+    refused = sum(one.quarantined_rows for one in outcomes)
+    console.print(
+        f"{title}: {summary}; {records:,} rows published, {refused:,} quarantined.",
+        highlight=False,
+    )
 
 
-def exit_code(outcomes: list[FileOutcome]) -> int:
+def exit_code(outcomes: Sequence[FileOutcome]) -> int:
     """Return 1 if a file was refused, 75 if one was left waiting, else 0."""
     statuses = {one.status for one in outcomes}
     if "quarantined" in statuses:

@@ -296,7 +296,7 @@ def _show_preview(preview: Preview) -> None:
 
 def _show_replayed(done: Replayed, ended: WorkflowEnd | None) -> None:
     if done.outcomes:
-        show_outcomes("Files read again", list(done.outcomes), as_json=False)
+        show_outcomes("Files read again", done.outcomes, as_json=False)
     if ended is not None:
         show_end(ended, as_json=False)
         return

@@ -1,0 +1,222 @@
+"""What a pipeline's page says of its runbook: tables generated from it, kept between markers.
+
+Pure: text in, text out. `tests/platform/test_documentation.py` compares each page with what this
+module makes of the runbook, so a page can't say another number than the checks use. Run
+`python -m tests.platform.test_documentation` to write the pages anew.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from pipeline_platform.failures import InvalidRunbookError
+from pipeline_platform.quality.thresholds import Band, Threshold
+from pipeline_platform.runbook import Freshness, Runbook, Schedule, Sensor
+
+ENVIRONMENTS = ("local", "test", "staging", "production")
+_BLOCK = re.compile(
+    r"<!-- generated: (?P<name>[a-z-]+) -->\n.*?<!-- end of generated: (?P=name) -->", re.DOTALL
+)
+
+
+def generated_blocks(runbook: Runbook) -> dict[str, str]:
+    """Return every generated block as Markdown, by the name that its markers carry."""
+    return {name: make(runbook) for name, make in _BLOCKS.items()}
+
+
+def with_blocks(page: str, blocks: Mapping[str, str]) -> str:
+    """Return the page with each marked block replaced by its present content.
+
+    A block begins with `<!-- generated: NAME -->` and ends with `<!-- end of generated: NAME -->`,
+    each on a line of its own. Raises InvalidRunbookError for a marked block that nothing makes.
+    """
+
+    def filled(found: re.Match[str]) -> str:
+        name = found["name"]
+        if name not in blocks:
+            raise InvalidRunbookError(
+                f"The page marks the block {name!r}, which nothing generates; use one of "
+                f"{', '.join(blocks)}."
+            )
+        return f"<!-- generated: {name} -->\n\n{blocks[name]}\n\n<!-- end of generated: {name} -->"
+
+    return _BLOCK.sub(filled, page)
+
+
+def block_names(page: str) -> list[str]:
+    """Return the names of the blocks that a page marks, in order."""
+    return [found["name"] for found in _BLOCK.finditer(page)]
+
+
+def thresholds_table(runbook: Runbook) -> str:
+    """Return one row per band of each threshold, the most severe first, in the runbook's order."""
+    head = (
+        *("check", "must be", "severity", "answer within", "route"),
+        *("window", "least sample", "asset", "requirements"),
+    )
+    return _table(
+        head,
+        (
+            (
+                f"`{threshold.name}`",
+                wanted(band, threshold) + _marks(band, threshold),
+                band.severity,
+                _duration(band.response_minutes),
+                band.route,
+                _window(threshold),
+                str(threshold.minimum_sample),
+                threshold.asset.removeprefix(f"{runbook.pipeline}/"),
+                ", ".join(threshold.requirements),
+            )
+            for threshold in runbook.thresholds.values()
+            for band in threshold.severest_first
+        ),
+    )
+
+
+def measures_table(runbook: Runbook) -> str:
+    """Return what each threshold measures, in words."""
+    return _table(
+        ("check", "title", "what is measured"),
+        ((f"`{one.name}`", one.title, one.measure) for one in runbook.thresholds.values()),
+    )
+
+
+def routes_table(runbook: Runbook) -> str:
+    """Return each route with its severity and its ladder of contacts (SA-100)."""
+    return _table(
+        ("route", "when", "severity", "who, in this order", "requirements"),
+        (
+            (
+                name,
+                route.title,
+                route.severity,
+                ", ".join(runbook.contacts[contact].title for contact in route.ladder),
+                ", ".join(route.requirements),
+            )
+            for name, route in runbook.routes.items()
+        ),
+    )
+
+
+def starts_table(runbook: Runbook) -> str:
+    """Return every schedule and sensor, when it starts and where it is on."""
+    rows = [
+        (f"`{runbook.pipeline}_{name}`", one.title, f"`{one.cron}` {one.timezone}", *_where(one))
+        for name, one in runbook.schedules.items()
+    ]
+    rows += [
+        (f"sensor `{name}`", one.title, f"every {one.interval_seconds} s", *_where(one))
+        for name, one in runbook.sensors.items()
+    ]
+    return _table(("name", "what", "when", *ENVIRONMENTS), rows)
+
+
+def freshness_table(runbook: Runbook) -> str:
+    """Return the freshness that each asset is held to."""
+    return _table(
+        ("asset", "must be", "requirements"),
+        (
+            (f"`{asset}`", _freshness(one), ", ".join(one.requirements))
+            for asset, one in runbook.freshness.items()
+        ),
+    )
+
+
+def rulings_table(runbook: Runbook) -> str:
+    """Return the rulings on tolerances, materiality, samples and retention, one a row."""
+    rulings = runbook.rulings
+    tolerances, materiality = rulings.tolerances, rulings.materiality
+    rows = [
+        ("tolerance of a daily return", f"{tolerances.daily_bps:g} bps, the limit included"),
+        ("tolerance of any longer return", f"{tolerances.longer_bps:g} bps, the limit included"),
+        *(
+            (
+                "tolerance of "
+                + ", ".join(
+                    filter(None, (override.vendor, override.account_class, override.period))
+                ),
+                f"{override.tolerance_bps:g} bps",
+            )
+            for override in tolerances.overrides
+        ),
+        (
+            f"material change of a return ({', '.join(materiality.short_periods)})",
+            f"{materiality.return_bps:g} bps or more",
+        ),
+        (
+            "material change of any longer return",
+            f"{materiality.longer_return_bps:g} bps or more",
+        ),
+        ("material change of a value", f"{materiality.account_value_pct:g} % or more"),
+        ("years of an annualised return", f"{rulings.annualisation_basis}"),
+        ("partitions made ahead", f"{rulings.premake_months} months"),
+        (
+            "one request of the arrival sensor",
+            f"{rulings.arrivals.max_files} files or {rulings.arrivals.max_bytes:,} bytes",
+        ),
+        ("longest line", f"{rulings.deliveries.max_line_bytes:,} bytes"),
+    ]
+    return _table(("ruling", "value"), rows)
+
+
+def wanted(band: Band, threshold: Threshold) -> str:
+    """Say in words what a value must be to keep a band."""
+    if threshold.direction == "between":
+        ends = "ends included" if band.is_inclusive else "ends excluded"
+        return f"{band.limit:g} to {band.upper_limit:g} {threshold.unit} ({ends})"
+    words = {
+        ("at_least", True): "at least",
+        ("at_least", False): "more than",
+        ("at_most", True): "at most",
+        ("at_most", False): "less than",
+    }
+    return f"{words[threshold.direction, band.is_inclusive]} {band.limit:g} {threshold.unit}"
+
+
+def _marks(band: Band, threshold: Threshold) -> str:
+    marks = []
+    if threshold.is_blocking and band.severity == "critical":
+        marks.append("blocks")
+    if threshold.is_proposed:
+        marks.append("proposed")
+    return f" ({', '.join(marks)})" if marks else ""
+
+
+def _window(threshold: Threshold) -> str:
+    groups = f", per {' and '.join(threshold.per)}" if threshold.per else ""
+    return threshold.window + groups
+
+
+def _duration(minutes: int) -> str:
+    if minutes == 0:
+        return "at once"
+    return f"{minutes // 60} h" if minutes % 60 == 0 else f"{minutes} min"
+
+
+def _where(started: Schedule | Sensor) -> tuple[str, ...]:
+    return tuple("on" if started.is_running(place) else "off" for place in ENVIRONMENTS)
+
+
+def _freshness(given: Freshness) -> str:
+    if given.deadline_cron is not None:
+        return (
+            f"materialized within {_duration(given.lower_bound_minutes or 0)} before "
+            f"`{given.deadline_cron}` {given.timezone}"
+        )
+    warning = f", warned after {_duration(given.warn_minutes)}" if given.warn_minutes else ""
+    return f"at most {_duration(given.fail_minutes or 0)} old{warning}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in lines)
+
+
+_BLOCKS: Mapping[str, Callable[[Runbook], str]] = {
+    "thresholds": thresholds_table,
+    "measures": measures_table,
+    "routes": routes_table,
+    "schedules": starts_table,
+    "freshness": freshness_table,
+    "rulings": rulings_table,
+}
