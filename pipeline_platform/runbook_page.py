@@ -7,12 +7,14 @@ module makes of the runbook, so a page can't say another number than the checks 
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import get_args
 
 from pipeline_platform.failures import InvalidRunbookError
 from pipeline_platform.quality.thresholds import Band, Threshold
 from pipeline_platform.runbook import Freshness, Runbook, Schedule, Sensor
+from pipeline_platform.settings import Environment
 
-ENVIRONMENTS = ("local", "test", "staging", "production")
+ENVIRONMENTS: tuple[Environment, ...] = get_args(Environment)
 _BLOCK = re.compile(
     r"<!-- generated: (?P<name>[a-z-]+) -->\n.*?<!-- end of generated: (?P=name) -->", re.DOTALL
 )

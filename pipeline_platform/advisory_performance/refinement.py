@@ -175,7 +175,12 @@ def publish_months(run: RunContext, silver: StagedSilver) -> dict[str, Publicati
     with run.services.database.transaction() as connection:
         settle_rows(connection, PIPELINE, HOP, silver.rejected, now=run.now(), partitions=keys)
         record_entries(
-            connection, silver.ledger, run_id=run.run_id, now=run.now(), replacing=(HOP, keys)
+            connection,
+            silver.ledger,
+            run_id=run.run_id,
+            now=run.now(),
+            replacing=(HOP, keys),
+            pipeline=PIPELINE,
         )
         record_versions(connection, PIPELINE, "silver", silver.versions, run.now())
     _record_audit(run, silver)

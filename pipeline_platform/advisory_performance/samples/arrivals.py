@@ -32,7 +32,7 @@ DAILY_FILES = 5
 """The last business days come as a file each, as they do in production."""
 CORRECTED_SHARE = 0.02
 RARE_DAY_FACTOR = 15
-"""Days with a flow are few but can go wrong in more ways, so they are damaged more often."""
+"""Days with a flow or fees are few but can go wrong in more ways: they are damaged more often."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _file(
 ) -> SampleFile:
     records: list[Record] = []
     for day in batch:
-        if source.random() < request.fault_rate * (RARE_DAY_FACTOR if day.flow else 1):
+        if source.random() < request.fault_rate * (RARE_DAY_FACTOR if day.flow or day.fees else 1):
             fault = damage_figure(day, source)
             if fault is not None:
                 faults.append(fault)

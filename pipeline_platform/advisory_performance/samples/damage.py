@@ -15,9 +15,9 @@ TOO_EARLY = date(1985, 3, 4)
 
 ROW_FAULTS = {
     "unknown_currency": "currency_unknown",
-    "future_date": "as_of_date_in_future",
-    "early_date": "as_of_date_too_early",
-    "missing_account": "account_id_missing",
+    "future_date": "future_date",
+    "early_date": "date_too_early",
+    "missing_account": "missing_account",
 }
 """Kinds of damaged rows and the quarantine rule that must hold each of them back."""
 

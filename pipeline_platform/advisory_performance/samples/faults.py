@@ -15,6 +15,8 @@ from pipeline_platform.advisory_performance.samples.accounts import AccountDay
 Level = Literal["figure", "row", "file"]
 NOTICEABLE = 3e-4
 """A wrong figure must be off by more than this (3 basis points), or nobody could notice it."""
+TOTAL_LOSS, TOO_LARGE = -1, 9
+"""A figure outside of these is no return at all: its row would be held back, not reconciled."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,15 @@ def _other_basis(day: AccountDay) -> float | None:
     return day.daily_return(basis="net" if day.style.basis == "gross" else "gross")
 
 
+def _rounded(day: AccountDay) -> float | None:
+    """Round to a tenth of a percent; 0 would be what a stale valuation gives."""
+    return None if day.flow else round(day.daily_return(), 3) or None
+
+
 FIGURE_FAULTS: dict[str, Callable[[AccountDay], float | None]] = {
     "return_sign": lambda day: None if day.flow else -day.daily_return(),
     "return_unit": lambda day: None if day.flow else day.daily_return() * 100,
-    "rounding": lambda day: None if day.flow else round(day.daily_return(), 3),
+    "rounding": _rounded,
     "flow_timing": _other_timing,
     "flow_sign": lambda day: _with_flow(day, flow_factor=-1),
     "omitted_flow": lambda day: _with_flow(day, flow_factor=0),
@@ -68,13 +75,13 @@ FIGURE_FAULTS: dict[str, Callable[[AccountDay], float | None]] = {
 def damage_figure(day: AccountDay, source: random.Random) -> InjectedFault | None:
     """Replace the reported daily return by a wrong one, if a noticeable one is possible."""
     true = day.reported.get("daily")
-    if true is None or day.value <= 0 or len(day.reported) > 1:
+    if true is None or day.value <= 0:
         return None
     kinds = list(FIGURE_FAULTS)
     source.shuffle(kinds)
     for kind in kinds:
         wrong = FIGURE_FAULTS[kind](day)
-        if wrong is None or abs(wrong - true) < NOTICEABLE or abs(wrong) > 9:
+        if wrong is None or abs(wrong - true) < NOTICEABLE or not TOTAL_LOSS < wrong < TOO_LARGE:
             continue
         day.reported["daily"] = wrong
         return InjectedFault(
