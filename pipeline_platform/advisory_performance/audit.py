@@ -48,8 +48,8 @@ def ledger_measurements(
     distinct = sum(entry.arrived - entry.deduplicated for entry in ledger)
     held = sum(entry.quarantined for entry in ledger)
     leaks = {
-        f"{entry.hop} {entry.file_sha256[:12]} {entry.partition_key}: {entry.imbalance:+d}": entry.imbalance
-        for entry in find_imbalances([*before, *ledger])
+        f"{one.hop} {one.file_sha256[:12]} {one.partition_key}: {one.imbalance:+d}": one.imbalance
+        for one in find_imbalances([*before, *ledger])
     }
     known = {entry.file_sha256 for entry in before}
     leaks |= {
@@ -71,7 +71,7 @@ def ledger_measurements(
         "conservation": Measurement(
             "conservation",
             float(sum(abs(leak) for leak in leaks.values())),
-            sample_size=len(ledger),
+            sample_size=len(before) + len(ledger),
             offenders=tuple(leaks),
         ),
     }

@@ -121,12 +121,18 @@ def sensors(environment: Environment) -> Sequence[dg.SensorDefinition]:
         context: dg.SensorEvaluationContext, services: ServicesParam
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         """Request one ingest per batch of new objects; the run key comes from their content."""
+        active = dg.RunsFilter(job_name=ingest_job.name, statuses=UNFINISHED)
         batches, cursor = arrival_batches(
-            services, PIPELINE, context.cursor, runbook.rulings.arrivals, now=utc_now()
+            services,
+            PIPELINE,
+            context.cursor,
+            runbook.rulings.arrivals,
+            now=utc_now(),
+            is_idle=context.instance.get_runs_count(active) == 0,
         )
-        for batch in batches:
+        for run_key, batch in batches:
             yield dg.RunRequest(
-                run_key=batch.run_key,
+                run_key=run_key,
                 run_config=ingest_config(list(batch.keys), memory_for(batch.size_bytes)),
                 tags={"files": str(len(batch.keys))},
             )

@@ -21,8 +21,8 @@ from pipeline_platform.commands.output import (
     plain_failures,
     progress,
     services,
-    show_rows,
 )
+from pipeline_platform.commands.printing import show_rows
 from pipeline_platform.landing.claimed_file import Folder
 
 app = typer.Typer(help="The landing zone: incoming, processing, archive, quarantine.")

@@ -27,8 +27,8 @@ from pipeline_platform.commands.output import (
     errors,
     plain_failures,
     services,
-    show_rows,
 )
+from pipeline_platform.commands.printing import show_rows
 from pipeline_platform.definitions import build_defs
 from pipeline_platform.failures import BadInputError, ConflictError
 from pipeline_platform.orchestration.instance import open_instance

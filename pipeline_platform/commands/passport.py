@@ -13,13 +13,8 @@ from pipeline_platform.advisory_performance.tables import (
     VENDOR_ROWS,
 )
 from pipeline_platform.commands.arguments import Day
-from pipeline_platform.commands.output import (
-    AsJson,
-    plain_failures,
-    services,
-    show_facts,
-    show_rows,
-)
+from pipeline_platform.commands.output import AsJson, plain_failures, services
+from pipeline_platform.commands.printing import show_facts, show_rows
 from pipeline_platform.quality.passport import Passport, trace
 from pipeline_platform.services import Services
 

@@ -8,19 +8,12 @@ from typing import Annotated, Literal
 import typer
 
 from pipeline_platform.advisory_performance.automation import months_to_process
-from pipeline_platform.advisory_performance.replay import (
-    Preview,
-    Replayed,
-    Selection,
-    preview_replay,
-    replay,
-)
+from pipeline_platform.advisory_performance.replay import Selection, preview_replay, replay
 from pipeline_platform.advisory_performance.run_context import RunContext, utc_now
 from pipeline_platform.advisory_performance.tables import PIPELINE
 from pipeline_platform.advisory_performance.vendors import load_mappings
 from pipeline_platform.commands.arguments import Limit, Vendor, parse_month
-from pipeline_platform.commands.landing import show_outcomes
-from pipeline_platform.commands.months import Anyway, WorkflowEnd, run_workflow, show_end
+from pipeline_platform.commands.months import Anyway, WorkflowEnd, run_workflow
 from pipeline_platform.commands.output import (
     FOUND_FAULTS,
     AsJson,
@@ -28,9 +21,9 @@ from pipeline_platform.commands.output import (
     errors,
     plain_failures,
     services,
-    show_facts,
-    show_rows,
 )
+from pipeline_platform.commands.printing import show_facts, show_rows
+from pipeline_platform.commands.replay_output import as_document, show_preview, show_replayed
 from pipeline_platform.commands.vendor import Mappings
 from pipeline_platform.failures import BadInputError
 from pipeline_platform.quality.issues import Issue, record_issue
@@ -141,15 +134,15 @@ def replay_held(
         run = _run(opened, mappings, dry_run=dry_run)
         preview = preview_replay(run, _selection(vendor, rule, file, month))
         if not as_json:
-            _show_preview(preview)
+            show_preview(preview)
         done, ended = None, None
         if not dry_run and not preview.changes_nothing:
             done = replay(run, preview)
             ended = _process(opened, anyway=anyway) if process else None
         if as_json:
-            show_facts("Replay", _document(preview, done, ended), as_json=True)
+            show_facts("Replay", as_document(preview, done, ended), as_json=True)
         elif done is not None:
-            _show_replayed(done, ended)
+            show_replayed(done, ended)
     still_held = bool(preview.failing_rows or preview.failing_files or preview.objections)
     still_held |= done is not None and any(one.status != "published" for one in done.outcomes)
     still_held |= ended is not None and not ended.is_fine
@@ -253,78 +246,6 @@ def _file_row(held: HeldFile) -> dict[str, object]:
         "state": held.state,
         "since (UTC)": held.quarantined_at,
     }
-
-
-def _facts(preview: Preview) -> dict[str, object]:
-    return {
-        "held records": preview.held_rows,
-        "records that pass now": preview.passing_rows,
-        "records that still fail": {one.rule: one.count for one in preview.failing_rows},
-        "held files": preview.held_files,
-        "files that can be read now": preview.passing_files,
-        "records in them": preview.file_records,
-        "of these reach silver": preview.passing_file_records,
-        "files that still fail": {one.file_name: one.rule for one in preview.failing_files},
-        "other records that pass with them": preview.also_passing,
-        "published records that would fail": {one.rule: one.count for one in preview.newly_failing},
-        "files read again": [name for _, name in preview.files],
-        "months requested": list(preview.months),
-        "account-days of gold in them": preview.account_days,
-        "months computed anew": list(preview.processed_months),
-        "account-days of gold in these": preview.processed_account_days,
-        "validity before, %": preview.validity_before,
-        "validity after, %": preview.validity_after,
-        "forbids publication": list(preview.objections),
-    }
-
-
-def _show_preview(preview: Preview) -> None:
-    facts = _facts(preview)
-    facts["months computed anew"] = len(preview.processed_months)
-    show_facts("Replay", facts, as_json=False)
-    failing = [
-        {"rule": one.rule, "records": str(one.count), "for example": "\n".join(one.examples)}
-        for one in preview.failing_rows
-    ]
-    failing += [
-        {"rule": one.rule or "", "records": "the file", "for example": one.reason or ""}
-        for one in preview.failing_files
-    ]
-    if failing:
-        show_rows("What still fails", failing, as_json=False)
-
-
-def _show_replayed(done: Replayed, ended: WorkflowEnd | None) -> None:
-    if done.outcomes:
-        show_outcomes("Files read again", done.outcomes, as_json=False)
-    if ended is not None:
-        show_end(ended, as_json=False)
-        return
-    console.print(
-        f"Requested: {', '.join(done.months)}. Dagster's sensor processes them, or "
-        "`pipeline-platform months process` does it now.",
-        highlight=False,
-    )
-
-
-def _document(
-    preview: Preview, done: Replayed | None, ended: WorkflowEnd | None
-) -> dict[str, object]:
-    """Return one JSON object: the preview, and what was done if anything was."""
-    document = _facts(preview)
-    document["what still fails"] = [
-        {"rule": one.rule, "records": one.count, "examples": list(one.examples)}
-        for one in preview.failing_rows
-    ]
-    if done is not None:
-        document["replayed"] = [
-            {"file": one.name, "outcome": one.status, "rows": one.published_rows}
-            for one in done.outcomes
-        ]
-    if ended is not None:
-        document["run"] = ended.run_id
-        document["did not pass"] = list(ended.not_passed)
-    return document
 
 
 def _process(opened: Services, *, anyway: bool) -> WorkflowEnd | None:

@@ -1,9 +1,10 @@
 """`pipeline-platform reports`: the runbook's reports over control tables, server and lake."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -26,8 +27,8 @@ from pipeline_platform.commands.output import (
     errors,
     plain_failures,
     services,
-    show_rows,
 )
+from pipeline_platform.commands.printing import show_rows
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse import reports as warehouse_reports
 from pipeline_platform.warehouse.control import Connection
@@ -138,7 +139,8 @@ def reconciliation(
             console.print(f"{count} rows in {csv}.", markup=False, highlight=False)
             return
         found, total = lake_reports.reconciliation_rows(opened, chosen, limit)
-        show_rows("Reconciliation", found, as_json=as_json, empty="no figure.")
+        rows = found if as_json else [_for_people(row) for row in found]
+        show_rows("Reconciliation", rows, as_json=as_json, empty="no figure.")
         _say_limit(total, limit)
 
 
@@ -175,6 +177,27 @@ def as_known(
 def _show_as_known(opened: Services, account: str, day: Day, at: Instant, *, as_json: bool) -> None:
     found = lake_reports.as_known_rows(opened, account, day, at)
     show_rows(f"{account}, {day}, as known at {at:%Y-%m-%d %H:%M:%S %Z}", found, as_json=as_json)
+
+
+def _for_people(row: Mapping[str, Any]) -> dict[str, object]:
+    """Shorten a row of the reconciliation to what fits on a screen."""
+    return {
+        "vendor": row["vendor"],
+        "account": row["account_id"],
+        "day": row["as_of_date"],
+        "figure": f"{row['period']} {row['basis']}",
+        "ours %": _rounded(row["our_return_pct"], 6),
+        "vendor's %": _rounded(row["vendor_return_pct"], 6),
+        "difference bps": _rounded(row["difference_bps"], 2),
+        "tolerance": _rounded(row["tolerance_bps"], 2),
+        "status": row["status"],
+        "cause": row["cause"],
+        "explanation": row["explanation"],
+    }
+
+
+def _rounded(value: Decimal | None, places: int) -> str | None:
+    return None if value is None else f"{value:.{places}f}"
 
 
 def _say_limit(total: int, limit: int) -> None:

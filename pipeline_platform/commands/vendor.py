@@ -23,9 +23,8 @@ from pipeline_platform.commands.output import (
     console,
     plain_failures,
     services,
-    show_facts,
-    show_rows,
 )
+from pipeline_platform.commands.printing import show_facts, show_rows, visible
 from pipeline_platform.failures import NotFoundError
 from pipeline_platform.quality.quarantine import list_rows
 from pipeline_platform.quality.quarantined_files import list_files
@@ -91,7 +90,9 @@ def check(
             _show_faults("Values that get their record quarantined", report.refused_values)
             if report.suggestion:
                 console.print("\nSuggested mapping:", style="bold")
-                console.print(report.suggestion, markup=False, highlight=False, soft_wrap=True)
+                console.print(
+                    visible(report.suggestion), markup=False, highlight=False, soft_wrap=True
+                )
     raise typer.Exit(0 if report.is_good else FOUND_FAULTS)
 
 

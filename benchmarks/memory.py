@@ -1,0 +1,254 @@
+"""Peak memory while one delivered file ten times the memory limit goes from landing to serving.
+
+    python -m benchmarks.memory [--limit 64MB] [--times 10] [--small]
+
+Bar (design, section 6): memory is bounded by a setting, not by input: a file ten times the memory
+limit is processed under the limit.
+
+One standard CSV of business days, sorted by account (`--by-day`: by day), is put into `incoming/`.
+A process with PLATFORM_MEMORY_LIMIT set takes it through the same functions as the assets:
+landing to bronze, silver (with its audit), returns, reconciliation, restatements, dbt marts,
+`performance_data`. The kernel's high-water mark of resident memory is read and reset after each
+stage. The same process with a file of a few rows over the same months is the baseline: what
+Python, its libraries and connections take anyway. **Growth** is the difference, stage by stage;
+the bar is met when no stage's growth exceeds the limit. PostgreSQL's own processes are not
+counted.
+
+For context, three bare readers of the same file, less what their imports take: pandas; DuckDB
+under the same limit, CSV to Parquet; DuckDB's CSV to a table in memory.
+"""
+
+import argparse
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+
+from benchmarks.bulk_delivery import write_delivery
+from benchmarks.sandbox import Finished, environment, platform_home, run_module
+from pipeline_platform.settings import Settings
+
+MODULE = "benchmarks.memory"
+FIRST_DAY = date(2025, 1, 1)
+BUSINESS_DAYS = 130
+BYTES_PER_LINE = 65
+MEGABYTE = 1_000_000
+BASELINE_ACCOUNTS = 2
+
+
+class PeakMemory:
+    """The kernel's high-water mark of this process's resident memory, since the last reset."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, dict[str, float]] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Measure one stage: highest resident bytes while it ran, and its seconds."""
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        began = time.perf_counter()
+        yield
+        self.stages[name] = {
+            "peak_bytes": high_water_bytes(),
+            "seconds": time.perf_counter() - began,
+        }
+
+
+def high_water_bytes() -> int:
+    """Return the highest resident memory of this process since the last reset."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024
+
+
+def process(name: str) -> dict[str, object]:
+    """Take the file that waits in `incoming/` to `performance_data`, stage by stage."""
+    from pipeline_platform.advisory_performance import assets, refinement
+    from pipeline_platform.advisory_performance.ingestion import ingest_arrivals
+    from pipeline_platform.advisory_performance.measurement import (
+        compare_versions,
+        measure_range,
+        reconcile_range,
+    )
+    from pipeline_platform.advisory_performance.months import months_in, pieces, shifted
+    from pipeline_platform.advisory_performance.run_context import RunContext
+    from pipeline_platform.advisory_performance.serving import serve_months
+    from pipeline_platform.advisory_performance.tables import MARTS, PIPELINE, VENDOR_ROWS
+    from pipeline_platform.orchestration.dbt import build_models, publish_models
+    from pipeline_platform.services import Services
+
+    peaks = PeakMemory()
+    with Services(Settings.from_env()) as services:
+        run = RunContext(services, name)
+        with peaks.stage("landing to bronze"):
+            outcomes = list(ingest_arrivals(run))
+        rows = months_in(services.lake.partitions(VENDOR_ROWS))
+        months = list(rows)
+        with peaks.stage("bronze to silver, audited"):
+            for piece in pieces(months, rows):
+                refinement.publish_months(run, refinement.stage_months(run, piece))
+        with peaks.stage("returns"):
+            measured = sum(one.row_count for one in measure_range(run, months))
+        with peaks.stage("reconciliation"):
+            list(reconcile_range(run, months))
+        with peaks.stage("restatements"):
+            list(compare_versions(run, months))
+        with peaks.stage("marts (dbt)"):
+            build = build_models(
+                services,
+                select=f"gold.{PIPELINE}",
+                sources=[
+                    (table, (shifted(months[0], -1), months[-1])) for table in assets.MART_SOURCES
+                ],
+                variables={"first_month": str(months[0]), "last_month": str(months[-1])},
+                run_id=run.run_id,
+                partition=f"{months[0]}_{months[-1]}",
+            )
+            publish_models(services, MARTS, build, replace=refinement.months_filter(months))
+        with peaks.stage("performance_data"):
+            served = sum(one.row_count for one in serve_months(run, months))
+    return {
+        "stages": peaks.stages,
+        "statuses": [one.status for one in outcomes],
+        "rows": {"bronze": sum(rows.values()), "returns": measured, "served": served},
+    }
+
+
+def read_with_pandas(path: Path, limit: str) -> None:
+    """Read the whole file into a frame, as most scripts begin."""
+    del limit
+    import pandas as pd
+
+    print(len(pd.read_csv(path)) if path.exists() else 0, file=sys.stderr)
+
+
+def convert_with_duckdb(path: Path, limit: str) -> None:
+    """Stream the file into Parquet with a bare DuckDB under the same limit."""
+    import duckdb
+
+    with duckdb.connect(config={"memory_limit": limit, "threads": "2"}) as engine:
+        engine.execute(f"SET temp_directory = '{path.parent}/spill'")
+        engine.execute("SET preserve_insertion_order = false")
+        if path.exists():
+            engine.execute(f"COPY (FROM read_csv('{path}')) TO '{path}.parquet'")
+
+
+def load_with_duckdb(path: Path, limit: str) -> None:
+    """Load the file into a table in memory with a bare DuckDB without a limit."""
+    del limit
+    import duckdb
+
+    with duckdb.connect() as engine:
+        if path.exists():
+            engine.execute(f"CREATE TABLE rows AS FROM read_csv('{path}')")
+
+
+READERS: dict[str, Callable[[Path, str], None]] = {
+    "pandas.read_csv": read_with_pandas,
+    "DuckDB, CSV to Parquet, same limit": convert_with_duckdb,
+    "DuckDB, CSV to memory": load_with_duckdb,
+}
+
+
+def measure(settings: Settings, *, accounts: int, is_by_account: bool) -> tuple[Finished, int]:
+    """Deliver a file of so many accounts to an empty platform and process it."""
+    path = settings.home / "standard_memory.csv"
+    size = write_delivery(
+        path,
+        accounts=accounts,
+        first=FIRST_DAY,
+        days=BUSINESS_DAYS,
+        is_by_account=is_by_account,
+    )
+    incoming = settings.home / "landing" / "advisory_performance" / "incoming"
+    incoming.mkdir(parents=True, exist_ok=True)
+    os.link(path, incoming / path.name)
+    finished = run_module(MODULE, ["--child", "process"], environment(settings))
+    if finished.answer["statuses"] != ["published"]:
+        raise SystemExit(f"The file was not published: {finished.answer['statuses']}")
+    return finished, size
+
+
+def compare_readers(path: Path, settings: Settings) -> list[tuple[str, float, float]]:
+    """Measure the bare readers of a file, less their imports: (reader, peak bytes, seconds)."""
+    rows = []
+    for name in READERS:
+        given = ["--child", name, "--limit", settings.memory_limit, "--file"]
+        empty = run_module(MODULE, [*given, "/nonexistent/file"], environment(settings))
+        full = run_module(MODULE, [*given, str(path)], environment(settings))
+        growth = full.answer["peak_bytes"] - empty.answer["peak_bytes"]
+        rows.append((name, growth, full.answer["seconds"]))
+    return rows
+
+
+def show(limit: float, size: int, baseline: Finished, full: Finished) -> list[str]:
+    """Print growth by stage; return the stages that grew beyond the limit."""
+    rows = full.answer["rows"]
+    print(
+        f"File of {size / MEGABYTE:,.0f} MB, {rows['bronze']:,} lines; limit {limit:,.0f} MB; "
+        f"{rows['returns']:,} returns, {rows['served']:,} rows served"
+    )
+    print(f"{'':<36}{'baseline MB':>12}{'peak MB':>10}{'growth MB':>11}{'x limit':>9}{'s':>8}")
+    over = []
+    for name, stage in full.answer["stages"].items():
+        before = baseline.answer["stages"][name]["peak_bytes"] / MEGABYTE
+        peak = stage["peak_bytes"] / MEGABYTE
+        growth = peak - before
+        if growth > limit:
+            over.append(name)
+        print(
+            f"{name:<36}{before:>12,.0f}{peak:>10,.0f}{growth:>11,.0f}{growth / limit:>8.1f}x"
+            f"{stage['seconds']:>8.1f}"
+        )
+    return over
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; 1 if any stage grew beyond the limit."""
+    parser = argparse.ArgumentParser(prog="benchmarks.memory", description=__doc__)
+    parser.add_argument("--limit", default="64MB", help="memory limit of the platform, in MB")
+    parser.add_argument("--times", type=float, default=10, help="size of the file in limits")
+    parser.add_argument("--by-day", action="store_true", help="sort the file by day")
+    parser.add_argument("--small", action="store_true", help="a file of two limits")
+    parser.add_argument("--child", choices=("process", *READERS), help=argparse.SUPPRESS)
+    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    if given.child:
+        return _as_child(given.child, given.file, given.limit)
+    limit = float(given.limit.removesuffix("MB"))
+    times = 2 if given.small else given.times
+    accounts = round(limit * times * MEGABYTE / BYTES_PER_LINE / BUSINESS_DAYS)
+    order = not given.by_day
+    with platform_home(memory_limit=given.limit) as settings:
+        baseline, _ = measure(settings, accounts=BASELINE_ACCOUNTS, is_by_account=order)
+    with platform_home(memory_limit=given.limit) as settings:
+        full, size = measure(settings, accounts=accounts, is_by_account=order)
+        readers = compare_readers(settings.home / "standard_memory.csv", settings)
+    over = show(limit, size, baseline, full)
+    for name, growth, seconds in readers:
+        grown = growth / MEGABYTE
+        print(f"{'bare: ' + name:<58}{grown:>11,.0f}{grown / limit:>8.1f}x{seconds:>8.1f}")
+    words = f"MISSED in {', '.join(over)}" if over else "met"
+    print(f"Bar, growth of every stage within {limit:,.0f} MB, file {times:g} x that: {words}.")
+    return 1 if over else 0
+
+
+def _as_child(what: str, path: Path, limit: str) -> int:
+    if what == "process":
+        answer = process("memory-benchmark")
+    else:
+        began = time.perf_counter()
+        READERS[what](path, limit)
+        answer = {"seconds": time.perf_counter() - began}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({**answer, "peak_bytes": peak}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

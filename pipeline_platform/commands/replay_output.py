@@ -1,0 +1,93 @@
+"""How a replay and its preview are printed."""
+
+from pipeline_platform.advisory_performance.replay import Preview, Replayed
+from pipeline_platform.commands.landing import show_outcomes
+from pipeline_platform.commands.months import WorkflowEnd, show_end
+from pipeline_platform.commands.output import console
+from pipeline_platform.commands.printing import show_facts, show_rows
+
+
+def figures(preview: Preview) -> dict[str, object]:
+    """Return the figures of a preview by the names that people read."""
+    return {
+        "held records": preview.held_rows,
+        "records that pass now": preview.passing_rows,
+        "records that still fail": {one.rule: one.count for one in preview.failing_rows},
+        "held files": preview.held_files,
+        "files that can be read now": preview.passing_files,
+        "records in them": preview.file_records,
+        "of these reach silver": preview.passing_file_records,
+        "files that still fail": {one.file_name: one.rule for one in preview.failing_files},
+        "other records that pass with them": preview.also_passing,
+        "published records that would fail": {one.rule: one.count for one in preview.newly_failing},
+        "files read again": [name for _, name in preview.files],
+        "months requested": list(preview.months),
+        "account-days of gold in them": preview.account_days,
+        "months computed anew": list(preview.processed_months),
+        "account-days of gold in these": preview.processed_account_days,
+        "validity before, %": preview.validity_before,
+        "validity after, %": preview.validity_after,
+        "forbids publication": list(preview.objections),
+    }
+
+
+def show_preview(preview: Preview) -> None:
+    """Print a preview: the figures, then what fails and why."""
+    facts = figures(preview)
+    facts["months computed anew"] = len(preview.processed_months)
+    facts["files that still fail"] = len(preview.failing_files)
+    facts["records that still fail"] = preview.held_rows - preview.passing_rows
+    facts["published records that would fail"] = sum(one.count for one in preview.newly_failing)
+    show_facts("Replay", facts, as_json=False)
+    failing = [
+        {"rule": one.rule, "records": str(one.count), "for example": "\n".join(one.examples)}
+        for one in preview.failing_rows
+    ]
+    failing += [
+        {"rule": one.rule or "", "records": "the file", "for example": one.reason or ""}
+        for one in preview.failing_files
+    ]
+    failing += [
+        {
+            "rule": one.rule,
+            "records": f"{one.count} published",
+            "for example": "\n".join(one.examples),
+        }
+        for one in preview.newly_failing
+    ]
+    if failing:
+        show_rows("What fails", failing, as_json=False)
+
+
+def show_replayed(done: Replayed, ended: WorkflowEnd | None) -> None:
+    """Print what was read again, and how the processing ended or who will do it."""
+    if done.outcomes:
+        show_outcomes("Files read again", done.outcomes, as_json=False)
+    if ended is not None:
+        show_end(ended, as_json=False)
+        return
+    console.print(
+        f"Requested: {', '.join(done.months)}. Dagster's sensor processes them, or "
+        "`pipeline-platform months process` does it now.",
+        highlight=False,
+    )
+
+
+def as_document(
+    preview: Preview, done: Replayed | None, ended: WorkflowEnd | None
+) -> dict[str, object]:
+    """Return one JSON object: the preview, and what was done if anything was."""
+    document = figures(preview)
+    document["what still fails"] = [
+        {"rule": one.rule, "records": one.count, "examples": list(one.examples)}
+        for one in preview.failing_rows
+    ]
+    if done is not None:
+        document["replayed"] = [
+            {"file": one.name, "outcome": one.status, "rows": one.published_rows}
+            for one in done.outcomes
+        ]
+    if ended is not None:
+        document["run"] = ended.run_id
+        document["did not pass"] = list(ended.not_passed)
+    return document

@@ -1,0 +1,315 @@
+"""Every threshold of the runbook meets data or a state that breaks it, and says so (B-14).
+
+Nothing is stubbed: files are delivered, sessions are opened, tables are locked, runs fail. The
+tests go over the runbook itself, so that a threshold nobody breaks here turns them red.
+"""
+
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from itertools import count
+
+import dagster as dg
+import psycopg
+import pytest
+
+from pipeline_platform.advisory_performance import ingestion, measurement, refinement, serving
+from pipeline_platform.advisory_performance.audit import blocking_thresholds, judged
+from pipeline_platform.advisory_performance.measures import Scope, measure
+from pipeline_platform.advisory_performance.run_context import RunContext, load_runbook
+from pipeline_platform.advisory_performance.tables import PIPELINE, VENDOR_ROWS
+from pipeline_platform.quality.measurements import Verdict
+from pipeline_platform.services import Services
+from pipeline_platform.settings import Settings
+from pipeline_platform.warehouse import embedded
+from tests.assets.platform_runs import OCTOBER, deliver, running, settings_at
+
+RUNBOOK = load_runbook()
+HEADER = (
+    "account_id,as_of_date,market_value,external_flow,flow_timing,reported_return,"
+    "reported_period,currency\n"
+)
+ACCOUNTS = 110
+DAYS = [date(2024, 10, day) for day in (1, 2, 3, 4, 7, 8, 9, 10, 11, 14, 15, 16, 17)]
+UNPUBLISHED = {one.name for one in blocking_thresholds(RUNBOOK)}
+BANDS = [(name, band.severity) for name, one in RUNBOOK.thresholds.items() for band in one.bands]
+
+
+def bad_month() -> str:
+    """Values and returns of a month that is bad enough to warn of, but not to be refused.
+
+    Thirty values of the 10th are missing, thirty records have a currency that does not exist, and
+    on the last day half of the reported returns are off by a percent.
+    """
+    chance = random.Random(20241017)
+    lines = [HEADER]
+    for number in range(ACCOUNTS):
+        value, before = 1_000_000.0, None
+        for place, day in enumerate(DAYS):
+            value = round(value * (1 + chance.uniform(-0.01, 0.01)), 2) if before else value
+            figure = ""
+            if before:
+                wrong = 0.01 if day == DAYS[-1] and number % 2 else chance.uniform(-5e-6, 5e-6)
+                figure = f"{value / before - 1 + wrong:.8f}"
+            before = value
+            if place == 7 and number < 30:
+                continue
+            lines.append(f"A{number},{day},{value:.2f},,,{figure},daily,USD\n")
+    lines += [f"X{number},{DAYS[0]},1000.00,,,,,QQQ\n" for number in range(30)]
+    return "".join(lines)
+
+
+@dataclass(frozen=True)
+class State:
+    """A platform in a bad state, and what else a scenario needs."""
+
+    services: Services
+    request: pytest.FixtureRequest
+
+    def scope(self, *, ahead: timedelta = timedelta(0), months=(OCTOBER,), runs=None) -> Scope:
+        run = RunContext(self.services, "check", clock=lambda: datetime.now(UTC) + ahead)
+        return Scope(run, months, runs)
+
+    def verdict(self, name: str, **scope: object) -> Verdict:
+        return measure(self.scope(**scope), RUNBOOK.thresholds[name])[1]
+
+
+@pytest.fixture(scope="module")
+def bad(new_database, tmp_path_factory) -> Iterator[tuple[Services, refinement.StagedSilver]]:
+    settings = settings_at(tmp_path_factory.mktemp("bad"), new_database())
+    two_days_ago = datetime.now(UTC) - timedelta(days=2)
+    deliver(settings, "standard_bad.csv", bad_month().encode(), arrived_at=two_days_ago)
+    with Services(settings) as services:
+        run = RunContext(services, "bad")
+        list(ingestion.ingest_arrivals(run))
+        staged = refinement.stage_months(run, [OCTOBER])
+        refinement.publish_months(run, staged)
+        for work in (measurement.measure_range, measurement.reconcile_range, serving.serve_months):
+            list(work(run, [OCTOBER]))
+        yield services, staged
+
+
+@pytest.fixture(scope="module")
+def own_server(tmp_path_factory) -> Iterator[Services]:
+    """An embedded server of its own: load and sessions are its own, too."""
+    settings = Settings(home=tmp_path_factory.mktemp("server"), environment="test")
+    embedded.start(settings, is_durable=False)
+    try:
+        with Services(settings) as services:
+            yield services
+    finally:
+        embedded.stop(settings)
+
+
+@pytest.fixture(scope="module")
+def empty(new_database, tmp_path_factory) -> Iterator[Services]:
+    with Services(settings_at(tmp_path_factory.mktemp("empty"), new_database())) as services:
+        yield services
+
+
+@pytest.fixture
+def services(settings) -> Iterator[Services]:
+    with Services(settings) as opened:
+        yield opened
+
+
+def of_bad_month(name: str, **scope: object) -> Callable[[State], Verdict]:
+    """Measure a threshold on the bad month."""
+
+    def measured(state: State) -> Verdict:
+        services, _ = state.request.getfixturevalue("bad")
+        return State(services, state.request).verdict(name, **scope)
+
+    return measured
+
+
+def audited(state: State, name: str, ledger) -> Verdict:
+    return next(verdict for one, _, verdict in judged(ledger, RUNBOOK) if one.name == name)
+
+
+def mostly_invalid(state: State) -> Verdict:
+    rows = "".join(f"B{number},2024-10-31,1000.00,,,,,QQQ\n" for number in range(100))
+    deliver(state.services.settings, "standard_1.csv", (HEADER + rows).encode())
+    run = RunContext(state.services, "invalid")
+    list(ingestion.ingest_arrivals(run))
+    return audited(state, "data_validity", refinement.stage_months(run, [OCTOBER]).ledger)
+
+
+def partly_invalid(state: State) -> Verdict:
+    _, staged = state.request.getfixturevalue("bad")
+    return audited(state, "data_validity", staged.ledger)
+
+
+def lost_rows(state: State) -> Verdict:
+    """Let bronze lose a file's rows after they were recorded as published."""
+    row = "A,2024-10-31,1,,,,,USD\n"
+    deliver(state.services.settings, "standard_1.csv", (HEADER + row).encode())
+    run, lake = RunContext(state.services, "loss"), state.services.lake
+    (ingested,) = ingestion.ingest_arrivals(run)
+    nothing = lake.stage(VENDOR_ROWS, VENDOR_ROWS.schema.empty_table(), run_id="x", partition="x")
+    lake.publish(nothing, replace=f"file_sha256 == '{ingested.sha256}'", properties={})
+    staged = refinement.stage_months(run, [OCTOBER])
+    return next(verdict for one, _, verdict in staged.verdicts if one.name == "conservation")
+
+
+def slow_ingest(state: State) -> Verdict:
+    deliver(state.services.settings, "standard_1.csv", (HEADER + "A,2024-10-31,1,,,,,USD\n").encode())
+    minutes = count()
+    began = datetime.now(UTC) - timedelta(hours=5)
+    run = RunContext(
+        state.services, "slow", clock=lambda: began + timedelta(minutes=10 * next(minutes))
+    )
+    list(ingestion.ingest_arrivals(run))
+    return state.verdict("processing_time_per_file")
+
+
+def stranded_file(state: State) -> Verdict:
+    deliver(state.services.settings, "standard_1.csv", b"x")
+    state.services.landing(PIPELINE).claim("standard_1.csv")
+    return state.verdict("oldest_file_in_processing", ahead=timedelta(minutes=31))
+
+
+def row_in_default_partition(state: State) -> Verdict:
+    with state.services.database.transaction() as connection:
+        connection.execute("INSERT INTO vendors (vendor, display_name) VALUES ('v', 'V')")
+        connection.execute("CREATE TABLE stray PARTITION OF performance_data DEFAULT")
+        connection.execute(
+            "INSERT INTO performance_data (account_id, as_of_date, data_source, currency,"
+            " account_class, market_value, net_external_flow, reconciliation_status,"
+            " return_status, is_estimated, record_start_date, run_id)"
+            " VALUES ('A', '2024-10-31', 'v', 'USD', 'standard', 1, 0, 'PENDING', 'inception',"
+            " false, '2024-10-31', 'stray')"
+        )
+    return state.verdict("default_partition_rows")
+
+
+def loaded_server(state: State) -> Verdict:
+    """The load is the operating system's word; it alone is replaced, for a test can't wait."""
+    busy = 0.9 * (os.cpu_count() or 1)
+    state.request.getfixturevalue("monkeypatch").setattr(os, "getloadavg", lambda: (0, busy, 0))
+    own = state.request.getfixturevalue("own_server")
+    return State(own, state.request).verdict("database_cpu")
+
+
+def many_sessions(name: str) -> Callable[[State], Verdict]:
+    def measured(state: State) -> Verdict:
+        own = state.request.getfixturevalue("own_server")
+        with ExitStack() as sessions:
+            for _ in range(80):
+                sessions.enter_context(psycopg.connect(own.database.url))
+            return State(own, state.request).verdict(name)
+
+    return measured
+
+
+def locked_table(state: State) -> Verdict:
+    is_locked = threading.Event()
+
+    def hold() -> None:
+        with psycopg.connect(state.services.database.url) as connection:
+            connection.execute("LOCK TABLE performance_data IN ACCESS EXCLUSIVE MODE")
+            is_locked.set()
+            time.sleep(5.3)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    is_locked.wait(10)
+    try:
+        return state.verdict("database_query_response")
+    finally:
+        holder.join()
+
+
+def failed_runs(state: State) -> Verdict:
+    """Let twenty runs end, one of them badly, and evaluate the check through its job."""
+
+    @dg.op
+    def work(context: dg.OpExecutionContext) -> None:
+        if "fails" in context.run.tags:
+            raise RuntimeError("It fails.")
+
+    @dg.job(name=f"{PIPELINE}_probe")
+    def probe() -> None:
+        work()
+
+    with running(state.services.settings) as platform:
+        for number in range(20):
+            probe.execute_in_process(
+                instance=platform.instance,
+                raise_on_error=False,
+                tags={"fails": "yes"} if number == 7 else {},
+            )
+        result = platform.run(f"{PIPELINE}_health")
+    (found,) = [
+        one
+        for one in result.get_asset_check_evaluations()
+        if one.check_name == "pipeline_success_rate"
+    ]
+    severity = {dg.AssetCheckSeverity.ERROR: "critical"}.get(found.severity, "warning")
+    return Verdict(
+        found.check_name, found.metadata["outcome"].value, severity, 99, found.description or ""
+    )
+
+
+BREAKING: dict[tuple[str, str], Callable[[State], Verdict]] = {
+    ("pipeline_success_rate", "critical"): failed_runs,
+    ("data_quality_score", "warning"): of_bad_month("data_quality_score"),
+    ("reconciliation_pass_rate", "warning"): of_bad_month("reconciliation_pass_rate"),
+    ("tolerance_violations", "warning"): of_bad_month("tolerance_violations"),
+    ("return_variance", "warning"): of_bad_month("return_variance"),
+    ("data_completeness", "warning"): of_bad_month("data_completeness"),
+    ("data_validity", "warning"): partly_invalid,
+    ("data_validity", "critical"): mostly_invalid,
+    ("conservation", "critical"): lost_rows,
+    ("processing_latency", "warning"): of_bad_month("processing_latency"),
+    ("processing_time_per_file", "warning"): slow_ingest,
+    ("oldest_file_in_processing", "warning"): stranded_file,
+    ("vendor_silence", "warning"): of_bad_month("vendor_silence", ahead=timedelta(days=3)),
+    ("last_closed_month", "warning"): of_bad_month("last_closed_month"),
+    ("months_made_ahead", "warning"): lambda state: state.verdict("months_made_ahead"),
+    ("default_partition_rows", "warning"): row_in_default_partition,
+    ("database_cpu", "warning"): loaded_server,
+    ("database_connections", "warning"): many_sessions("database_connections"),
+    ("database_connection_share", "warning"): many_sessions("database_connection_share"),
+    ("database_query_response", "warning"): locked_table,
+}
+"""By threshold and severity: data or a state that breaks it, and the verdict on it."""
+
+ALWAYS_MEASURABLE = {
+    "oldest_file_in_processing": "pass",  # nothing there is nothing stuck
+    "months_made_ahead": "fail",  # no partition was made yet
+    "default_partition_rows": "pass",
+    "database_connections": "pass",
+    "database_connection_share": "pass",
+    "database_query_response": "pass",
+}
+"""Thresholds that a platform without any data can be judged by, and how it is."""
+
+
+def test_every_band_of_the_runbook_is_broken_here() -> None:
+    assert set(BREAKING) == set(BANDS)
+
+
+@pytest.mark.parametrize(("name", "severity"), BANDS)
+def test_a_broken_limit_fails_with_its_severity(name, severity, services, request) -> None:
+    verdict = BREAKING[name, severity](State(services, request))
+    assert (verdict.outcome, verdict.severity) == ("fail", severity)
+
+
+@pytest.mark.parametrize("name", RUNBOOK.thresholds)
+def test_without_data_the_outcome_is_not_measurable(name, empty, request) -> None:
+    state = State(empty, request)
+    verdict = audited(state, name, []) if name in UNPUBLISHED else state.verdict(name)
+    assert verdict.outcome == ALWAYS_MEASURABLE.get(name, "not_measurable")
+
+
+@pytest.mark.parametrize("name", [one for one in RUNBOOK.thresholds if one not in UNPUBLISHED])
+def test_what_is_not_measurable_says_why(name, empty, request) -> None:
+    verdict = State(empty, request).verdict(name)
+    is_explained = "not measurable: " in verdict.sentence
+    assert is_explained == (verdict.outcome == "not_measurable")

@@ -1,0 +1,260 @@
+"""README and docs name only what exists, and say of the runbook what the runbook says.
+
+`python -m tests.platform.test_documentation` writes the generated blocks of the pages anew.
+"""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import click
+import dagster as dg
+import pytest
+import typer
+import yaml
+
+from pipeline_platform.advisory_performance.hypothesis import CAUSES, UNEXPLAINED
+from pipeline_platform.advisory_performance.reconciliation import STATUSES
+from pipeline_platform.advisory_performance.run_context import load_runbook, utc_now
+from pipeline_platform.advisory_performance.tables import DELIVERED_FIELDS, TABLES
+from pipeline_platform.advisory_performance.vendor_check import check_file
+from pipeline_platform.advisory_performance.vendor_mapping import VendorMapping
+from pipeline_platform.advisory_performance.vendors import load_mapping
+from pipeline_platform.cli import app
+from pipeline_platform.definitions import build_defs
+from pipeline_platform.failures import InvalidRunbookError
+from pipeline_platform.runbook_page import block_names, generated_blocks, with_blocks
+from pipeline_platform.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PIPELINE_PAGES = {ROOT / "docs" / "advisory_performance.md": load_runbook}
+OF_EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?P<target>[^)\s]+)\)")
+FENCED = re.compile(r"^```[^\n]*\n(?P<text>.*?)^```", re.DOTALL | re.MULTILINE)
+SPAN = re.compile(r"(?<!`)`(?P<text>[^`\n]+)`(?!`)")
+HEADING = re.compile(r"^#{1,6} +(?P<title>.+?) *$", re.MULTILINE)
+PATH = re.compile(r"(?:pipeline_platform|dbt_project|tests|benchmarks|scripts|docs)/[\w./-]*")
+PROGRAM = "pipeline-platform"
+
+
+def pages_of(text: str) -> str:
+    """Return a page without fenced blocks, in which nothing is a link or a heading."""
+    return FENCED.sub("", text)
+
+
+def code_of(text: str) -> Iterator[str]:
+    """Yield each code span, and each line of fenced blocks, of a page."""
+    for block in FENCED.finditer(text):
+        yield from block["text"].splitlines()
+    for span in SPAN.finditer(pages_of(text)):
+        yield span["text"]
+
+
+def anchors_of(text: str) -> set[str]:
+    """Return the anchors that a page's headings get where it is shown."""
+    titles = (found["title"].replace("`", "").lower() for found in HEADING.finditer(pages_of(text)))
+    return {re.sub(r"[^\w\- ]", "", title).replace(" ", "-") for title in titles}
+
+
+def broken_link(page: Path, target: str) -> str | None:
+    """Say what a relative link lacks, or None if file and anchor exist."""
+    place, _, anchor = target.partition("#")
+    file = page if not place else (page.parent / place).resolve()
+    if not file.exists():
+        return f"{page.name}: {target}: there is no such file"
+    if anchor and anchor not in anchors_of(file.read_text("utf-8")):
+        return f"{page.name}: {target}: there is no such heading"
+    return None
+
+
+@cache
+def command_tree() -> click.Group:
+    """Return the command line's groups and commands."""
+    tree = typer.main.get_command(app)
+    assert isinstance(tree, click.Group)
+    return tree
+
+
+def named_commands(text: str) -> Iterator[list[str]]:
+    """Yield the words after the program's name, and those of spans that begin with a group."""
+    for code in code_of(text):
+        yield from (
+            found.split("#")[0].split()
+            for found in re.findall(rf"(?<![\w./-]){PROGRAM} +([^|&;`]+)", code)
+        )
+        words = code.split()
+        group = command_tree().commands.get(words[0]) if words else None
+        if isinstance(group, click.Group) and len(words) > 1:
+            yield words
+
+
+def unknown_part(words: list[str]) -> str | None:
+    """Return the first word that is no command, or no option of it; None if all are known."""
+    command: click.Command = command_tree()
+    rest = list(words)
+    while isinstance(command, click.Group) and rest:
+        found = command.commands.get(rest[0])
+        if found is None:
+            return rest[0]
+        command, rest = found, rest[1:]
+    known = {name for parameter in command.params for name in parameter.opts} | {"--help"}
+    options = [word.split("=")[0].rstrip(".,") for word in rest if word.startswith("--")]
+    return next((option for option in options if option not in known), None)
+
+
+def example(page: Path, name: str) -> str:
+    """Return the fenced block that follows the marker `<!-- example: name -->`."""
+    after = page.read_text("utf-8").partition(f"<!-- example: {name} -->")[2]
+    found = FENCED.search(after)
+    assert found is not None, f"{page.name} has no example {name!r}"
+    return found["text"]
+
+
+@OF_EACH_PAGE
+def test_every_relative_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    targets = [found["target"] for found in LINK.finditer(pages_of(page.read_text("utf-8")))]
+    relative = [target for target in targets if "://" not in target]
+    assert [broken for one in relative if (broken := broken_link(page, one))] == []
+
+
+@OF_EACH_PAGE
+def test_every_named_command_and_option_exists(page: Path) -> None:
+    named = list(named_commands(page.read_text("utf-8")))
+    assert [" ".join(words) for words in named if unknown_part(words)] == []
+
+
+@OF_EACH_PAGE
+def test_every_named_make_target_exists(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    code = "\n".join(code_of(page.read_text("utf-8")))
+    assert set(re.findall(r"\bmake ([a-z]+)", code)) <= targets
+
+
+@OF_EACH_PAGE
+def test_every_named_file_of_the_repository_exists(page: Path) -> None:
+    spans = (span.split()[0] for span in code_of(page.read_text("utf-8")) if span.strip())
+    named = [span for span in spans if PATH.fullmatch(span)]
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+@OF_EACH_PAGE
+def test_every_named_setting_exists(page: Path) -> None:
+    named = set(re.findall(rf"\b{PREFIX}[A-Z0-9_]*[A-Z0-9]\b", page.read_text("utf-8")))
+    assert named <= {PREFIX + name.upper() for name in Settings.model_fields}
+
+
+@OF_EACH_PAGE
+def test_no_page_names_a_registry_or_a_tool_that_installs(page: Path) -> None:
+    parts = (
+        ("py", "pi"),
+        ("python", "hosted"),
+        ("npm", "js"),
+        ("ana", "conda"),
+        ("crates", r"\.io"),
+    )
+    hosts = "|".join("".join(part) for part in parts)
+    forbidden = re.compile(rf"{hosts}|\b(?:pip|uv|poetry|conda|npm)\b", re.IGNORECASE)
+    assert forbidden.findall(page.read_text("utf-8")) == []
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    reached, waiting = set(), [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        reached.add(page)
+        for found in LINK.finditer(page.read_text("utf-8")):
+            target = (page.parent / found["target"].partition("#")[0]).resolve()
+            inside = sorted(target.glob("*.md")) if target.is_dir() else [target]
+            waiting += [one for one in inside if one.suffix == ".md" and one not in reached]
+    assert set(PAGES) - reached == set()
+
+
+def test_the_example_of_settings_lists_exactly_the_settings() -> None:
+    listed = re.findall(r"^([A-Z0-9_]+)=", (ROOT / ".env.example").read_text("utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted(PREFIX + name.upper() for name in Settings.model_fields)
+
+
+@pytest.mark.parametrize("page", PIPELINE_PAGES, ids=lambda page: page.name)
+def test_the_generated_blocks_of_a_page_say_what_the_runbook_says(page: Path) -> None:
+    text = page.read_text("utf-8")
+    assert text == with_blocks(text, generated_blocks(PIPELINE_PAGES[page]()))
+
+
+@pytest.mark.parametrize("page", PIPELINE_PAGES, ids=lambda page: page.name)
+def test_a_page_holds_every_generated_block_once(page: Path) -> None:
+    blocks = generated_blocks(PIPELINE_PAGES[page]())
+    assert sorted(block_names(page.read_text("utf-8"))) == sorted(blocks)
+
+
+def test_a_changed_limit_makes_the_page_stale() -> None:
+    runbook = load_runbook()
+    rate = runbook.thresholds["pipeline_success_rate"]
+    band = rate.bands[0].model_copy(update={"limit": 98.5})
+    changed = {**runbook.thresholds, rate.name: rate.model_copy(update={"bands": [band]})}
+    stale = generated_blocks(runbook.model_copy(update={"thresholds": changed}))
+    assert stale["thresholds"] != generated_blocks(runbook)["thresholds"]
+
+
+def test_a_block_that_nothing_generates_is_named() -> None:
+    page = "<!-- generated: weather -->\n<!-- end of generated: weather -->"
+    with pytest.raises(InvalidRunbookError, match="weather"):
+        with_blocks(page, generated_blocks(load_runbook()))
+
+
+def test_the_page_names_every_table() -> None:
+    page = (ROOT / "docs" / "advisory_performance.md").read_text("utf-8")
+    names = [f"`{table.layer}.{table.name}`" for table in TABLES]
+    assert [name for name in names if name not in page] == []
+
+
+def test_the_page_names_every_status_cause_and_delivered_field() -> None:
+    page = (ROOT / "docs" / "advisory_performance.md").read_text("utf-8")
+    words = [*STATUSES, *CAUSES, UNEXPLAINED, *DELIVERED_FIELDS]
+    assert [word for word in words if f"`{word}`" not in page] == []
+
+
+def test_the_page_names_every_key_of_a_mapping() -> None:
+    page = (ROOT / "docs" / "advisory_performance.md").read_text("utf-8")
+    keys = set(VendorMapping.model_fields) - {"version"}
+    assert [key for key in sorted(keys) if f"`{key}`" not in page] == []
+
+
+def test_the_worked_example_of_a_mapping_reads_its_delivery(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "advisory_performance.md"
+    written = tmp_path / "lakeside.yaml"
+    written.write_text(example(page, "mapping"), "utf-8")
+    mapping = load_mapping(written)
+    delivery = tmp_path / mapping.file_name.example
+    delivery.write_text(example(page, "delivery"), "utf-8")
+    assert check_file(delivery, {mapping.vendor: mapping}, utc_now().date()).is_good
+
+
+def test_the_example_of_another_compute_size_is_a_run_configuration(tmp_path: Path) -> None:
+    config: dict[str, Any] = yaml.safe_load(example(ROOT / "docs" / "operating.md", "compute size"))
+    definitions = build_defs(Settings(home=tmp_path, environment="test"))
+    workflow = definitions.resolve_job_def("advisory_performance_etl_workflow")
+    validated = dg.validate_run_config(workflow, config)
+    assert validated["ops"].keys() >= config["ops"].keys()
+
+
+def test_every_job_and_sensor_is_named_on_the_page(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "advisory_performance.md").read_text("utf-8")
+    definitions = build_defs(Settings(home=tmp_path, environment="test"))
+    jobs = [*(definitions.jobs or []), *(definitions.sensors or [])]
+    names = [one.name for one in jobs]
+    assert [name for name in names if f"`{name}`" not in page] == []
+
+
+def rewrite() -> None:
+    """Write the generated blocks of every pipeline's page anew."""
+    for page, runbook_of in PIPELINE_PAGES.items():
+        text = page.read_text("utf-8")
+        page.write_text(with_blocks(text, generated_blocks(runbook_of())), "utf-8")
+
+
+if __name__ == "__main__":
+    rewrite()
