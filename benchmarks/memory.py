@@ -52,11 +52,13 @@ class PeakMemory:
         """Measure one stage: highest resident bytes while it ran, and its seconds."""
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
         began = time.perf_counter()
-        yield
-        self.stages[name] = {
-            "peak_bytes": high_water_bytes(),
-            "seconds": time.perf_counter() - began,
-        }
+        try:
+            yield
+        finally:
+            self.stages[name] = {
+                "peak_bytes": high_water_bytes(),
+                "seconds": time.perf_counter() - began,
+            }
 
 
 def high_water_bytes() -> int:
@@ -66,7 +68,7 @@ def high_water_bytes() -> int:
     return int(line.split()[1]) * 1024
 
 
-def process(name: str) -> dict[str, object]:
+def process(peaks: PeakMemory) -> dict[str, object]:
     """Take the file that waits in `incoming/` to `performance_data`, stage by stage."""
     from pipeline_platform.advisory_performance import assets, refinement
     from pipeline_platform.advisory_performance.ingestion import ingest_arrivals
@@ -82,11 +84,12 @@ def process(name: str) -> dict[str, object]:
     from pipeline_platform.orchestration.dbt import build_models, publish_models
     from pipeline_platform.services import Services
 
-    peaks = PeakMemory()
     with Services(Settings.from_env()) as services:
-        run = RunContext(services, name)
+        run = RunContext(services, "memory-benchmark")
         with peaks.stage("landing to bronze"):
             outcomes = list(ingest_arrivals(run))
+        if [one.status for one in outcomes] != ["published"]:
+            raise RuntimeError(f"The file was not published: {outcomes}")
         rows = months_in(services.lake.partitions(VENDOR_ROWS))
         months = list(rows)
         with peaks.stage("bronze to silver, audited"):
@@ -112,11 +115,7 @@ def process(name: str) -> dict[str, object]:
             publish_models(services, MARTS, build, replace=refinement.months_filter(months))
         with peaks.stage("performance_data"):
             served = sum(one.row_count for one in serve_months(run, months))
-    return {
-        "stages": peaks.stages,
-        "statuses": [one.status for one in outcomes],
-        "rows": {"bronze": sum(rows.values()), "returns": measured, "served": served},
-    }
+    return {"bronze": sum(rows.values()), "returns": measured, "served": served}
 
 
 def read_with_pandas(path: Path, limit: str) -> None:
@@ -168,10 +167,7 @@ def measure(settings: Settings, *, accounts: int, is_by_account: bool) -> tuple[
     incoming = settings.home / "landing" / "advisory_performance" / "incoming"
     incoming.mkdir(parents=True, exist_ok=True)
     os.link(path, incoming / path.name)
-    finished = run_module(MODULE, ["--child", "process"], environment(settings))
-    if finished.answer["statuses"] != ["published"]:
-        raise SystemExit(f"The file was not published: {finished.answer['statuses']}")
-    return finished, size
+    return run_module(MODULE, ["--child", "process"], environment(settings)), size
 
 
 def compare_readers(path: Path, settings: Settings) -> list[tuple[str, float, float]]:
@@ -187,12 +183,8 @@ def compare_readers(path: Path, settings: Settings) -> list[tuple[str, float, fl
 
 
 def show(limit: float, size: int, baseline: Finished, full: Finished) -> list[str]:
-    """Print growth by stage; return the stages that grew beyond the limit."""
-    rows = full.answer["rows"]
-    print(
-        f"File of {size / MEGABYTE:,.0f} MB, {rows['bronze']:,} lines; limit {limit:,.0f} MB; "
-        f"{rows['returns']:,} returns, {rows['served']:,} rows served"
-    )
+    """Print growth by stage; return the stages that failed or grew beyond the limit."""
+    print(f"File of {size / MEGABYTE:,.0f} MB; limit {limit:,.0f} MB; rows {full.answer['rows']}")
     print(f"{'':<36}{'baseline MB':>12}{'peak MB':>10}{'growth MB':>11}{'x limit':>9}{'s':>8}")
     over = []
     for name, stage in full.answer["stages"].items():
@@ -205,6 +197,10 @@ def show(limit: float, size: int, baseline: Finished, full: Finished) -> list[st
             f"{name:<36}{before:>12,.0f}{peak:>10,.0f}{growth:>11,.0f}{growth / limit:>8.1f}x"
             f"{stage['seconds']:>8.1f}"
         )
+    failure = full.answer["failure"]
+    if failure:
+        print(f"{list(full.answer['stages'])[-1]} FAILED: {failure}")
+        over.append(f"{list(full.answer['stages'])[-1]} (failed)")
     return over
 
 
@@ -226,6 +222,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     order = not given.by_day
     with platform_home(memory_limit=given.limit) as settings:
         baseline, _ = measure(settings, accounts=BASELINE_ACCOUNTS, is_by_account=order)
+    if baseline.answer["failure"]:
+        raise SystemExit(f"Even the baseline failed: {baseline.answer['failure']}")
     with platform_home(memory_limit=given.limit) as settings:
         full, size = measure(settings, accounts=accounts, is_by_account=order)
         readers = compare_readers(settings.home / "standard_memory.csv", settings)
@@ -239,14 +237,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _as_child(what: str, path: Path, limit: str) -> int:
+    answer: dict[str, object] = {"rows": {}, "failure": None}
+    began = time.perf_counter()
     if what == "process":
-        answer = process("memory-benchmark")
+        peaks = PeakMemory()
+        try:
+            answer["rows"] = process(peaks)
+        except Exception as error:  # noqa: BLE001 - any failure under the limit is the result
+            answer["failure"] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        answer["stages"] = peaks.stages
     else:
-        began = time.perf_counter()
         READERS[what](path, limit)
-        answer = {"seconds": time.perf_counter() - began}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({**answer, "peak_bytes": peak}))
+    answer["seconds"] = time.perf_counter() - began
+    answer["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps(answer))
     return 0
 
 

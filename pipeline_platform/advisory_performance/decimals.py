@@ -97,7 +97,11 @@ def _whole_numbers_to_decimals(scaled: Floats, valid: Mask | None) -> pa.Array:
 
 
 def _new_words(count: int) -> tuple[pa.Buffer, Words]:
-    """Allocate from Arrow's pool: fresh memory costs a quarter of what NumPy's does (measured)."""
+    """Allocate from Arrow's pool, which hands the memory of one block on to the next.
+
+    NumPy's arrays of this size go back to the system: for a million account-days, block by
+    block, that made 20,000 page faults or more instead of 1,500 (measured).
+    """
     buffer = pa.allocate_buffer(16 * count)
     return buffer, np.frombuffer(buffer, np.int64).reshape(-1, 2)
 

@@ -35,7 +35,9 @@ HOP = "landing_to_bronze"
 INGEST_LOCK = f"{PIPELINE}/ingest"
 FILES_PER_COMMIT = 50
 """How many files share a commit: a commit costs as much as reading several small files."""
-Status = Literal["published", "duplicate", "quarantined", "left_waiting", "taken_by_another_run"]
+Status = Literal[
+    "published", "duplicate", "quarantined", "refused", "left_waiting", "taken_by_another_run"
+]
 
 
 @dataclass(frozen=True)
@@ -139,10 +141,22 @@ def _claim(run: RunContext, key: str, outcomes: list[FileOutcome]) -> ClaimedFil
         _record_file_issue(run, key, None, "changed_while_read", str(error), "info")
         outcomes.append(FileOutcome(key, "left_waiting", reason=str(error)))
     except UnsafeNameError as error:
-        zone.quarantine_unclaimable(key, str(error))
-        _record_file_issue(run, key, None, "unsafe_name", str(error), "warning")
-        outcomes.append(FileOutcome(key, "quarantined", reason=str(error)))
+        status = _put_away(run, key, str(error))
+        if status != "taken_by_another_run":
+            _record_file_issue(run, key, None, "unsafe_name", str(error), "warning")
+        outcomes.append(FileOutcome(key, status, reason=str(error)))
     return None
+
+
+def _put_away(run: RunContext, key: str, reason: str) -> Status:
+    """Quarantine what can't be claimed; what a key outside of the zone names is not touched."""
+    try:
+        run.services.landing(PIPELINE).quarantine_unclaimable(key, reason)
+    except NotFoundError:
+        return "taken_by_another_run"
+    except UnsafeNameError:
+        return "refused"
+    return "quarantined"
 
 
 def _stage_file(run: RunContext, file: ClaimedFile, *, again: bool) -> _StagedFile | FileOutcome:

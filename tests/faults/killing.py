@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,7 @@ class KillableRuns:
 
     def __exit__(self, *_: object) -> None:
         self._process.stdin.close()
+        self._process.kill()
         self._process.wait(60)
         self._process.stdout.close()
 
@@ -117,14 +119,14 @@ def end_state(settings: Settings) -> Content:
     with Services(settings) as services:
         zone = services.landing(PIPELINE)
         keys = {
-            folder: dict.fromkeys((one.key,) for one in zone.list(folder))
+            folder: Counter((one.key,) for one in zone.list(folder))
             for folder in ("incoming", "processing", "archive", "quarantine")
         }
         lake = lake_content(services, without_instants=True)
         return {
             **{name: rows for name, rows in lake.items() if name not in MARTS},
             **database_content(services),
-            **{name: type(lake["vendor_rows"])(found) for name, found in keys.items()},
+            **keys,
         }
 
 

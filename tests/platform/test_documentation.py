@@ -9,11 +9,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import click
 import dagster as dg
 import pytest
 import typer
 import yaml
+from typer.core import TyperGroup
 
 from pipeline_platform.advisory_performance.hypothesis import CAUSES, UNEXPLAINED
 from pipeline_platform.advisory_performance.reconciliation import STATUSES
@@ -72,10 +72,10 @@ def broken_link(page: Path, target: str) -> str | None:
 
 
 @cache
-def command_tree() -> click.Group:
+def command_tree() -> TyperGroup:
     """Return the command line's groups and commands."""
     tree = typer.main.get_command(app)
-    assert isinstance(tree, click.Group)
+    assert isinstance(tree, TyperGroup)
     return tree
 
 
@@ -88,15 +88,15 @@ def named_commands(text: str) -> Iterator[list[str]]:
         )
         words = code.split()
         group = command_tree().commands.get(words[0]) if words else None
-        if isinstance(group, click.Group) and len(words) > 1:
+        if isinstance(group, TyperGroup) and len(words) > 1:
             yield words
 
 
 def unknown_part(words: list[str]) -> str | None:
     """Return the first word that is no command, or no option of it; None if all are known."""
-    command: click.Command = command_tree()
+    command: Any = command_tree()
     rest = list(words)
-    while isinstance(command, click.Group) and rest:
+    while isinstance(command, TyperGroup) and rest:
         found = command.commands.get(rest[0])
         if found is None:
             return rest[0]
@@ -159,6 +159,36 @@ def test_no_page_names_a_registry_or_a_tool_that_installs(page: Path) -> None:
     hosts = "|".join("".join(part) for part in parts)
     forbidden = re.compile(rf"{hosts}|\b(?:pip|uv|poetry|conda|npm)\b", re.IGNORECASE)
     assert forbidden.findall(page.read_text("utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "unknown"),
+    [
+        (["months", "procces"], "procces"),
+        (["months", "process", "--since", "2026-10"], "--since"),
+        (["weather"], "weather"),
+        (["months", "process", "--from", "2026-10"], None),
+    ],
+)
+def test_a_command_or_option_that_does_not_exist_is_found(
+    words: list[str], unknown: str | None
+) -> None:
+    assert unknown_part(words) == unknown
+
+
+@pytest.mark.parametrize(
+    ("target", "is_broken"),
+    [
+        ("operating.md", False),
+        ("operating.md#backfills", False),
+        ("operating.md#weather", True),
+        ("weather.md", True),
+        ("#vendors", False),
+    ],
+)
+def test_a_link_that_leads_nowhere_is_found(target: str, is_broken: bool) -> None:
+    page = ROOT / "docs" / "advisory_performance.md"
+    assert (broken_link(page, target) is not None) == is_broken
 
 
 def test_every_page_can_be_reached_from_the_readme() -> None:

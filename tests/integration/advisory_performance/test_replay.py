@@ -189,9 +189,7 @@ def story(new_world: Callable[[], World]) -> Iterator[Story]:
     untouched = everything(services) == before
     replayed = replay(run, preview)
     process(run)
-    yield Story(
-        world, untouched, held_before, gold_before, preview, replayed, held(services)
-    )
+    yield Story(world, untouched, held_before, gold_before, preview, replayed, held(services))
     services.close()
 
 

@@ -1,0 +1,92 @@
+"""A platform that took sample files to PostgreSQL by commands alone; tests only read it."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from typer.testing import CliRunner, Result
+
+from pipeline_platform.advisory_performance.run_context import shipped_mappings
+from pipeline_platform.advisory_performance.samples.arrivals import (
+    SampleRequest,
+    generate_arrivals,
+)
+from pipeline_platform.cli import app
+from pipeline_platform.services import Services
+from pipeline_platform.settings import Settings
+
+END = date(2026, 3, 4)
+
+
+@dataclass
+class Shell:
+    """Runs commands against one home and database."""
+
+    home: Path
+    database_url: str
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {
+            "PLATFORM_HOME": str(self.home),
+            "PLATFORM_DATABASE_URL": self.database_url,
+            "PLATFORM_ENVIRONMENT": "test",
+            "COLUMNS": "200",
+        }
+
+    def __call__(self, *arguments: str) -> Result:
+        return CliRunner().invoke(app, list(arguments), env=dict(self.environment))
+
+    def json(self, *arguments: str) -> Any:
+        result = self(*arguments, "--json")
+        assert result.exit_code in (0, 1), result.output
+        return json.loads(result.stdout)
+
+    def services(self) -> Services:
+        return Services(
+            Settings(home=self.home, environment="test", database_url=SecretStr(self.database_url))
+        )
+
+
+@pytest.fixture
+def shell(tmp_path: Path, database_url: str) -> Shell:
+    """An empty platform of this test alone."""
+    return Shell(tmp_path / "home", database_url)
+
+
+@dataclass
+class Processed:
+    """The shared platform, and what the commands that filled it said."""
+
+    shell: Shell
+    ingested: Any
+    waiting: Any
+    ended: Result
+
+
+@pytest.fixture(scope="package")
+def processed(
+    new_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
+) -> Processed:
+    """Sample files of 45 business days, with faults and corrections, processed by commands."""
+    folder = tmp_path_factory.mktemp("commands")
+    shell = Shell(folder / "home", new_database())
+    request = SampleRequest(
+        accounts=2, days=45, end=END, fault_rate=0.02, has_file_faults=True, has_corrections=True
+    )
+    files = []
+    made = generate_arrivals(request, dict(shipped_mappings()))
+    for file in [*made.files, *made.corrections]:
+        path = folder / file.name
+        path.write_bytes(file.content)
+        files.append(str(path))
+    assert shell("landing", "put", *files).exit_code == 0
+    ingested = shell.json("landing", "ingest")
+    waiting = shell.json("months", "list")
+    ended = shell("months", "process", "--anyway", "--json")
+    return Processed(shell, ingested, waiting, ended)

@@ -1,0 +1,132 @@
+"""`quarantine`: list, show, replay and discard from the command line."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline_platform.advisory_performance.vendors import VENDORS_FOLDER
+from tests.integration.commands.conftest import Processed, Shell
+
+HEADER = (
+    "account_id,as_of_date,market_value,external_flow,flow_timing,reported_return,"
+    "reported_period,currency\n"
+)
+ROWS = "A-1,2026-01-05,100.00,,,,,USD\nA-1,2026/01/06,101.00,,,,,USD\nA-1,never,1.00,,,,,USD\n"
+
+
+@pytest.fixture
+def held(shell: Shell, tmp_path: Path) -> Shell:
+    """A platform that holds two records and one file in quarantine."""
+    for name, text in (("standard_a.csv", HEADER + ROWS), ("std_b.csv", HEADER + ROWS + "\n")):
+        (tmp_path / name).write_text(text)
+        shell("landing", "put", str(tmp_path / name))
+    shell("landing", "ingest")
+    return shell
+
+
+@pytest.fixture
+def mended(tmp_path: Path) -> str:
+    """A folder of mappings that read what is held, but for the record without a day."""
+    folder = tmp_path / "mappings"
+    folder.mkdir()
+    for path in VENDORS_FOLDER.glob("*.yaml"):
+        text = path.read_text(encoding="utf-8")
+        if path.name == "standard.yaml":
+            text = text.replace("'standard(?:", "'(?:standard|std)(?:")
+            text = text.replace("['%Y-%m-%d']", "['%Y-%m-%d', '%Y/%m/%d']")
+        (folder / path.name).write_text(text, encoding="utf-8")
+    return str(folder)
+
+
+def test_list_shows_records_and_files(held: Shell) -> None:
+    listed = held.json("quarantine", "list")
+    assert sorted(one["kind"] for one in listed) == ["file", "record", "record"]
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        (["--kind", "files"], 1),
+        (["--rule", "invalid_date"], 2),
+        (["--vendor", "standard"], 2),
+        (["--vendor", "harbor"], 0),
+        (["--month", "2026-01"], 0),
+        (["--state", "REPLAYED"], 0),
+        (["--state", "ALL", "--limit", "2"], 2),
+    ],
+)
+def test_list_filters(held: Shell, options: list[str], count: int) -> None:
+    assert len(held.json("quarantine", "list", *options)) == count
+
+
+def test_show_gives_the_record_as_delivered(held: Shell) -> None:
+    number = held.json("quarantine", "list", "--kind", "rows")[-1]["id"]
+    assert "A-1" in held.json("quarantine", "show", number)["record"]
+
+
+def test_show_finds_a_file_by_the_beginning_of_its_hash(held: Shell) -> None:
+    identity = held.json("quarantine", "list", "--kind", "files")[0]["id"]
+    assert held.json("quarantine", "show", identity)["file"] == "std_b.csv"
+
+
+@pytest.mark.parametrize("identity", ["999999", "feed", "[bold]"])
+def test_showing_what_is_not_there_is_wrong_use(held: Shell, identity: str) -> None:
+    assert held("quarantine", "show", identity).exit_code == 2
+
+
+def test_a_dry_run_with_mended_mappings_says_what_would_pass(held: Shell, mended: str) -> None:
+    found = held.json("quarantine", "replay", "--dry-run", "--mappings", mended)
+    assert (found["records that pass now"], found["files that can be read now"]) == (1, 1)
+
+
+def test_a_dry_run_leaves_what_is_held(held: Shell, mended: str) -> None:
+    held("quarantine", "replay", "--dry-run", "--mappings", mended)
+    assert len(held.json("quarantine", "list")) == 3
+
+
+def test_a_dry_run_ends_with_1_while_something_fails(held: Shell, mended: str) -> None:
+    result = held("quarantine", "replay", "--dry-run", "--mappings", mended)
+    assert (result.exit_code, "What fails" in result.stdout) == (1, True)
+
+
+def test_trying_mappings_for_real_is_wrong_use(held: Shell, mended: str) -> None:
+    assert held("quarantine", "replay", "--mappings", mended).exit_code == 2
+
+
+def test_a_replay_that_can_change_nothing_changes_nothing(held: Shell) -> None:
+    found = held.json("quarantine", "replay")
+    assert (found["files read again"], "replayed" in found) == ([], False)
+
+
+def test_discarded_records_and_files_are_held_no_more(held: Shell) -> None:
+    identities = [one["id"] for one in held.json("quarantine", "list")]
+    held("quarantine", "discard", *identities, "--reason", "vendor withdrew them")
+    assert held.json("quarantine", "list") == []
+
+
+def test_discarding_all_or_nothing(held: Shell) -> None:
+    number = held.json("quarantine", "list", "--kind", "rows")[0]["id"]
+    held("quarantine", "discard", number, "feed", "--reason", "one of them is unknown")
+    assert len(held.json("quarantine", "list")) == 3
+
+
+def test_discarding_needs_a_reason(held: Shell) -> None:
+    number = held.json("quarantine", "list", "--kind", "rows")[0]["id"]
+    assert held("quarantine", "discard", number, "--reason", " ").exit_code == 2
+
+
+def test_why_a_file_was_discarded_is_kept(held: Shell) -> None:
+    identity = held.json("quarantine", "list", "--kind", "files")[0]["id"]
+    held("quarantine", "discard", identity, "--reason", "sent by mistake")
+    kinds = {one["issue_type"] for one in held.json("reports", "issues", "--by", "type")}
+    assert "discarded" in kinds
+
+
+def test_nothing_held_is_nothing_to_replay(shell: Shell) -> None:
+    assert shell("quarantine", "replay", "--dry-run").exit_code == 0
+
+
+def test_sample_faults_are_held_by_month_and_rule(processed: Processed) -> None:
+    listed = processed.shell.json("quarantine", "list", "--kind", "rows", "--limit", "1")
+    of_rule = processed.shell.json("quarantine", "list", "--rule", listed[0]["rule"])
+    assert listed[0]["id"] in {one["id"] for one in of_rule}
