@@ -1,7 +1,7 @@
 """When this pipeline runs: arrivals start an ingest, touched months start the workflow."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
@@ -31,6 +31,9 @@ from pipeline_platform.warehouse import control
 from pipeline_platform.warehouse.partitions import premake_months
 
 WORKFLOW = "advisory_performance_etl_workflow"
+REQUEST_TAG = "advisory_performance/request"
+ATTEMPTS = 4
+FIRST_WAIT = timedelta(minutes=5)
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -158,11 +161,34 @@ def sensors(environment: Environment) -> Sequence[dg.SensorDefinition]:
         if context.instance.get_runs_count(active):
             return dg.SkipReason("The workflow is still running; new months wait for its end.")
         pending, first, last = work
+        request = f"{first}_{last}_{max(pending.values())}"
+        attempt, wait = _next_attempt(context.instance, request)
+        if wait:
+            return dg.SkipReason(f"The last run over {first} to {last} failed; {wait}.")
         return dg.RunRequest(
-            run_key=f"{first}_{last}_{max(pending.values())}", tags=range_tags(first, last)
+            run_key=f"{request}_{attempt}" if attempt else request,
+            tags={**range_tags(first, last), REQUEST_TAG: request},
         )
 
     return [arrivals, months]
+
+
+def _next_attempt(instance: dg.DagsterInstance, request: str) -> tuple[int, str]:
+    """Return how often this request was tried, and why it must not be tried now (or '').
+
+    A request is repeated a few times with growing waits, for a cause that passes by itself. After
+    that it waits for somebody, or for the next file that touches its months.
+    """
+    runs = instance.get_run_records(dg.RunsFilter(tags={REQUEST_TAG: request}), limit=ATTEMPTS)
+    if not runs:
+        return 0, ""
+    if len(runs) >= ATTEMPTS:
+        return len(runs), "see its error, then re-execute it or run `months process`"
+    ended = datetime.fromtimestamp(runs[0].end_time or 0, UTC)
+    next_at = ended + FIRST_WAIT * 2 ** (len(runs) - 1)
+    if utc_now() < next_at:
+        return len(runs), f"it is tried again at {next_at:%H:%M} UTC"
+    return len(runs), ""
 
 
 def ingest_config(keys: list[str], memory_limit: str | None = None) -> dict[str, object]:

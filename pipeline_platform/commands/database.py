@@ -5,7 +5,7 @@ import typer
 from pipeline_platform.commands.output import AsJson, console, plain_failures, show_facts
 from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse import embedded
-from pipeline_platform.warehouse.database import database_url
+from pipeline_platform.warehouse.database import connect, database_url
 from pipeline_platform.warehouse.migrations import migrate as apply_migrations
 from pipeline_platform.warehouse.migrations import rollback
 
@@ -16,7 +16,7 @@ app = typer.Typer(help="The serving database: the embedded server, or the one of
 def start() -> None:
     """Start the embedded PostgreSQL, if the settings name no other."""
     with plain_failures():
-        database_url(Settings.from_env())
+        connect(database_url(Settings.from_env())).close()
         console.print("The database answers.")
 
 
