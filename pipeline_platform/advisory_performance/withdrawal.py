@@ -1,0 +1,95 @@
+"""Take a published file back out of bronze, or read it anew: the two mends of a bad delivery.
+
+A file whose values are wrong as a whole would keep its months from being published (its rows
+break a blocking threshold). Withdrawn, it lies in quarantine with a reason, its rows are gone from
+bronze, and its months are asked for again; a replay brings it back.
+"""
+
+from pipeline_platform.advisory_performance.ingestion import (
+    HOP,
+    INGEST_LOCK,
+    FileOutcome,
+    ingest_files,
+)
+from pipeline_platform.advisory_performance.run_context import RunContext
+from pipeline_platform.advisory_performance.tables import PIPELINE, VENDOR_ROWS
+from pipeline_platform.code_version import code_version
+from pipeline_platform.failures import NotFoundError
+from pipeline_platform.warehouse import control
+from pipeline_platform.warehouse.control import Connection
+from pipeline_platform.warehouse.locks import session_locks
+
+WITHDRAWN = "withdrawn"
+
+
+def registered_file(connection: Connection, prefix: str) -> tuple[str, str, tuple[str, ...]]:
+    """Return hash, vendor and months of the one published file whose hash begins so.
+
+    Raises NotFoundError when no published file or more than one has it.
+    """
+    rows = connection.execute(
+        "SELECT file_sha256, vendor, partition_keys FROM etl_processing_log"
+        " WHERE pipeline = %s AND status IN ('PUBLISHED', 'COMPLETED')"
+        " AND starts_with(file_sha256, %s) LIMIT 2",
+        (PIPELINE, prefix),
+    ).fetchall()
+    if len(rows) != 1:
+        found = "no published file" if not rows else "more than one published file"
+        raise NotFoundError(
+            f"The hash {prefix[:64]!r} names {found}; `reports runs` lists files and hashes."
+        )
+    sha256, vendor, months = rows[0]
+    return sha256, vendor, tuple(months)
+
+
+def withdraw_file(run: RunContext, prefix: str, reason: str) -> tuple[str, ...]:
+    """Take a file out of bronze into quarantine; return the months that must be processed again.
+
+    Can be repeated after a kill: rows leave first, then the register says so, then the file moves.
+    """
+    services, lake = run.services, run.services.lake
+    zone = services.landing(PIPELINE)
+    with services.database.connection() as connection:
+        sha256, vendor, months = registered_file(connection, prefix)
+    with session_locks(services.database) as locks:
+        locks.take(INGEST_LOCK, is_shared=True)
+        locks.take(f"{PIPELINE}/file/{sha256}")
+        nothing = lake.stage(
+            VENDOR_ROWS,
+            VENDOR_ROWS.schema.empty_table(),
+            run_id=run.run_id,
+            partition=sha256[:16],
+        )
+        lake.publish(
+            nothing,
+            replace=f"file_sha256 == '{sha256}'",
+            properties={"code_version": code_version(), "inputs": sha256},
+        )
+        with services.database.transaction() as connection:
+            control.mark_quarantined(
+                connection,
+                PIPELINE,
+                sha256,
+                rule=WITHDRAWN,
+                reason=reason,
+                now=run.now(),
+                vendor=vendor,
+            )
+            connection.execute(
+                "DELETE FROM conservation_ledger"
+                " WHERE pipeline = %s AND hop = %s AND file_sha256 = %s",
+                (PIPELINE, HOP, sha256),
+            )
+            control.request_months(connection, PIPELINE, months, run.now())
+        location = zone.quarantine(zone.restore(sha256), reason)
+        with services.database.transaction() as connection:
+            control.set_location(connection, PIPELINE, sha256, location)
+    return months
+
+
+def read_anew(run: RunContext, prefix: str) -> FileOutcome:
+    """Read a published file again, as its mapping is now; its rows replace the earlier ones."""
+    with run.services.database.connection() as connection:
+        sha256, _, _ = registered_file(connection, prefix)
+    file = run.services.landing(PIPELINE).restore(sha256)
+    return next(iter(ingest_files(run, [file], again=True)))
