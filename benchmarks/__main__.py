@@ -72,14 +72,14 @@ def run(benchmark: Benchmark, *, is_small: bool) -> Outcome:
         print(f"There is no module {module}.")
         return Outcome(benchmark.name, benchmark.bar, False, 0.0, ("not there",), "")
     command = [sys.executable, "-m", module, *(benchmark.small if is_small else ())]
-    variables = {name: value for name, value in os.environ.items()}
+    variables = {**os.environ, "PYTHONUNBUFFERED": "1"}
     variables.pop("PYTHONDONTWRITEBYTECODE", None)
     lines: list[str] = []
     began = time.perf_counter()
     with subprocess.Popen(
         command,
         cwd=ROOT,
-        env={**variables, "PYTHONUNBUFFERED": "1"},
+        env=variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -103,7 +103,9 @@ def show(outcomes: Sequence[Outcome]) -> None:
     """Print one line per benchmark and, below it, its own words on the bar."""
     print(f"\n{'benchmark':<12}{'bar':<80}{'':<8}{'seconds':>8}")
     for one in outcomes:
-        print(f"{one.name:<12}{one.bar:<80}{'met' if one.is_met else 'MISSED':<8}{one.seconds:8.0f}")
+        print(
+            f"{one.name:<12}{one.bar:<80}{'met' if one.is_met else 'MISSED':<8}{one.seconds:8.0f}"
+        )
         for verdict in one.verdicts:
             print(f"{'':<12}{' '.join(verdict.split())}")
 
@@ -119,9 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unknown = sorted(set(given.names) - set(names))
     if unknown:
         parser.error(f"there is no benchmark {', '.join(unknown)}; choose of {', '.join(names)}")
-    chosen = [
-        one for one in BENCHMARKS if one.name in given.names or not given.names
-    ]
+    chosen = [one for one in BENCHMARKS if one.name in given.names or not given.names]
     chosen = [one for one in chosen if one.is_in_default_run or one.name in given.names]
     load_before = os.getloadavg()
     outcomes = [run(one, is_small=given.small) for one in chosen]

@@ -11,11 +11,14 @@ graph and every job, from its start to its end; and `dagster definitions validat
 *Run* is a fresh process that does what Dagster's launcher starts for one month of the workflow:
 load the code location, open the instance, execute the job in process. The whole wall time, from
 the process's start to its end, is divided into accounts that don't overlap (`benchmarks.spans`).
-**Own work** is time inside the functions that read, compute, audit, stage, publish and load (those
+**Own work** is time inside the functions that read, compute, audit, stage, publish and load: those
 of refinement, measurement, serving and the checks' measures, and what dbt reports as execution of
-models and tests), without what they wait for in imports, connections, Great Expectations' import and dbt's start.
-Everything else is outside our own work and counts against the bar. The median of the rounds
-counts; every round processes the same month again with the same content.
+models and tests; less what they wait for in imports, connections, Great Expectations' import and
+dbt's start. Everything else is outside our own work and counts against the bar. A first run fills
+caches (byte code, dbt's parsed project); the median of the following rounds counts. Every round
+processes the same month again with the same content.
+
+Processor seconds stand beside wall seconds, because on a busy machine only they mean much.
 """
 
 import argparse
@@ -36,6 +39,7 @@ from benchmarks.spans import Spans
 LOAD_BAR_SECONDS = 5.0
 RUN_BAR_SECONDS = 3.0
 OWN_WORK = "own work"
+REPORT = "(reading back the events for this report)"
 ACCOUNTS = 20
 BUSINESS_DAYS = 15
 MODULE = "benchmarks.overhead"
@@ -85,6 +89,7 @@ def execute(began: float, month: date) -> dict[str, object]:
     spans.then("import dagster")
     import dagster as dg
     from dagster._core.definitions.reconstruct import ReconstructableRepository
+    from dagster._core.execution.plan.objects import StepSuccessData
 
     spans.then("load code location")
     from pipeline_platform.advisory_performance.automation import WORKFLOW, range_tags
@@ -101,18 +106,19 @@ def execute(began: float, month: date) -> dict[str, object]:
     _account_for_work(spans)
     spans.then("Dagster: plan, events, steps")
     result = dg.execute_job(job, instance=instance, tags=range_tags(month, month))
-    accounts = spans.finish()
+    spans.then(REPORT)
     if not result.success:
         raise SystemExit(f"The run failed; see run {result.run_id}.")
-    steps = {}
-    for event in result.all_events:
-        if event.is_step_success and event.step_key:
-            steps[event.step_key] = event.event_specific_data.duration_ms / 1000
-    return {**accounts, "steps": steps, "events": len(result.all_events)}
+    steps = {
+        str(event.step_key): event.event_specific_data.duration_ms / 1000
+        for event in result.all_events
+        if isinstance(event.event_specific_data, StepSuccessData)
+    }
+    return {**spans.finish(), "steps": steps, "events": len(result.all_events)}
 
 
 def _account_for_work(spans: Spans) -> None:
-    """Hook the accounts into the functions that a run calls."""
+    """Put the accounts around the functions that a run calls."""
     from pipeline_platform.advisory_performance import assets, checks, measures, refinement
     from pipeline_platform.lake.lake import Lake
     from pipeline_platform.orchestration import dbt
@@ -153,7 +159,8 @@ def _with_node_times(spans, runner, build, arguments, options):  # type: ignore[
 
     def measured(*given, **more):  # type: ignore[no-untyped-def]  # noqa: ANN002, ANN003, ANN202
         result = invoke(*given, **more)
-        nodes = sum(node.execution_time for node in result.result or ())
+        built = getattr(result.result, "results", ())
+        nodes = sum(node.execution_time for node in built)
         spans.move(nodes, "dbt: start, parse, compile", OWN_WORK)
         return result
 
@@ -172,6 +179,13 @@ def _accounts(finished: Finished) -> dict[str, tuple[float, float]]:
     accounts = {name: (wall[name], cpu[name]) for name in wall}
     rest = finished.wall_seconds - sum(wall.values()), finished.cpu_seconds - sum(cpu.values())
     return {**accounts, "process end": rest}
+
+
+def seconds_outside(run_of_month: Finished) -> tuple[float, float]:
+    """Return wall and processor seconds of a run that were not our own work."""
+    accounts = _accounts(run_of_month)
+    counted = [spent for name, spent in accounts.items() if name not in {OWN_WORK, REPORT}]
+    return sum(wall for wall, _ in counted), sum(cpu for _, cpu in counted)
 
 
 def measure_load(variables: dict[str, str], rounds: int) -> list[Finished]:
@@ -226,18 +240,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     load_seconds = show("Load of the code location", loads)
     validate_seconds = show("dagster definitions validate", validations)
     show("A run of one month", runs)
-    outside = [one.wall_seconds - one.answer["accounts"][OWN_WORK] for one in runs]
+    outside = [seconds_outside(one) for one in runs]
     steps = runs[-1].answer["steps"]
     in_steps = sum(steps.values())
     print(f"  {len(steps)} steps took {in_steps:.2f} s by Dagster's own events:")
-    print("    " + ", ".join(f"{name.split('__')[-1]} {taken:.2f}" for name, taken in steps.items()))
+    print(
+        "    " + ", ".join(f"{name.split('__')[-1]} {taken:.2f}" for name, taken in steps.items())
+    )
     slowest_load = max(load_seconds, validate_seconds)
-    run_seconds = statistics.median(outside)
+    run_seconds = statistics.median(wall for wall, _ in outside)
+    run_cpu = statistics.median(cpu for _, cpu in outside)
     is_met = [slowest_load < LOAD_BAR_SECONDS, run_seconds < RUN_BAR_SECONDS]
     words = ["met" if one else "MISSED" for one in is_met]
     print(f"\nBar, load: {slowest_load:.2f} s, under {LOAD_BAR_SECONDS:g} s: {words[0]}.")
-    print(f"Bar, run outside our own work: {run_seconds:.2f} s (best {min(outside):.2f} s), "
-          f"under {RUN_BAR_SECONDS:g} s: {words[1]}.")  # fmt: skip
+    print(
+        f"Bar, run outside our own work: {run_seconds:.2f} s (best {min(outside)[0]:.2f} s, "
+        f"processor {run_cpu:.2f} s), under {RUN_BAR_SECONDS:g} s: {words[1]}."
+    )
     return 0 if all(is_met) else 1
 
 

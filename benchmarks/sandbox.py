@@ -76,9 +76,7 @@ def run(command: Sequence[str], variables: Mapping[str, str], *, is_json: bool =
     """Run a command to its end and measure it; SystemExit with its words if it fails."""
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         began = time.perf_counter()
-        child = subprocess.Popen(
-            command, cwd=ROOT, env={**variables}, stdout=output, stderr=errors
-        )
+        child = subprocess.Popen(command, cwd=ROOT, env={**variables}, stdout=output, stderr=errors)
         _, status, usage = os.wait4(child.pid, 0)
         wall_seconds = time.perf_counter() - began
         child.returncode = os.waitstatus_to_exitcode(status)

@@ -10,7 +10,7 @@ import functools
 import importlib._bootstrap
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,8 +20,8 @@ class Spans:
     """Accounts of the main thread's time, by name; the clock is `time.perf_counter`."""
 
     def __init__(self, first: str, began: float) -> None:
-        self.seconds: Counter[str] = Counter()
-        self.cpu_seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.cpu_seconds: defaultdict[str, float] = defaultdict(float)
         self._open = [first]
         self._since = (began, 0.0)
 

@@ -12,8 +12,13 @@ from tempfile import TemporaryDirectory
 
 from pipeline_platform.advisory_performance.audit import ledger_measurements
 from pipeline_platform.advisory_performance.ingestion import HOP as LANDING_HOP
-from pipeline_platform.advisory_performance.months import month_range, months_in, partition_key
+from pipeline_platform.advisory_performance.months import partition_key
 from pipeline_platform.advisory_performance.refinement import HOP as SILVER_HOP
+from pipeline_platform.advisory_performance.replay_months import (
+    account_days_of,
+    former_months,
+    months_to_process,
+)
 from pipeline_platform.advisory_performance.replay_selection import (
     Replayable,
     Selection,
@@ -26,13 +31,12 @@ from pipeline_platform.advisory_performance.replay_trial import (
     try_file,
 )
 from pipeline_platform.advisory_performance.run_context import RunContext
-from pipeline_platform.advisory_performance.tables import PIPELINE, TIME_WEIGHTED_RETURNS
+from pipeline_platform.advisory_performance.tables import PIPELINE
 from pipeline_platform.advisory_performance.vendor_check import RuleCount
 from pipeline_platform.landing.objects import temporary_folder
 from pipeline_platform.quality.conservation import LedgerEntry, ledger
 from pipeline_platform.quality.quarantine import QuarantinedRow, list_rows
 from pipeline_platform.quality.replay import preview_replay as compared
-from pipeline_platform.warehouse import control
 
 EXAMPLES = 3
 
@@ -139,8 +143,8 @@ def _preview(run: RunContext, found: Replayable, folder: Path) -> Preview:
         files=tuple((trial.file_sha256, trial.file_name) for trial in again),
         months=tuple(sorted(months)),
         processed_months=tuple(span),
-        account_days=_account_days(run, months),
-        processed_account_days=_account_days(run, span),
+        account_days=account_days_of(run, months),
+        processed_account_days=account_days_of(run, span),
         validity_before=_validity(stored),
         validity_after=_validity(outlook.judgement.ledger),
         objections=outlook.judgement.objections,
@@ -172,42 +176,19 @@ def _judged(run: RunContext, found: Replayable, again: Sequence[FileTrial]) -> _
 
     They are known only when they have been judged, and leaving them out may shorten the range.
     """
-    touched = _former_months(run, again) | {month for trial in again for month in trial.published}
+    touched = former_months(run, again) | {month for trial in again for month in trial.published}
     silver = [row for row in found.rows if row.hop == SILVER_HOP]
-    span = _months_to_process(run, touched | {row.partition_key for row in silver})
+    span = months_to_process(run, touched | {row.partition_key for row in silver})
     judgement = judge(run, span, again) if span else Judgement()
     still = {row.place for row in judgement.rejected}
     months = touched | {row.partition_key for row in silver if row.place not in still}
-    needed = _months_to_process(run, months)
+    needed = months_to_process(run, months)
     if needed == span:
         return _Outlook(frozenset(months), span, judgement, ())
     keys = {partition_key(month) for month in needed}
     left_alone = tuple(row for row in judgement.rejected if row.partition_key not in keys)
     judgement = judge(run, needed, again) if needed else Judgement()
     return _Outlook(frozenset(months), needed, judgement, left_alone)
-
-
-def _months_to_process(run: RunContext, requested: Iterable[str]) -> list[date]:
-    """Return what the workflow would cover if these months were requested too; [] for none."""
-    wanted = {date.fromisoformat(key) for key in requested}
-    if not wanted:
-        return []
-    with run.services.database.connection() as connection:
-        pending = control.pending_months(connection, PIPELINE)
-    wanted |= {date.fromisoformat(key) for key in pending}
-    present = months_in(run.services.lake.partitions(TIME_WEIGHTED_RETURNS))
-    return month_range(min(wanted), max([*wanted, *present]))
-
-
-def _former_months(run: RunContext, files: Sequence[FileTrial]) -> set[str]:
-    """Return the months that the files have rows in now, which reading anew may take away."""
-    with run.services.database.connection() as connection:
-        found = connection.execute(
-            "SELECT DISTINCT unnest(partition_keys) FROM etl_processing_log"
-            " WHERE pipeline = %s AND file_sha256 = ANY(%s)",
-            (PIPELINE, [trial.file_sha256 for trial in files]),
-        ).fetchall()
-    return {key for (key,) in found}
 
 
 def _lines(trials: Iterable[FileTrial]) -> list[QuarantinedRow]:
@@ -296,17 +277,3 @@ def _stored_ledger(run: RunContext, span: Sequence[str]) -> list[LedgerEntry]:
 
 def _validity(entries: Sequence[LedgerEntry]) -> float | None:
     return ledger_measurements(entries)["data_validity"].value
-
-
-def _account_days(run: RunContext, months: Iterable[str]) -> int:
-    """Count the account-days of gold in these months, superseded versions left out."""
-    wanted = sorted(date.fromisoformat(key) for key in months)
-    if not wanted:
-        return 0
-    keys = ", ".join(f"DATE '{month}'" for month in wanted)
-    with run.services.connect() as engine:
-        gold = run.services.lake.relation(
-            engine, TIME_WEIGHTED_RETURNS, months=(wanted[0], wanted[-1])
-        ).filter(f"is_current AND as_of_month IN ({keys})")
-        counted = gold.aggregate("count(*)").fetchone()
-    return int(counted[0]) if counted else 0

@@ -19,6 +19,7 @@ from pipeline_platform.failures import AuditFailedError, InvalidSettingError
 from pipeline_platform.lake.dbt_runs import DbtRun, publish_staged_models, start_dbt_run
 from pipeline_platform.lake.publications import Publication
 from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.orchestration.parsed_project import parsed_project
 from pipeline_platform.services import Services
 
 PROJECT = Path(__file__).parents[2] / "dbt_project"
@@ -125,8 +126,10 @@ def build_models(
 
     run = start_dbt_run(services.lake, run_id=run_id, partition=partition, sources=sources)
     target = services.settings.home / "dbt"
+    folders = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)]
+    folders += ["--target-path", str(target)]
     with run.active():
-        result = dbtRunner().invoke(
+        result = dbtRunner(manifest=parsed_project(PROJECT, target, folders)).invoke(
             [
                 "--quiet",
                 "--no-write-json",
@@ -135,12 +138,7 @@ def build_models(
                 "build",
                 "--select",
                 select,
-                "--project-dir",
-                str(PROJECT),
-                "--profiles-dir",
-                str(PROJECT),
-                "--target-path",
-                str(target),
+                *folders,
                 "--vars",
                 yaml.safe_dump(dict(variables)),
             ]

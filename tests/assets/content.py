@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 import pyarrow as pa
 
 from pipeline_platform.advisory_performance.tables import PIPELINE, TABLES
+from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.services import Services
 
 Content = Mapping[str, Counter[tuple[object, ...]]]
@@ -38,6 +39,15 @@ INSTANTS_OF_RUNS = {
 """Columns of the lake that hold when a run published (silver has the files' arrivals there)."""
 
 
+def comparable(table: LakeTable, left_out: Collection[str] = ()) -> str:
+    """Name the columns to read; as text, so that a number that is none equals itself."""
+    return ", ".join(
+        f"{one.name}::VARCHAR" if one.type == pa.float64() else one.name
+        for one in table.schema
+        if one.name not in left_out
+    )
+
+
 def lake_content(
     services: Services, *, without_instants: bool = False, tables: Collection[str] | None = None
 ) -> Content:
@@ -48,13 +58,8 @@ def lake_content(
             if tables is not None and table.name not in tables:
                 continue
             left_out = INSTANTS_OF_RUNS.get(table.name, ()) if without_instants else ()
-            columns = ", ".join(
-                f"{one.name}::VARCHAR" if one.type == pa.float64() else one.name
-                for one in table.schema  # as text a value that is no number equals itself
-                if one.name not in left_out
-            )
-            rows = services.lake.relation(engine, table).project(columns).fetchall()
-            found[table.name] = Counter(rows)
+            relation = services.lake.relation(engine, table).project(comparable(table, left_out))
+            found[table.name] = Counter(relation.fetchall())
     return found
 
 

@@ -18,7 +18,7 @@ from pipeline_platform.advisory_performance.tables import (
     VALUATIONS,
 )
 from pipeline_platform.quality.conservation import gaps, imbalances
-from tests.assets.content import Content, database_content, differences, lake_content
+from tests.assets.content import Content, comparable, database_content, differences, lake_content
 from tests.assets.platform_runs import (
     AUGUST,
     OCTOBER,
@@ -158,7 +158,9 @@ def test_the_same_delivery_and_workflow_again_change_nothing(history: History) -
 
 
 def test_a_repeated_delivery_is_no_new_file(history: History) -> None:
-    logs = [one["etl_processing_log"] for one in (history.before_repetition, history.after_repetition)]
+    logs = [
+        one["etl_processing_log"] for one in (history.before_repetition, history.after_repetition)
+    ]
     assert logs[0].total() == logs[1].total()
 
 
@@ -192,17 +194,21 @@ def test_unchanged_account_days_keep_their_version(history: History) -> None:
 
 
 def test_what_was_known_before_the_correction_is_what_was_reported_then(history: History) -> None:
-    names = [name for name in TIME_WEIGHTED_RETURNS.schema.names if name not in
-             ("known_from", "known_to", "is_current")]  # fmt: skip
-    positions = [TIME_WEIGHTED_RETURNS.schema.names.index(name) for name in names]
+    version = ("known_from", "known_to", "is_current")
+    positions = [
+        place
+        for place, name in enumerate(TIME_WEIGHTED_RETURNS.schema.names)
+        if name not in version
+    ]
     reported = {
-        tuple(row[position] for position in positions)
+        tuple(row[place] for place in positions)
         for row in history.before_repetition["time_weighted_returns"]
     }
     with history.platform.services.connect() as engine:
         relation = history.platform.services.lake.relation(engine, TIME_WEIGHTED_RETURNS)
-        known = as_known_at(relation, history.first_reported_at).project(", ".join(names))
-        assert set(known.fetchall()) == reported
+        known = as_known_at(relation, history.first_reported_at)
+        rows = known.project(comparable(TIME_WEIGHTED_RETURNS, version)).fetchall()
+    assert set(rows) == reported
 
 
 def test_the_old_value_is_known_until_the_correction_arrived(history: History) -> None:

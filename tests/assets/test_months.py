@@ -10,7 +10,7 @@ from pipeline_platform.advisory_performance.months import month_range
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.tables import (
     ACCOUNT_STATES,
-    MARTS as MART_TABLES,
+    MARTS,
     PIPELINE,
     TIME_WEIGHTED_RETURNS,
 )
@@ -28,7 +28,7 @@ from tests.assets.platform_runs import (
 )
 
 MADE = sample(fault_rate=0.01, has_corrections=True)
-MARTS = {table.name for table in MART_TABLES}
+MART_NAMES = {table.name for table in MARTS}
 
 
 def process(run: RunContext, months) -> None:
@@ -48,7 +48,7 @@ def content_of(services: Services) -> Content:
         **lake_content(services, without_instants=True),
         **database_content(services),
     }
-    return {name: rows for name, rows in found.items() if name not in MARTS}
+    return {name: rows for name, rows in found.items() if name not in MART_NAMES}
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_months_one_by_one_give_what_the_range_gives(in_one_run, new_database, t
     deliver_sample(settings, MADE)
     with running(settings) as platform:
         list(ingestion.ingest_arrivals(RunContext(platform.services, "ingest")))
-        without_marts = [key for key in MONTHLY_KEYS if key.path[-1] not in MARTS]
+        without_marts = [key for key in MONTHLY_KEYS if key.path[-1] not in MART_NAMES]
         for month in month_range(AUGUST, OCTOBER):
             platform.run(WORKFLOW, partition_key=str(month), asset_selection=without_marts)
         assert differences(in_one_run, content_of(platform.services)) == {}

@@ -158,7 +158,9 @@ def lost_rows(state: State) -> Verdict:
 
 
 def slow_ingest(state: State) -> Verdict:
-    deliver(state.services.settings, "standard_1.csv", (HEADER + "A,2024-10-31,1,,,,,USD\n").encode())
+    deliver(
+        state.services.settings, "standard_1.csv", (HEADER + "A,2024-10-31,1,,,,,USD\n").encode()
+    )
     minutes = count()
     began = datetime.now(UTC) - timedelta(hours=5)
     run = RunContext(

@@ -27,6 +27,10 @@ COLUMNS = (
 )
 GOOD = f"{COLUMNS}\r\nA1,2024-10-30,1000.00,,,,,USD\r\nA1,2024-10-31,1010.00,,,0.01,daily,USD\r\n"
 ROW = "A2,2024-10-31,1000.00,,,,,USD"
+LATIN = f"{COLUMNS}\r\n{ROW}".replace("A2", "Ä2")
+CUT_OFF = gzip.compress(os.urandom(4000))[:2000]
+RAGGED = f"{COLUMNS}\r\n{ROW},too,many\r\nA4,2024-10-31\r\n{ROW}\r\n"
+FUTURE = f"{COLUMNS}\r\nA5,2999-01-01,1.00,,,,,USD\r\n{ROW}\r\n \r\n"
 HUGE = "standard_huge.csv"
 HUGE_BYTES = 100 * 2**20
 GROWING_BYTES = 24 * 2**20
@@ -70,14 +74,14 @@ BAD_FILES: dict[str, tuple[bytes, str]] = {
     "standard_empty.csv": (b"", "empty_file"),
     "standard_blank.csv": (b"\n\n\n", "empty_file"),
     "standard_header_only.csv": (f"{COLUMNS}\r\n".encode(), "header_only"),
-    "standard_latin.csv": (f"{COLUMNS}\r\n{ROW.replace('A2', 'Ä2')}".encode("latin-1"), "wrong_encoding"),
+    "standard_latin.csv": (LATIN.encode("latin-1"), "wrong_encoding"),
     "standard_utf16.csv": (GOOD.encode("utf-16"), "wrong_encoding"),
     "standard_twice.csv": (f"{COLUMNS},currency\r\n{ROW},USD\r\n".encode(), "duplicate_header"),
     "standard_lacking.csv": (b"account_id,as_of_date\r\nA2,2024-10-31\r\n", "missing_column"),
     "standard_new.csv": (f"{COLUMNS},mood\r\n{ROW},fine\r\n".encode(), "unknown_column"),
     "standard_zipped.csv": (gzip.compress(GOOD.encode()), "unexpected_compression"),
     "MERIDIAN.PERF.D20241031.txt": (without_second_line(fixed_width_sample()), "trailer_mismatch"),
-    "harbor-performance-2024-10-31.jsonl.gz": (gzip.compress(os.urandom(4000))[:2000], "truncated_gzip"),
+    "harbor-performance-2024-10-31.jsonl.gz": (CUT_OFF, "truncated_gzip"),
     "harbor-performance-2024-10-30.jsonl.gz": (b'{"kind": "position"}\n', "not_gzip"),
     "unheard_of.csv": (GOOD.encode() + b"\r\n", "unknown_vendor"),
 }  # fmt: skip
@@ -127,8 +131,8 @@ def arrived(new_database, tmp_path_factory) -> Iterator[Arrived]:
         "standard_good.csv": GOOD.encode(),
         "standard_same_again.csv": GOOD.encode(),
         "standard_bom.csv": b"\xef\xbb\xbf" + GOOD.replace("A1", "A3").encode(),
-        "standard_ragged.csv": f"{COLUMNS}\r\n{ROW},too,many\r\nA4,2024-10-31\r\n{ROW}\r\n".encode(),
-        "standard_future.csv": f"{COLUMNS}\r\nA5,2999-01-01,1.00,,,,,USD\r\n{ROW}\r\n \r\n".encode(),
+        "standard_ragged.csv": RAGGED.encode(),
+        "standard_future.csv": FUTURE.encode(),
         "standard_hostile.csv": hostile_rows().encode(),
         **{name: content for name, (content, _) in BAD_FILES.items()},
     }
@@ -173,7 +177,8 @@ def test_an_unreadable_file_lies_in_quarantine_with_its_reason_beside(
     ((location,),) = arrived.rows(
         "SELECT location FROM etl_processing_log WHERE file_name = %s", name
     )
-    assert Path(location).is_file() and Path(f"{location}.reason.txt").is_file()
+    beside = [Path(location), Path(f"{location}.reason.txt")]
+    assert [path.is_file() for path in beside] == [True, True]
 
 
 def test_a_byte_order_mark_does_no_harm(arrived: Arrived) -> None:
@@ -290,9 +295,7 @@ def growing(new_database, tmp_path_factory) -> Iterator[Growing]:
         run = RunContext(services, "growing")
         writer.start()
         has_begun.wait(10)
-        while_growing = list(
-            ingest_arrivals(run, ["standard_growing.csv", "standard_good.csv"])
-        )
+        while_growing = list(ingest_arrivals(run, ["standard_growing.csv", "standard_good.csv"]))
         waiting = [one.key for one in services.landing(PIPELINE).list("incoming")]
         is_over.set()
         writer.join()

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_platform.advisory_performance.vendors import VENDORS_FOLDER
+from pipeline_platform.advisory_performance.ingestion import ingest_arrivals
+from pipeline_platform.advisory_performance.run_context import RunContext
+from pipeline_platform.advisory_performance.tables import PIPELINE
+from pipeline_platform.advisory_performance.vendors import VENDORS_FOLDER, load_mappings
 from tests.integration.commands.conftest import Processed, Shell
 
 HEADER = (
@@ -96,6 +99,43 @@ def test_trying_mappings_for_real_is_wrong_use(held: Shell, mended: str) -> None
 def test_a_replay_that_can_change_nothing_changes_nothing(held: Shell) -> None:
     found = held.json("quarantine", "replay")
     assert (found["files read again"], "replayed" in found) == ([], False)
+
+
+@pytest.fixture
+def mendable(shell: Shell, tmp_path: Path) -> Shell:
+    """A platform whose mappings were mended after they had refused a file and a record."""
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    for path in VENDORS_FOLDER.glob("*.yaml"):
+        text = path.read_text(encoding="utf-8").replace("'standard(?:[_-].*)?", "'standard_a")
+        text = text.replace("['%Y-%m-%d']", "['%Y/%m/%d']")
+        text = text.replace("example: standard_2026-10-01.csv", "example: standard_a.csv")
+        (folder / path.name).write_text(text, encoding="utf-8")
+    with shell.services() as services:
+        zone = services.landing(PIPELINE)
+        zone.put("standard_a.csv", (HEADER + ROWS).encode())
+        zone.put("standard_b.csv", (HEADER + ROWS.replace("A-1", "B-1")).encode())
+        list(ingest_arrivals(RunContext(services, "broken", mappings=load_mappings(folder))))
+    return shell
+
+
+def test_a_replay_publishes_what_passes_now(mendable: Shell) -> None:
+    found = mendable.json("quarantine", "replay")
+    assert {(one["file"], one["outcome"]) for one in found["replayed"]} == {
+        ("standard_a.csv", "published"),
+        ("standard_b.csv", "published"),
+    }
+
+
+def test_a_replay_requests_the_months_it_names(mendable: Shell) -> None:
+    found = mendable.json("quarantine", "replay")
+    waiting = [one["month"] for one in mendable.json("months", "list")]
+    assert waiting == found["months requested"]
+
+
+def test_a_replay_says_who_processes_the_months(mendable: Shell) -> None:
+    result = mendable("quarantine", "replay")
+    assert "pipeline-platform months process" in result.stdout
 
 
 def test_discarded_records_and_files_are_held_no_more(held: Shell) -> None:
