@@ -225,6 +225,11 @@ def _publish(run: RunContext, files: Sequence[_StagedFile]) -> Iterator[FileOutc
         },
     )
     with services.database.transaction() as connection:
+        connection.execute(
+            "UPDATE quarantined_files SET state = 'REPLAYED', resolved_at = %s"
+            " WHERE pipeline = %s AND file_sha256 = ANY(%s) AND state = 'HELD'",
+            (run.now(), PIPELINE, [one.file.sha256 for one in files]),
+        )
         for one in files:
             control.register_vendor(
                 connection, one.mapping.vendor, one.mapping.display_name, run.now()

@@ -5,16 +5,21 @@ break a blocking threshold). Withdrawn, it lies in quarantine with a reason, its
 bronze, and its months are asked for again; a replay brings it back.
 """
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 from pipeline_platform.advisory_performance.ingestion import (
     HOP,
     INGEST_LOCK,
     FileOutcome,
     ingest_files,
 )
+from pipeline_platform.advisory_performance.replay_trial import try_file
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.tables import PIPELINE, VENDOR_ROWS
 from pipeline_platform.code_version import code_version
-from pipeline_platform.failures import NotFoundError
+from pipeline_platform.failures import BadInputError, NotFoundError
+from pipeline_platform.landing.objects import temporary_folder
 from pipeline_platform.warehouse import control
 from pipeline_platform.warehouse.control import Connection
 from pipeline_platform.warehouse.locks import session_locks
@@ -88,8 +93,18 @@ def withdraw_file(run: RunContext, prefix: str, reason: str) -> tuple[str, ...]:
 
 
 def read_anew(run: RunContext, prefix: str) -> FileOutcome:
-    """Read a published file again, as its mapping is now; its rows replace the earlier ones."""
-    with run.services.database.connection() as connection:
+    """Read a published file again, as its mapping is now; its rows replace the earlier ones.
+
+    Tried first: a file that can't be read any more raises BadInputError and stays as it was.
+    """
+    services = run.services
+    with services.database.connection() as connection:
         sha256, _, _ = registered_file(connection, prefix)
-    file = run.services.landing(PIPELINE).restore(sha256)
+    found = services.landing(PIPELINE).find(sha256)
+    name = found[1].key.rpartition("/")[2] if found else sha256
+    with TemporaryDirectory(dir=temporary_folder(services.settings)) as folder:
+        trial = try_file(run, sha256, name, Path(folder))
+    if trial.rule is not None:
+        raise BadInputError(f"{trial.reason} Nothing was changed.")
+    file = services.landing(PIPELINE).restore(sha256)
     return next(iter(ingest_files(run, [file], again=True)))

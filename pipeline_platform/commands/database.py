@@ -2,7 +2,8 @@
 
 import typer
 
-from pipeline_platform.commands.output import AsJson, console, plain_failures, show_facts
+from pipeline_platform.commands.output import AsJson, console, plain_failures
+from pipeline_platform.commands.printing import show_facts
 from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse import embedded
 from pipeline_platform.warehouse.database import connect, database_url

@@ -29,8 +29,8 @@ from pipeline_platform.commands.output import (
     console,
     errors,
     plain_failures,
-    show_rows,
 )
+from pipeline_platform.commands.printing import show_rows
 from pipeline_platform.commands.sample import write_fault_ledger, yesterday
 from pipeline_platform.definitions import build_defs
 from pipeline_platform.orchestration.instance import open_instance

@@ -12,6 +12,7 @@ import typer
 from pipeline_platform.advisory_performance.ingestion import FileOutcome, ingest_arrivals
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.tables import PIPELINE
+from pipeline_platform.advisory_performance.withdrawal import read_anew, withdraw_file
 from pipeline_platform.commands.arguments import pipeline_named
 from pipeline_platform.commands.output import (
     FOUND_FAULTS,
@@ -85,6 +86,28 @@ def ingest(as_json: AsJson = False) -> None:
                 )
         show_outcomes("Files", outcomes, as_json=as_json, empty="none was waiting.")
     raise typer.Exit(exit_code(outcomes))
+
+
+@app.command()
+def withdraw(
+    sha256: Annotated[str, typer.Argument(help="The file's hash, or the beginning of it.")],
+    reason: Annotated[str, typer.Option(help="Why; it is kept with the file.")],
+) -> None:
+    """Take a published file back out of bronze into quarantine, and request its months."""
+    with plain_failures(), services() as opened:
+        months = withdraw_file(RunContext(opened, f"cli-{uuid.uuid4()}"), sha256, reason)
+        console.print(f"Withdrawn. Months to process: {', '.join(months) or 'none'}.")
+
+
+@app.command()
+def reread(
+    sha256: Annotated[str, typer.Argument(help="The file's hash, or the beginning of it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Read a published file again with its mapping as it is now, and request its months."""
+    with plain_failures(), services() as opened:
+        outcome = read_anew(RunContext(opened, f"cli-{uuid.uuid4()}"), sha256)
+        show_outcomes("Files", [outcome], as_json=as_json)
 
 
 def show_outcomes(

@@ -15,6 +15,7 @@ from pipeline_platform.advisory_performance.automation import (
     WORKFLOW,
     months_to_process,
     range_tags,
+    reconcile_job,
 )
 from pipeline_platform.advisory_performance.months import month_range, months_in, partition_key
 from pipeline_platform.advisory_performance.run_context import utc_now
@@ -93,6 +94,25 @@ def process(
     raise typer.Exit(0 if ended.is_fine else FOUND_FAULTS)
 
 
+@app.command()
+def reconcile(
+    first: Annotated[
+        date, typer.Option("--from", parser=parse_month, metavar="YYYY-MM", help="First month.")
+    ],
+    last: Annotated[
+        date, typer.Option("--to", parser=parse_month, metavar="YYYY-MM", help="Last month.")
+    ],
+    anyway: Anyway = False,
+    as_json: AsJson = False,
+) -> None:
+    """Rule anew under changed tolerances, without loading or computing returns (SA-63)."""
+    with plain_failures(), services() as opened:
+        check_period(first, last)
+        ended = run_workflow(opened, first, last, anyway=anyway, job=reconcile_job.name)
+        show_end(ended, as_json=as_json)
+    raise typer.Exit(0 if ended.is_fine else FOUND_FAULTS)
+
+
 def request_range(opened: Services, first: date | None, last: date | None) -> tuple[date, date]:
     """Request what must be computed with a range of months, and return the range itself."""
     present = months_in(opened.lake.partitions(VENDOR_ROWS))
@@ -111,7 +131,9 @@ def request_range(opened: Services, first: date | None, last: date | None) -> tu
     return start, end
 
 
-def run_workflow(opened: Services, first: date, last: date, *, anyway: bool) -> WorkflowEnd:
+def run_workflow(
+    opened: Services, first: date, last: date, *, anyway: bool, job: str = WORKFLOW
+) -> WorkflowEnd:
     """Run the workflow over a range in this process and say how it ended.
 
     Raises ConflictError while another run of it is unfinished.
@@ -123,7 +145,7 @@ def run_workflow(opened: Services, first: date, last: date, *, anyway: bool) -> 
     if not anyway:
         refuse_second_run(instance)
     definitions = build_defs(opened.settings, {"services": opened})
-    result = definitions.resolve_job_def(WORKFLOW).execute_in_process(
+    result = definitions.resolve_job_def(job).execute_in_process(
         instance=instance,
         raise_on_error=False,
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
