@@ -19,7 +19,7 @@ dev: $(VENV)/.runtime ## Dagster's UI and daemon on the embedded default, http:/
 	$(RUN)/pipeline-platform dev
 
 test: $(VENV)/.development ## Run the whole test suite
-	$(RUN)/pytest -n 2
+	$(RUN)/pytest -n 2 --dist loadscope
 
 check: $(VENV)/.development ## Lint, format, types, import rules, definitions
 	$(RUN)/ruff check .

@@ -1,6 +1,7 @@
 """The assets of advisory_performance: read, call a pure function, stage, audit, publish."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -41,6 +42,7 @@ from pipeline_platform.advisory_performance.tables import (
     VALUATIONS,
     VENDOR_ROWS,
 )
+from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.orchestration.automation import freshness_policies
 from pipeline_platform.orchestration.checks import (
     expectation_result,
@@ -58,11 +60,11 @@ from pipeline_platform.orchestration.dbt import (
     test_specs,
 )
 from pipeline_platform.orchestration.failures import handled_failures
-from pipeline_platform.orchestration.metadata import table_spec
+from pipeline_platform.orchestration.metadata import asset_key, table_spec
 from pipeline_platform.services import Services
 
+OUTCOMES_SHOWN = 200
 MONTHS_POOL = "advisory_performance_months"
-RANGE = dg.BackfillPolicy.single_run()
 FRESHNESS = freshness_policies(load_runbook())
 LANDING = dg.AssetKey([PIPELINE, "landing", "incoming"])
 SERVING = dg.AssetKey([PIPELINE, "serving", "performance_data"])
@@ -75,6 +77,29 @@ class Arrivals(ComputeSize):
     """Which objects of `incoming/` to take; none means everything that waits."""
 
     keys: list[str] = Field(default_factory=list)
+
+
+def _spec(table: LakeTable, *inputs: LakeTable) -> dg.AssetSpec:
+    """Declare a lake table made from other ones, with the freshness that the runbook gives it."""
+    return table_spec(
+        table,
+        deps=[asset_key(one) for one in inputs],
+        freshness_policy=FRESHNESS.get(asset_key(table)),
+    )
+
+
+def _monthly(
+    name: str, specs: Sequence[dg.AssetSpec], checks: Sequence[dg.AssetCheckSpec] = ()
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """Make assets of months: a range is one run, and one run at a time works on them."""
+    return dg.multi_asset(
+        name=f"{PIPELINE}_{name}",
+        specs=specs,
+        check_specs=checks,
+        partitions_def=MONTHLY,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=MONTHS_POOL,
+    )
 
 
 @dg.observable_source_asset(key=LANDING, group_name=PIPELINE, description="Files that wait.")
@@ -112,9 +137,9 @@ def vendor_rows(
             outcomes.append(outcome)
     lines = ["| file | outcome | rows | quarantined | reason |", "|---|---|---|---|---|"]
     lines += [
-        f"| {one.name} | {one.status} | {one.published_rows} | {one.quarantined_rows}"
-        f" | {(one.reason or '').replace('|', '/')} |"
-        for one in outcomes
+        f"| {one.name.replace('|', '/')} | {one.status} | {one.published_rows}"
+        f" | {one.quarantined_rows} | {(one.reason or '').replace('|', '/')} |"
+        for one in outcomes[:OUTCOMES_SHOWN]
     ]
     return dg.MaterializeResult(
         metadata={
@@ -128,25 +153,17 @@ def vendor_rows(
     )
 
 
-@dg.multi_asset(
-    specs=[
-        table_spec(table, deps=[dg.AssetKey(list(VENDOR_ROWS.asset_key))])
-        for table in SILVER_TABLES
-    ],
-    check_specs=[
+@_monthly(
+    "silver",
+    [_spec(table, VENDOR_ROWS) for table in SILVER_TABLES],
+    [
         *(
             spec
             for table in SILVER_TABLES
-            for spec in expectation_specs(
-                dg.AssetKey(list(table.asset_key)), contracts()[table.name]
-            )
+            for spec in expectation_specs(asset_key(table), contracts()[table.name])
         ),
         *threshold_specs(blocking_thresholds(load_runbook())),
     ],
-    partitions_def=MONTHLY,
-    backfill_policy=RANGE,
-    pool=MONTHS_POOL,
-    name="advisory_performance_silver",
 )
 def silver(
     context: dg.AssetExecutionContext, config: ComputeSize, services: ServicesParam
@@ -168,7 +185,7 @@ def silver(
     yield from _audit_results(audits)
     for table in SILVER_TABLES:
         yield dg.MaterializeResult(
-            asset_key=dg.AssetKey(list(table.asset_key)),
+            asset_key=asset_key(table),
             metadata={
                 "dagster/row_count": counts[table.name],
                 "quarantined_records": sum(len(one.rejected) for one in audits),
@@ -179,31 +196,21 @@ def silver(
 def _audit_results(audits: list[refinement.StagedSilver]) -> Iterator[dg.AssetCheckResult]:
     for table in SILVER_TABLES:
         for result in merged_results([one.audit for one in audits], table.name):
-            yield expectation_result(dg.AssetKey(list(table.asset_key)), result)
+            yield expectation_result(asset_key(table), result)
     ledger = [entry for one in audits for entry in one.ledger]
     landed = [entry for one in audits for entry in one.landed]
     for threshold, measurement, verdict in judged(ledger, load_runbook(), landed):
         yield threshold_result(threshold, measurement, verdict)
 
 
-@dg.multi_asset(
-    specs=[
-        dg.AssetSpec.replace_attributes(
-            table_spec(table, freshness_policy=FRESHNESS.get(dg.AssetKey(list(table.asset_key)))),
-            deps=[
-                dg.AssetKey(list(VALUATIONS.asset_key)),
-                dg.AssetKey(list(EXTERNAL_FLOWS.asset_key)),
-                dg.AssetDep(
-                    dg.AssetKey(list(table.asset_key)), partition_mapping=SELF_AND_MONTH_BEFORE
-                ),
-            ],
+@_monthly(
+    "returns",
+    [
+        _spec(table, VALUATIONS, EXTERNAL_FLOWS).merge_attributes(
+            deps=[dg.AssetDep(asset_key(table), partition_mapping=SELF_AND_MONTH_BEFORE)]
         )
         for table in (TIME_WEIGHTED_RETURNS, ACCOUNT_STATES)
     ],
-    partitions_def=MONTHLY,
-    backfill_policy=RANGE,
-    pool=MONTHS_POOL,
-    name="advisory_performance_returns",
 )
 def returns(
     context: dg.AssetExecutionContext, config: ComputeSize, services: ServicesParam
@@ -214,26 +221,14 @@ def returns(
         measured = list(measure_range(run, months_of_run(context)))
     for table in (TIME_WEIGHTED_RETURNS, ACCOUNT_STATES):
         yield dg.MaterializeResult(
-            asset_key=dg.AssetKey(list(table.asset_key)),
+            asset_key=asset_key(table),
             metadata=_measured_metadata(measured, table.name),
         )
 
 
-@dg.asset(
-    key=list(RECONCILIATION.asset_key),
-    deps=[
-        dg.AssetKey(list(TIME_WEIGHTED_RETURNS.asset_key)),
-        dg.AssetKey(list(REPORTED_RETURNS.asset_key)),
-    ],
-    group_name=PIPELINE,
-    kinds={"iceberg", "duckdb"},
-    tags={"layer": "gold"},
-    description=RECONCILIATION.description,
-    metadata=table_spec(RECONCILIATION).metadata,
-    freshness_policy=FRESHNESS.get(dg.AssetKey(list(RECONCILIATION.asset_key))),
-    partitions_def=MONTHLY,
-    backfill_policy=RANGE,
-    pool=MONTHS_POOL,
+@_monthly(
+    "reconciliation",
+    [_spec(RECONCILIATION, TIME_WEIGHTED_RETURNS, REPORTED_RETURNS)],
 )
 def reconciliation(
     context: dg.AssetExecutionContext, config: ComputeSize, services: ServicesParam
@@ -245,21 +240,7 @@ def reconciliation(
     return dg.MaterializeResult(metadata=_measured_metadata(measured, RECONCILIATION.name))
 
 
-@dg.asset(
-    key=list(RESTATEMENTS.asset_key),
-    deps=[
-        dg.AssetKey(list(TIME_WEIGHTED_RETURNS.asset_key)),
-        dg.AssetKey(list(VALUATIONS.asset_key)),
-    ],
-    group_name=PIPELINE,
-    kinds={"iceberg", "duckdb"},
-    tags={"layer": "gold"},
-    description=RESTATEMENTS.description,
-    metadata=table_spec(RESTATEMENTS).metadata,
-    partitions_def=MONTHLY,
-    backfill_policy=RANGE,
-    pool=MONTHS_POOL,
-)
+@_monthly("restatements", [_spec(RESTATEMENTS, TIME_WEIGHTED_RETURNS, VALUATIONS)])
 def restatements(
     context: dg.AssetExecutionContext, config: ComputeSize, services: ServicesParam
 ) -> dg.MaterializeResult[None]:
@@ -270,20 +251,19 @@ def restatements(
     return dg.MaterializeResult(metadata=_measured_metadata(measured, RESTATEMENTS.name))
 
 
-@dg.asset(
-    key=SERVING,
-    deps=[
-        dg.AssetKey(list(TIME_WEIGHTED_RETURNS.asset_key)),
-        dg.AssetKey(list(RECONCILIATION.asset_key)),
+@_monthly(
+    "performance_data",
+    [
+        dg.AssetSpec(
+            SERVING,
+            deps=[asset_key(TIME_WEIGHTED_RETURNS), asset_key(RECONCILIATION)],
+            group_name=PIPELINE,
+            kinds={"postgres"},
+            tags={"layer": "serving"},
+            description="Monthly partitions of performance_data: what applications read.",
+            freshness_policy=FRESHNESS.get(SERVING),
+        )
     ],
-    group_name=PIPELINE,
-    kinds={"postgres"},
-    tags={"layer": "serving"},
-    description="Monthly partitions of performance_data in PostgreSQL: what applications read.",
-    freshness_policy=FRESHNESS.get(SERVING),
-    partitions_def=MONTHLY,
-    backfill_policy=RANGE,
-    pool=MONTHS_POOL,
 )
 def performance_data(
     context: dg.AssetExecutionContext, config: ComputeSize, services: ServicesParam
@@ -300,16 +280,13 @@ def performance_data(
     )
 
 
-@dg.multi_asset(
-    specs=[
+@_monthly(
+    "marts",
+    [
         table_spec(table, deps=list(model_sources(PIPELINE, table.name)), kinds={"iceberg", "dbt"})
         for table in MARTS
     ],
-    check_specs=test_specs(PIPELINE, MART_TESTS),
-    partitions_def=MONTHLY,
-    backfill_policy=RANGE,
-    pool=MONTHS_POOL,
-    name="advisory_performance_marts",
+    test_specs(PIPELINE, MART_TESTS),
 )
 def marts(
     context: dg.AssetExecutionContext, config: ComputeSize, services: ServicesParam
@@ -327,11 +304,11 @@ def marts(
             partition=f"{months[0]}_{months[-1]}",
         )
         yield from test_results(PIPELINE, MART_TESTS, build.tests)
-        publications = publish_models(services, MARTS, build, replace=months_filter(months))
+        publications = publish_models(run.services, MARTS, build, replace=months_filter(months))
     for table in MARTS:
         published = publications[table.name]
         yield dg.MaterializeResult(
-            asset_key=dg.AssetKey(list(table.asset_key)),
+            asset_key=asset_key(table),
             metadata={
                 "dagster/row_count": published.row_count,
                 "snapshot_id": published.snapshot_id,
@@ -346,10 +323,10 @@ def _measured_metadata(measured: list[MeasuredMonths], table: str) -> dict[str, 
     return metadata
 
 
-INGEST_KEYS = [dg.AssetKey(list(VENDOR_ROWS.asset_key))]
+INGEST_KEYS = [asset_key(VENDOR_ROWS)]
 MONTHLY_KEYS = [
     *(
-        dg.AssetKey(list(table.asset_key))
+        asset_key(table)
         for table in (
             *SILVER_TABLES,
             TIME_WEIGHTED_RETURNS,
@@ -362,7 +339,7 @@ MONTHLY_KEYS = [
     SERVING,
 ]
 RECONCILE_KEYS = [
-    *(dg.AssetKey(list(table.asset_key)) for table in (RECONCILIATION, *MARTS)),
+    *(asset_key(table) for table in (RECONCILIATION, *MARTS)),
     SERVING,
 ]
 MONTHLY_ASSETS: list[dg.AssetsDefinition] = [

@@ -146,6 +146,6 @@ def show_outcomes(
 def exit_code(outcomes: Sequence[FileOutcome]) -> int:
     """Return 1 if a file was refused, 75 if one was left waiting, else 0."""
     statuses = {one.status for one in outcomes}
-    if "quarantined" in statuses:
+    if statuses & {"quarantined", "refused"}:
         return FOUND_FAULTS
     return TRY_AGAIN if "left_waiting" in statuses else 0
