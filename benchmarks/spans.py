@@ -36,6 +36,13 @@ class Spans:
         self._settle()
         self._open[-1] = name
 
+    def restart(self, name: str) -> None:
+        """Forget all accounts and begin anew with `name`."""
+        self._settle()
+        self.seconds.clear()
+        self.cpu_seconds.clear()
+        self._open[-1] = name
+
     @contextmanager
     def inside(self, name: str) -> Iterator[None]:
         """Charge what happens in this block to `name`."""

@@ -230,6 +230,11 @@ def _publish(run: RunContext, files: Sequence[_StagedFile]) -> Iterator[FileOutc
             " WHERE pipeline = %s AND file_sha256 = ANY(%s) AND state = 'HELD'",
             (run.now(), PIPELINE, [one.file.sha256 for one in files]),
         )
+        connection.execute(
+            "UPDATE data_quality_issues SET resolved_at = %s WHERE pipeline = %s"
+            " AND issue_type = 'file' AND file_sha256 = ANY(%s) AND resolved_at IS NULL",
+            (run.now(), PIPELINE, [one.file.sha256 for one in files]),
+        )
         for one in files:
             control.register_vendor(
                 connection, one.mapping.vendor, one.mapping.display_name, run.now()

@@ -21,7 +21,6 @@ from pipeline_platform.advisory_performance.replay_trial import place_of
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.tables import PIPELINE
 from pipeline_platform.failures import NotFoundError
-from pipeline_platform.quality.quarantined_files import resolve_file
 from pipeline_platform.warehouse import control
 from pipeline_platform.warehouse.locks import named_lock
 
@@ -69,21 +68,4 @@ def _read_again(run: RunContext, files: Sequence[tuple[str, str]]) -> Iterator[F
                         "look with `landing list`."
                     )
                 claimed.append(zone.restore(sha256, found[1].key.rpartition("/")[2]))
-            for outcome in ingest_files(run, claimed, again=True):
-                if outcome.status == "published" and outcome.sha256 is not None:
-                    _settle_file(run, outcome.sha256)
-                yield outcome
-
-
-def _settle_file(run: RunContext, sha256: str) -> None:
-    """Record that a refused file has been replayed; one with refused lines was never held."""
-    with run.services.database.transaction() as connection:
-        try:
-            resolve_file(connection, PIPELINE, sha256, state="REPLAYED", now=run.now())
-        except NotFoundError:
-            return
-        connection.execute(
-            "UPDATE data_quality_issues SET resolved_at = %s WHERE pipeline = %s"
-            " AND issue_type = 'file' AND file_sha256 = %s AND resolved_at IS NULL",
-            (run.now(), PIPELINE, sha256),
-        )
+            yield from ingest_files(run, claimed, again=True)

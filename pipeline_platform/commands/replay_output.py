@@ -70,6 +70,7 @@ def show_replayed(done: Replayed, ended: WorkflowEnd | None) -> None:
         f"Requested: {', '.join(done.months)}. Dagster's sensor processes them, or "
         "`pipeline-platform months process` does it now.",
         highlight=False,
+        soft_wrap=True,
     )
 
 
