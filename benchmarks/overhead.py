@@ -277,7 +277,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"\nBar, load: {load_seconds:.2f} s, under {LOAD_BAR_SECONDS:g} s: {words[0]}.")
     print(
         f"Bar, run outside our own work: {run_seconds:.2f} s (best {min(outside)[0]:.2f} s, "
-        f"processor {run_cpu:.2f} s; warm process {warm_seconds:.2f} s), under {RUN_BAR_SECONDS:g} s: {words[1]}."
+        f"processor {run_cpu:.2f} s; warm process {warm_seconds:.2f} s), "
+        f"under {RUN_BAR_SECONDS:g} s: {words[1]}."
     )
     return 0 if all(is_met) else 1
 
