@@ -162,13 +162,6 @@ class MinimumSamples(Part):
     rows: int = Field(ge=1)
 
 
-class Sustained(Part):
-    """What "sustained" load means: so many of the last so many minutes (X-8)."""
-
-    minutes: int = Field(ge=1)
-    of_last_minutes: int = Field(ge=1)
-
-
 class ArrivalLimits(Part):
     """How much one run of the arrival sensor may take."""
 
@@ -188,7 +181,6 @@ class Rulings(Part):
     tolerances: Tolerances
     materiality: Materiality
     minimum_samples: MinimumSamples
-    sustained: Sustained
     premake_months: int = Field(ge=1)
     quarantine_kept_days: int = Field(ge=1)
     temp_kept_days: int = Field(ge=1)

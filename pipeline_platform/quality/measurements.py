@@ -8,7 +8,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from statistics import median
 from typing import Literal
 
 from pipeline_platform.quality.thresholds import Band, Severity, Threshold
@@ -102,59 +101,6 @@ def percentage(
         None if denominator else "there is nothing to compare",
         tuple(history),
     )
-
-
-def highest(
-    threshold: Threshold,
-    values: Sequence[tuple[str, float]],
-    *,
-    history: Sequence[tuple[datetime, float]] = (),
-) -> Measurement:
-    """Return the highest of named values; offenders are the names that break the mildest band."""
-    ordered = sorted(values, key=lambda item: (-item[1], item[0]))
-    if not ordered:
-        return unmeasured(threshold.name, "there is nothing to measure")
-    mildest = threshold.severest_first[-1]
-    return Measurement(
-        threshold.name,
-        ordered[0][1],
-        sample_size=len(ordered),
-        offenders=tuple(key for key, value in ordered if not _keeps(value, mildest, threshold)),
-        history=tuple(history),
-    )
-
-
-def sustained(name: str, values: Sequence[float], minutes: int) -> Measurement:
-    """Return the load that at least `minutes` of the one-minute values reached (X-8).
-
-    It is the `minutes`-th highest value: it breaks a limit exactly when so many minutes do.
-    """
-    if len(values) < minutes:
-        reason = f"{len(values)} one-minute values are there, {minutes} are needed"
-        return Measurement(name, None, sample_size=len(values), not_measurable_reason=reason)
-    value = sorted(values, reverse=True)[minutes - 1]
-    return Measurement(name, value, sample_size=len(values))
-
-
-def spread_against_history(
-    name: str, differences: Sequence[float], history: Sequence[tuple[datetime, float]]
-) -> Measurement:
-    """Return the standard deviation of the differences over the median of earlier ones (SA-62).
-
-    `history` holds the standard deviations of earlier days, in the unit of the differences.
-    """
-    if not history:
-        return unmeasured(name, "there is no earlier day to compare with")
-    if not differences:
-        return unmeasured(name, "there is nothing to compare")
-    mean = math.fsum(differences) / len(differences)
-    spread = math.sqrt(math.fsum((d - mean) ** 2 for d in differences) / len(differences))
-    usual = median(value for _, value in history)
-    if usual == 0 and spread > 0:
-        reason = "the earlier days have no spread at all, so no ratio exists"
-        return Measurement(name, None, spread, usual, len(differences), (), reason, tuple(history))
-    ratio = spread / usual if usual else 0.0
-    return Measurement(name, ratio, spread, usual, len(differences), history=tuple(history))
 
 
 def _not_measurable_reason(measurement: Measurement, threshold: Threshold) -> str | None:

@@ -1,18 +1,13 @@
 """How values are measured and judged."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pipeline_platform.quality.measurements import (
     Measurement,
-    highest,
     judge,
     percentage,
-    spread_against_history,
-    sustained,
     unmeasured,
 )
 from pipeline_platform.quality.thresholds import Band, Direction, Severity, Threshold
@@ -107,57 +102,3 @@ def test_a_share_has_its_denominator_as_sample() -> None:
 
 def test_no_more_than_ten_offenders_are_kept() -> None:
     assert len(percentage("load", 1, 2, offenders=[str(n) for n in range(50)]).offenders) == 10
-
-
-def test_the_highest_value_counts_and_only_breaches_offend() -> None:
-    measurement = highest(_threshold("at_most", _band(80)), [("a", 70), ("b", 99), ("c", 85)])
-    assert (measurement.value, measurement.offenders) == (99, ("b", "c"))
-
-
-def test_the_highest_of_nothing_is_not_measurable() -> None:
-    threshold = _threshold("at_most", _band(80))
-    assert judge(highest(threshold, []), threshold).outcome == "not_measurable"
-
-
-@given(
-    loads=st.lists(st.floats(0, 100), min_size=15, max_size=15),
-    limit=st.floats(1, 99),
-)
-def test_sustained_load_breaks_a_limit_exactly_when_five_minutes_do(
-    loads: list[float], limit: float
-) -> None:
-    verdict = judge(sustained("load", loads, 5), _threshold("at_most", _band(limit)))
-    assert (verdict.outcome == "fail") == (sum(load > limit for load in loads) >= 5)
-
-
-def test_load_is_not_sustained_over_fewer_minutes_than_are_needed() -> None:
-    threshold = _threshold("at_most", _band(80))
-    assert judge(sustained("load", [99, 99, 99, 99], 5), threshold).outcome == "not_measurable"
-
-
-def _history(*values: float) -> list[tuple[datetime, float]]:
-    return [(START + timedelta(days=day), value) for day, value in enumerate(values)]
-
-
-def test_a_spread_is_compared_with_the_median_of_the_days_before() -> None:
-    measurement = spread_against_history("load", [-6, 6], _history(1, 2, 100))
-    assert measurement.value == 3
-
-
-def test_a_spread_without_history_is_not_measurable() -> None:
-    assert spread_against_history("load", [1, 2], []).not_measurable_reason is not None
-
-
-def test_a_spread_after_days_without_any_is_not_measurable() -> None:
-    assert spread_against_history("load", [1, 2], _history(0, 0)).value is None
-
-
-def test_no_spread_after_days_without_any_is_none() -> None:
-    assert spread_against_history("load", [1, 1], _history(0, 0)).value == 0
-
-
-@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=50), st.floats(-1e3, 1e3))
-def test_a_spread_does_not_depend_on_the_level(values: list[float], shift: float) -> None:
-    plain = spread_against_history("load", values, _history(1)).value
-    shifted = spread_against_history("load", [v + shift for v in values], _history(1)).value
-    assert plain == pytest.approx(shifted, rel=1e-6, abs=1e-6)
