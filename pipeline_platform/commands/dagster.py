@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import typer
 
@@ -29,15 +30,13 @@ def dev(
 
 def validate() -> None:
     """Load every definition as Dagster would, without any service."""
-    environment = {
-        **os.environ,
-        "DAGSTER_HOME": "",
-        "PYTHONWARNINGS": "ignore",
-    }
-    command = [_dagster(), "definitions", "validate", "-w", "workspace.yaml"]
-    finished = subprocess.run(
-        command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True
-    )
+    command = [_dagster(), "definitions", "validate", "-w", str(ROOT / "workspace.yaml")]
+    with TemporaryDirectory() as empty_home:
+        # The instance of dagster.yaml needs a database; loading definitions must not.
+        environment = {**os.environ, "DAGSTER_HOME": empty_home, "PYTHONWARNINGS": "ignore"}
+        finished = subprocess.run(
+            command, cwd=empty_home, env=environment, check=False, capture_output=True, text=True
+        )
     if finished.returncode:
         errors.print(finished.stdout + finished.stderr, markup=False)
         raise typer.Exit(1)
