@@ -59,7 +59,7 @@ BENCHMARKS = (
     ),
     Benchmark("landing", "no bar: beside bare obstore and fsspec"),
     Benchmark("ingest", "no bar: beside bare DuckDB; every line accounted for", ("--small",)),
-    Benchmark("kills", "killed at 200 random points: content equal, every time", ("--small",)),
+    Benchmark("kills", "killed at 200 random points: content equal, every time", ("10",)),
     Benchmark("setup", "two commands on an empty machine", is_in_default_run=False),
 )
 

@@ -58,6 +58,8 @@ def write_delivery(
             calendar.append(day)
         day += timedelta(days=1)
     with duckdb.connect() as engine:
+        engine.execute("SET memory_limit = '4GB'")
+        engine.execute(f"SET temp_directory = '{path}.spill'")
         engine.execute("CREATE TABLE days (number INTEGER, day DATE)")
         engine.executemany("INSERT INTO days VALUES (?, ?)", [*enumerate(calendar)])
         order = "account, day" if is_by_account else "day, account"

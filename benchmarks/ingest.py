@@ -63,7 +63,7 @@ def measure(vendor: str, lines: int) -> dict[str, object]:
     """Take one vendor's file to silver in this process."""
     from pipeline_platform.advisory_performance import refinement
     from pipeline_platform.advisory_performance.ingestion import ingest_arrivals
-    from pipeline_platform.advisory_performance.months import months_in, pieces
+    from pipeline_platform.advisory_performance.months import months_in, pieces, rows_within
     from pipeline_platform.advisory_performance.run_context import RunContext
     from pipeline_platform.advisory_performance.tables import PIPELINE, VENDOR_ROWS
     from pipeline_platform.quality.suites import start_import
@@ -83,7 +83,7 @@ def measure(vendor: str, lines: int) -> dict[str, object]:
         rows = months_in(services.lake.partitions(VENDOR_ROWS))
         began = time.perf_counter()
         silver_rows = rejected = 0
-        for piece in pieces([*rows], rows):
+        for piece in pieces([*rows], rows, rows_within(run.services.settings.memory_limit)):
             staged = refinement.stage_months(run, piece)
             refinement.publish_months(run, staged)
             silver_rows += sum(staged.counts.values())

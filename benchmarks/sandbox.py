@@ -24,11 +24,10 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Finished:
-    """A child process that ended: wall and processor seconds, peak memory, its last JSON line."""
+    """A child process that ended: wall and processor seconds, and its last JSON line."""
 
     wall_seconds: float
     cpu_seconds: float
-    peak_bytes: int
     answer: dict[str, Any]
 
 
@@ -89,4 +88,4 @@ def run(command: Sequence[str], variables: Mapping[str, str], *, is_json: bool =
                 f"{printed[-2000:]}\n{errors.read()[-4000:]}"
             )
     answer = json.loads(printed.strip().splitlines()[-1]) if is_json else {}
-    return Finished(wall_seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, answer)
+    return Finished(wall_seconds, usage.ru_utime + usage.ru_stime, answer)

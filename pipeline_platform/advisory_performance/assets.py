@@ -21,7 +21,7 @@ from pipeline_platform.advisory_performance.measurement import (
     measure_range,
     reconcile_range,
 )
-from pipeline_platform.advisory_performance.months import months_in, pieces, shifted
+from pipeline_platform.advisory_performance.months import months_in, pieces, rows_within, shifted
 from pipeline_platform.advisory_performance.partitions import (
     MONTHLY,
     SELF_AND_MONTH_BEFORE,
@@ -174,7 +174,9 @@ def silver(
     audits: list[refinement.StagedSilver] = []
     with handled_failures(context):
         rows = months_in(services.lake.partitions(VENDOR_ROWS))
-        for piece in pieces(months_of_run(context), rows):
+        for piece in pieces(
+            months_of_run(context), rows, rows_within(run.services.settings.memory_limit)
+        ):
             staged = refinement.stage_months(run, piece)
             audits.append(staged)
             if staged.objections:

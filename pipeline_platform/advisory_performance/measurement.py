@@ -21,6 +21,7 @@ from pipeline_platform.advisory_performance.months import (
     months_in,
     partition_key,
     pieces,
+    rows_within,
     shifted,
 )
 from pipeline_platform.advisory_performance.reconciliation import Tolerances, reconcile
@@ -58,21 +59,21 @@ class MeasuredMonths:
 
 def measure_range(run: RunContext, months: Sequence[date]) -> Iterator[MeasuredMonths]:
     """Compute and publish the returns of consecutive months, piece by piece and in order."""
-    lake = run.services.lake
+    lake, limit = run.services.lake, rows_within(run.services.settings.memory_limit)
     for table in (VALUATIONS, EXTERNAL_FLOWS, TIME_WEIGHTED_RETURNS, ACCOUNT_STATES):
         lake.ensure(table)
-    for piece in pieces(months, months_in(lake.partitions(VALUATIONS))):
+    for piece in pieces(months, months_in(lake.partitions(VALUATIONS)), limit):
         yield _measure_piece(run, piece)
 
 
 def reconcile_range(run: RunContext, months: Sequence[date]) -> Iterator[MeasuredMonths]:
     """Compare our returns with the vendors' and publish a ruling per figure."""
-    lake = run.services.lake
+    lake, limit = run.services.lake, rows_within(run.services.settings.memory_limit)
     record_tolerances(run)
     for table in (TIME_WEIGHTED_RETURNS, REPORTED_RETURNS, RECONCILIATION):
         lake.ensure(table)
     rows = months_in(lake.partitions(TIME_WEIGHTED_RETURNS))
-    for piece in pieces(months, rows):
+    for piece in pieces(months, rows, limit):
         with run.services.connect() as engine:
             span = (piece[0], piece[-1])
             returns = lake.relation(engine, TIME_WEIGHTED_RETURNS, months=span).filter("is_current")
@@ -96,9 +97,9 @@ def reconcile_range(run: RunContext, months: Sequence[date]) -> Iterator[Measure
 
 def compare_versions(run: RunContext, months: Sequence[date]) -> Iterator[MeasuredMonths]:
     """List what later deliveries changed in these months, under the error-correction policy."""
-    lake = run.services.lake
+    lake, limit = run.services.lake, rows_within(run.services.settings.memory_limit)
     lake.ensure(RESTATEMENTS)
-    for piece in pieces(months, months_in(lake.partitions(TIME_WEIGHTED_RETURNS))):
+    for piece in pieces(months, months_in(lake.partitions(TIME_WEIGHTED_RETURNS)), limit):
         with run.services.connect() as engine:
             span = (piece[0], piece[-1])
             changed = restatements(

@@ -5,8 +5,8 @@ from datetime import date
 
 from pipeline_platform.lake.reading import PartitionValue
 
-MAX_ROWS_AT_ONCE = 1_500_000
-"""How many account-days one piece of a backfill may hold; bounds the memory of a run."""
+ROWS_PER_MEGABYTE = 700
+"""How many account-days a piece of a backfill may hold per megabyte of the memory limit."""
 
 
 def month_of(day: date) -> date:
@@ -41,9 +41,13 @@ def months_in(partitions: Mapping[PartitionValue, int]) -> dict[date, int]:
     return dict(sorted(months.items()))
 
 
-def pieces(
-    months: Sequence[date], rows: Mapping[date, int], limit: int = MAX_ROWS_AT_ONCE
-) -> Iterator[list[date]]:
+def rows_within(memory_limit: str) -> int:
+    """Return how many account-days fit under a memory limit such as 512MB or 2GB."""
+    megabytes = int(memory_limit[:-2]) * (1000 if memory_limit.endswith("GB") else 1)
+    return megabytes * ROWS_PER_MEGABYTE
+
+
+def pieces(months: Sequence[date], rows: Mapping[date, int], limit: int) -> Iterator[list[date]]:
     """Cut consecutive months into runs of at most `limit` rows, at least one month each."""
     piece: list[date] = []
     size = 0

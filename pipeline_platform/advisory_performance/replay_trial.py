@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pipeline_platform.advisory_performance.audit import contracts, judged
 from pipeline_platform.advisory_performance.delivery_errors import DeliveryError
 from pipeline_platform.advisory_performance.ingestion import read_delivery, rejected_rows
-from pipeline_platform.advisory_performance.months import months_in, pieces, shifted
+from pipeline_platform.advisory_performance.months import months_in, pieces, rows_within, shifted
 from pipeline_platform.advisory_performance.normalisation import Normalised, normalise
 from pipeline_platform.advisory_performance.refinement import HOP, StagedSilver, rejected_records
 from pipeline_platform.advisory_performance.relations import as_view, literal
@@ -95,7 +95,9 @@ def judge(run: RunContext, months: Sequence[date], trials: Sequence[FileTrial]) 
     rejected: list[QuarantinedRow] = []
     ledger: list[LedgerEntry] = []
     objections: list[str] = []
-    for piece in pieces(months, _bronze_counts(run, trials)):
+    for piece in pieces(
+        months, _bronze_counts(run, trials), rows_within(run.services.settings.memory_limit)
+    ):
         with run.services.connect() as engine:
             before = shifted(piece[0], -1)
             owners = run.services.lake.relation(engine, ACCOUNT_STATES, months=(before, before))

@@ -56,7 +56,9 @@ RETURN_COLUMNS = tuple(
 )
 
 
-def _table(layer: Layer, name: str, fields: list[pa.Field], description: str) -> LakeTable:
+def _table(
+    layer: Layer, name: str, fields: list[pa.Field], description: str, *, is_sorted: bool = True
+) -> LakeTable:
     return LakeTable(
         pipeline=PIPELINE,
         layer=layer,
@@ -64,7 +66,7 @@ def _table(layer: Layer, name: str, fields: list[pa.Field], description: str) ->
         schema=pa.schema(fields),
         description=description,
         partition_by="as_of_month",
-        sort_by=("account_id", "as_of_date"),
+        sort_by=("account_id", "as_of_date") if is_sorted else (),
     )
 
 
@@ -91,7 +93,7 @@ _DELIVERED_BY = [
 
 VENDOR_ROWS = _table(
     "bronze",
-    "vendor_rows",
+    "vendor_rows",  # unsorted: rows stream to their file, however large the delivery is
     [
         *(pa.field(name, pa.string()) for name in DELIVERED_FIELDS),
         _required("record_type", pa.string()),
@@ -104,6 +106,7 @@ VENDOR_ROWS = _table(
         _required("as_of_month", pa.date32()),
     ],
     "Every row that a vendor delivered, as text, with its file, line, hash and arrival.",
+    is_sorted=False,
 )
 
 VALUATIONS = _table(

@@ -68,7 +68,9 @@ def write_rows(
     cast, UnavailableError if the place can't be written.
     """
     folder, stem = _new_names(location, run_id, partition)
-    order = ", ".join(sql_name(name) for name in filter(None, [table.partition_by, *table.sort_by]))
+    # Sorting holds everything in memory or on disk first; a table that declares none streams.
+    columns = filter(None, [table.partition_by, *table.sort_by]) if table.sort_by else ()
+    order = ", ".join(sql_name(name) for name in columns)
     query = f"SELECT {_columns(table, rows)} FROM {_SOURCE}" + (
         f" ORDER BY {order}" if order else ""
     )

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dagster as dg
+import duckdb
 
 from pipeline_platform.failures import PermanentError, TransientError
 
@@ -24,6 +25,15 @@ def handled_failures(context: dg.AssetExecutionContext) -> Iterator[None]:
         raise dg.Failure(
             description=str(error),
             metadata={"failure_class": type(error).__name__, "is_permanent": True},
+            allow_retries=False,
+        ) from error
+    except duckdb.OutOfMemoryException as error:
+        raise dg.Failure(
+            description=(
+                "The step needs more memory than its limit; launch it again with a larger "
+                f"memory_limit in its configuration ({str(error).splitlines()[0]})"
+            ),
+            metadata={"failure_class": "OutOfMemory", "is_permanent": True},
             allow_retries=False,
         ) from error
     except TransientError as error:
