@@ -12,7 +12,7 @@ from pipeline_platform.advisory_performance.assets import (
     ServicesParam,
 )
 from pipeline_platform.advisory_performance.checks import INGEST_CHECK_KEYS, SERVICE_CHECK_KEYS
-from pipeline_platform.advisory_performance.months import month_of, months_in, partition_key
+from pipeline_platform.advisory_performance.months import months_in, partition_key
 from pipeline_platform.advisory_performance.run_context import load_runbook, utc_now
 from pipeline_platform.advisory_performance.tables import PIPELINE, TIME_WEIGHTED_RETURNS
 from pipeline_platform.orchestration.arrivals import arrival_batches
@@ -211,8 +211,3 @@ def schedules(environment: Environment) -> Sequence[dg.ScheduleDefinition]:
     return [
         schedule_from_runbook(runbook, name, jobs[name], environment) for name in runbook.schedules
     ]
-
-
-def this_month() -> date:
-    """Return the first day of the current month (UTC)."""
-    return month_of(utc_now().date())
