@@ -147,7 +147,7 @@ def vendor_rows(
             "files": len(outcomes),
             "quarantined_files": sum(one.status == "quarantined" for one in outcomes),
             "quarantined_rows": sum(one.quarantined_rows for one in outcomes),
-            "months": sorted({month for one in outcomes for month in one.months}),
+            "months": sorted({month for one in outcomes for month in one.partitions}),
             "outcomes": dg.MetadataValue.md("\n".join(lines)),
         }
     )

@@ -13,7 +13,7 @@ from pipeline_platform.advisory_performance.assets import (
 )
 from pipeline_platform.advisory_performance.checks import INGEST_CHECK_KEYS, SERVICE_CHECK_KEYS
 from pipeline_platform.advisory_performance.months import months_in, partition_key
-from pipeline_platform.advisory_performance.run_context import load_runbook, utc_now
+from pipeline_platform.advisory_performance.run_context import load_runbook
 from pipeline_platform.advisory_performance.tables import PIPELINE, TIME_WEIGHTED_RETURNS
 from pipeline_platform.orchestration.arrivals import arrival_batches
 from pipeline_platform.orchestration.automation import (
@@ -25,6 +25,7 @@ from pipeline_platform.orchestration.automation import (
     sensor_status,
 )
 from pipeline_platform.orchestration.compute import memory_for
+from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Environment
 from pipeline_platform.warehouse import control
@@ -101,7 +102,7 @@ def range_tags(first: date, last: date) -> dict[str, str]:
 def months_to_process(services: Services) -> tuple[Mapping[str, int], date, date] | None:
     """Return the requested months and the range to run: later months link from earlier ones."""
     with services.database.connection() as connection:
-        pending = control.pending_months(connection, PIPELINE)
+        pending = control.pending_partitions(connection, PIPELINE)
     if not pending:
         return None
     requested = sorted(date.fromisoformat(key) for key in pending)

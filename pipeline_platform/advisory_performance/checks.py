@@ -13,7 +13,7 @@ from pipeline_platform.advisory_performance import measures
 from pipeline_platform.advisory_performance.assets import ServicesParam
 from pipeline_platform.advisory_performance.audit import blocking_thresholds
 from pipeline_platform.advisory_performance.months import month_range, months_in
-from pipeline_platform.advisory_performance.run_context import RunContext, load_runbook, utc_now
+from pipeline_platform.advisory_performance.run_context import RunContext, load_runbook
 from pipeline_platform.advisory_performance.tables import PIPELINE, TIME_WEIGHTED_RETURNS
 from pipeline_platform.orchestration.automation import (
     ONE_PARTITION_TAG,
@@ -24,6 +24,7 @@ from pipeline_platform.orchestration.checks import threshold_result, threshold_s
 from pipeline_platform.quality.issues import record_issues, threshold_issue
 from pipeline_platform.quality.observations import record_verdict
 from pipeline_platform.quality.thresholds import Stage, Threshold
+from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
 
 ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}

@@ -12,7 +12,6 @@ from datetime import date, datetime
 import duckdb
 
 from pipeline_platform.advisory_performance.audit import SILVER_TABLES, contracts, judged
-from pipeline_platform.advisory_performance.ingestion import HOP as LANDING_HOP
 from pipeline_platform.advisory_performance.months import partition_key, shifted
 from pipeline_platform.advisory_performance.normalisation import Normalised, normalise
 from pipeline_platform.advisory_performance.run_context import RunContext
@@ -24,6 +23,7 @@ from pipeline_platform.advisory_performance.tables import (
 )
 from pipeline_platform.code_version import code_version
 from pipeline_platform.failures import AuditFailedError
+from pipeline_platform.ingestion.intake import HOP as LANDING_HOP
 from pipeline_platform.lake.publications import Publication
 from pipeline_platform.lake.staging import Staged
 from pipeline_platform.lake.tables import LakeTable

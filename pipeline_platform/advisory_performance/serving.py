@@ -104,7 +104,9 @@ def _serve(run: RunContext, month: date) -> ServedMonth:
 
     def finish(connection: psycopg.Connection[Any]) -> None:
         if version is not None:
-            completed.extend(control.finish_month(connection, PIPELINE, key, version, run.now()))
+            completed.extend(
+                control.finish_partition(connection, PIPELINE, key, version, run.now())
+            )
 
     with run.services.connect() as engine:
         rows = replace_month(database, month, serving_rows(run, engine, month), on_commit=finish)

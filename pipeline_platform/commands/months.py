@@ -18,7 +18,6 @@ from pipeline_platform.advisory_performance.automation import (
     reconcile_job,
 )
 from pipeline_platform.advisory_performance.months import month_range, months_in, partition_key
-from pipeline_platform.advisory_performance.run_context import utc_now
 from pipeline_platform.advisory_performance.tables import PIPELINE, VENDOR_ROWS
 from pipeline_platform.commands.arguments import check_period, parse_month
 from pipeline_platform.commands.output import (
@@ -33,6 +32,7 @@ from pipeline_platform.commands.printing import show_rows
 from pipeline_platform.definitions import build_defs
 from pipeline_platform.failures import BadInputError, ConflictError
 from pipeline_platform.orchestration.instance import open_instance
+from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse import control
 
@@ -127,7 +127,7 @@ def request_range(opened: Services, first: date | None, last: date | None) -> tu
         )
     touched = month_range(start, max(end, *present))
     with opened.database.transaction() as connection:
-        control.request_months(connection, PIPELINE, map(partition_key, touched), utc_now())
+        control.request_partitions(connection, PIPELINE, map(partition_key, touched), utc_now())
     return start, end
 
 

@@ -12,7 +12,7 @@ from pipeline_platform.advisory_performance.causes import cluster
 from pipeline_platform.advisory_performance.evidence import write_evidence_pack
 from pipeline_platform.advisory_performance.months import months_in
 from pipeline_platform.advisory_performance.relations import literal
-from pipeline_platform.advisory_performance.run_context import shipped_mappings, utc_now
+from pipeline_platform.advisory_performance.run_context import shipped_mappings
 from pipeline_platform.advisory_performance.tables import PIPELINE, RECONCILIATION
 from pipeline_platform.advisory_performance.vendor_check import FileReport, RuleCount, check_file
 from pipeline_platform.advisory_performance.vendors import VendorMapping, load_mappings
@@ -28,6 +28,7 @@ from pipeline_platform.commands.printing import show_facts, show_rows, visible
 from pipeline_platform.failures import NotFoundError
 from pipeline_platform.quality.quarantine import list_rows
 from pipeline_platform.quality.quarantined_files import list_files
+from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
 
 app = typer.Typer(help="Vendors, their mappings, and what to tell them.")

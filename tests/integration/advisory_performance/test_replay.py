@@ -100,15 +100,17 @@ def mended(folder: Path, mends: tuple[tuple[str, str], ...]) -> Mapping[str, Any
 def process(run: RunContext) -> None:
     """Take all requested months to silver and gold, as the workflow does."""
     with run.services.database.connection() as connection:
-        pending = [date.fromisoformat(key) for key in control.pending_months(connection, PIPELINE)]
+        pending = [
+            date.fromisoformat(key) for key in control.pending_partitions(connection, PIPELINE)
+        ]
     if not pending:
         return
     months = month_range(min(pending), date(2026, 3, 1))
     publish_months(run, stage_months(run, months))
     list(measure_range(run, months))
     with run.services.database.transaction() as connection:
-        for month, version in control.pending_months(connection, PIPELINE).items():
-            control.finish_month(connection, PIPELINE, month, version, NOW)
+        for month, version in control.pending_partitions(connection, PIPELINE).items():
+            control.finish_partition(connection, PIPELINE, month, version, NOW)
 
 
 def everything(services: Services) -> tuple[Any, ...]:

@@ -1,0 +1,28 @@
+"""What every hop of every pipeline is given: services, the run it belongs to, and a clock."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pipeline_platform.services import Services
+
+
+def utc_now() -> datetime:
+    """Return the present instant, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """One run's surroundings; `clock` is passed in so that tests decide what time it is.
+
+    A pipeline derives its own, with its runbook and mappings.
+    """
+
+    services: Services
+    run_id: str
+    clock: Callable[[], datetime] = utc_now
+
+    def now(self) -> datetime:
+        """Return the instant to record."""
+        return self.clock()
