@@ -106,7 +106,8 @@ def execute(began: float, month: date, *, is_warm: bool = False) -> dict[str, ob
     from dagster._core.execution.plan.objects import StepSuccessData
 
     spans.then("load code location")
-    from pipeline_platform.advisory_performance.automation import WORKFLOW, range_tags
+    from pipeline_platform.advisory_performance.automation import WORKFLOW
+    from pipeline_platform.orchestration.automation import range_tags
     from pipeline_platform.orchestration.instance import open_instance
     from pipeline_platform.settings import Settings
 

@@ -202,6 +202,13 @@ class Runbook(Part):
             raise ValueError("score_weights must add up to 1")
         return self
 
+    @property
+    def blocking_thresholds(self) -> list[Threshold]:
+        """The thresholds that decide whether silver may be published."""
+        return [
+            one for one in self.thresholds.values() if one.is_blocking and one.stage == "silver"
+        ]
+
     @cached_property
     def requirements(self) -> frozenset[str]:
         """All requirement rows that a threshold of this runbook answers."""

@@ -8,13 +8,14 @@ from datetime import date
 import duckdb
 
 from pipeline_platform.advisory_performance.audit import contracts, judged
-from pipeline_platform.advisory_performance.months import months_in, pieces, rows_within, shifted
+from pipeline_platform.advisory_performance.months import rows_within
 from pipeline_platform.advisory_performance.normalisation import Normalised, normalise
 from pipeline_platform.advisory_performance.refinement import HOP, StagedSilver, rejected_records
 from pipeline_platform.advisory_performance.relations import as_view, literal
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.tables import ACCOUNT_STATES, PIPELINE, VENDOR_ROWS
 from pipeline_platform.ingestion.trial import FileTrial
+from pipeline_platform.partition_ranges import dates_in, pieces, shifted
 from pipeline_platform.quality.conservation import LedgerEntry
 from pipeline_platform.quality.contracts import row_rules, validate
 from pipeline_platform.quality.quarantine import QuarantinedRow
@@ -76,7 +77,7 @@ def _bronze(
 
 def _bronze_counts(run: RunContext, trials: Sequence[FileTrial]) -> Counter[date]:
     """Count bronze by month as it would be; it decides where a range of months is cut."""
-    counts = Counter(months_in(run.services.lake.partitions(VENDOR_ROWS)))
+    counts = Counter(dates_in(run.services.lake.partitions(VENDOR_ROWS)))
     with run.services.database.connection() as connection:
         stored = connection.execute(
             "SELECT partition_key, sum(published)::bigint FROM conservation_ledger"

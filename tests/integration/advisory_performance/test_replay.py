@@ -12,7 +12,6 @@ from pydantic import SecretStr
 
 from pipeline_platform.advisory_performance.ingestion import FileOutcome, ingest_arrivals
 from pipeline_platform.advisory_performance.measurement import measure_range
-from pipeline_platform.advisory_performance.months import month_range
 from pipeline_platform.advisory_performance.refinement import publish_months, stage_months
 from pipeline_platform.advisory_performance.replay import (
     Preview,
@@ -29,6 +28,7 @@ from pipeline_platform.advisory_performance.tables import (
     VENDOR_ROWS,
 )
 from pipeline_platform.advisory_performance.vendors import VENDORS_FOLDER, load_mappings
+from pipeline_platform.partition_ranges import month_range
 from pipeline_platform.quality.quarantine import discard_rows, list_rows
 from pipeline_platform.quality.quarantined_files import list_files
 from pipeline_platform.services import Services
