@@ -3,6 +3,7 @@
 import typer
 
 from pipeline_platform.commands import (
+    bots,
     dagster,
     database,
     demo,
@@ -25,6 +26,7 @@ app.command()(demo.demo)
 app.command()(dagster.dev)
 app.command()(dagster.validate)
 app.command()(passport.passport)
+app.add_typer(bots.app, name="bots")
 app.add_typer(landing.app, name="landing")
 app.add_typer(months.app, name="months")
 app.add_typer(quarantine.app, name="quarantine")
