@@ -48,7 +48,7 @@ PEOPLE = (
     "Chrome/119.0.0.0 Mobile Safari/537.36",
     "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/124.0.0.0 "
     "Mobile Safari/537.36",
-    "Mozilla/5.0 (Web0S; Linux/SmartTV) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/79.0.3945.79 "
+    "Mozilla/5.0 (Web0S; Linux/SmartTV) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/87.0.4280.88 "
     "Safari/537.36 WebAppManager",
     "Opera/9.80 (J2ME/MIDP; Opera Mini/9.80/37.6334; U; en) Presto/2.12.423 Version/12.16",
     "Mozilla/4.0 (compatible; MSIE 8.0; Windows NT 6.1; Trident/4.0; .NET CLR 2.0.50727)",
@@ -125,6 +125,15 @@ def test_the_examples_of_peoples_rules_are_no_bots(rule: Rule) -> None:
     assert [one for one in rule.examples if BOT_LIST.judge(one).is_bot] == []
 
 
+@pytest.mark.parametrize("rule", RULES.people, ids=lambda rule: rule.id)
+def test_a_peoples_rule_saves_somebody(rule: Rule) -> None:
+    others = tuple(one for one in RULES.people if one.id != rule.id)
+    without = BotList(
+        RULES.model_copy(update={"people": others}), EXCEPTIONS, list_patterns(), friends={}
+    )
+    assert any(without.judge(one).is_bot for one in rule.examples)
+
+
 @pytest.mark.parametrize("rule", ALL_RULES, ids=lambda rule: rule.id)
 def test_what_a_rule_must_not_match_is_no_bot(rule: Rule) -> None:
     assert [one for one in rule.not_matching if BOT_LIST.judge(one).is_bot] == []
@@ -176,7 +185,7 @@ def test_generic_rules_find_what_no_list_knows() -> None:
 
 
 def test_peoples_rules_come_before_the_malformed_ones() -> None:
-    assert not BOT_LIST.judge("Nokia206/04.52").is_bot
+    assert not BOT_LIST.judge("Nokia301/02.51").is_bot
 
 
 def test_a_friend_is_no_bot_and_the_rule_tells_who_it_is() -> None:

@@ -42,7 +42,7 @@ def test_a_telephone() -> None:
         ("Mozilla/5.0 (iPad; CPU OS 16_5 like Mac OS X) AppleWebKit/605.1.15", "tablet"),
         (f"Mozilla/5.0 (Web0S; Linux/SmartTV) {WEBKIT} Chrome/79.0 Safari/537.36", "tv"),
         (f"Mozilla/5.0 (Linux; Android 9; AFTSS) {WEBKIT} Silk/99 Safari/537.36", "tv"),
-        ("HbbTV/1.2.1 (;Panasonic;VIERA 2015;31.005;8501-0003 0002-0000;)", "tv"),
+        ("HbbTV/1.2.1 (;Panasonic;VIERA 2016;30.012;8501-0003;)", "tv"),
         ("Mozilla/5.0 (PlayStation; PlayStation 5/4.03) AppleWebKit/605.1.15", "other"),
         ("Mozilla/5.0 (X11; CrOS x86_64 14541.0.0) AppleWebKit/537.36", "desktop"),
         ("Mozilla/5.0 (X11; Ubuntu; Linux x86_64; rv:121.0) Gecko/20100101 Firefox/121", "desktop"),
