@@ -53,8 +53,10 @@ def behaviour_bots(
 
     `events` has event_date, visitor_id, event_at, source, url_path, referrer, status_code, is_bot
     and bot_rule_id, the last two as their agent gives them. `asset_logging_sources` names the
-    sources whose events hold assets too. All events of such a visitor, of whatever agent, count
-    as the bot's.
+    sources whose events hold assets too. The rule is for those of the visitor's events that have
+    none yet: with `LEFT JOIN behaviour USING (visitor_id)`, the label of an event is
+    `coalesce(events.bot_rule_id, behaviour.bot_rule_id)`, and it is a bot's when
+    `is_bot OR (events.bot_rule_id IS NULL AND behaviour.bot_rule_id IS NOT NULL)`.
     """
     sources = ", ".join(sql_text(name) for name in sorted(asset_logging_sources)) or "NULL"
     return engine.from_query(
