@@ -29,7 +29,7 @@ from pipeline_platform.lake.staging import Staged
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.quality.conservation import Connection, LedgerEntry, record_entries
 from pipeline_platform.quality.conservation import ledger as ledger_of
-from pipeline_platform.quality.contracts import ExpectationResult, row_rules, validate
+from pipeline_platform.quality.contracts import ExpectationResult, row_rules
 from pipeline_platform.quality.issues import (
     Issue,
     contract_issue,
@@ -39,8 +39,8 @@ from pipeline_platform.quality.issues import (
 from pipeline_platform.quality.measurements import Measurement, Verdict
 from pipeline_platform.quality.observations import record_verdicts
 from pipeline_platform.quality.quarantine import QuarantinedRow, settle_rows
-from pipeline_platform.quality.suites import start_import
 from pipeline_platform.quality.thresholds import Threshold
+from pipeline_platform.quality.validation import validate
 from pipeline_platform.warehouse.progress import record_versions, requested_versions
 
 HOP = "bronze_to_silver"
@@ -103,7 +103,6 @@ def stage_months(run: RunContext, months: Sequence[date]) -> StagedSilver:
         versions = requested_versions(connection, PIPELINE, keys)
         settled = _settled_files(connection)
         landed = ledger_of(connection, PIPELINE, hop=LANDING_HOP)
-    start_import()
     last_bronze = lake.last_publication(VENDOR_ROWS)
     with services.connect() as engine:
         normalised = judge_months(run, engine, months)

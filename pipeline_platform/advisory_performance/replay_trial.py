@@ -27,8 +27,9 @@ from pipeline_platform.failures import BadInputError
 from pipeline_platform.landing.objects import DamagedObjectError, ObjectStore
 from pipeline_platform.landing.zone import ClaimedFile, Folder, StoredObject
 from pipeline_platform.quality.conservation import LedgerEntry
-from pipeline_platform.quality.contracts import row_rules, validate
+from pipeline_platform.quality.contracts import row_rules
 from pipeline_platform.quality.quarantine import QuarantinedRow
+from pipeline_platform.quality.validation import validate
 
 NO_OBJECT = "object_missing"
 

@@ -8,7 +8,6 @@ import psycopg
 import pytest
 
 from pipeline_platform import advisory_performance
-from pipeline_platform.quality.contracts import validate
 from pipeline_platform.quality.issues import (
     Connection,
     Issue,
@@ -23,6 +22,7 @@ from pipeline_platform.quality.issues import (
 )
 from pipeline_platform.quality.measurements import Measurement, judge, unmeasured
 from pipeline_platform.quality.observations import history, observations, record_verdicts
+from pipeline_platform.quality.validation import validate
 from pipeline_platform.runbook import Runbook
 from tests.unit.quality.silver_rows import CONTRACTS, as_table, good_row
 
