@@ -14,6 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 from pipeline_platform.failures import InvalidSettingError
 
 PREFIX = "PLATFORM_"
+ENGINE_SHARE = 2
+"""DuckDB gets one part in so many of the memory limit: it takes more than it counts."""
+BYTES_PER_THREAD = 60_000_000
+"""What a thread of DuckDB needs to read, type and write wide rows (measured: fails with 32 MB)."""
 Environment = Literal["local", "test", "staging", "production"]
 
 
@@ -47,6 +51,21 @@ class Settings(BaseModel):
 
     memory_limit: str = Field(default="2GB", pattern=r"^\d+(MB|GB)$")
     threads: int = Field(default=2, ge=1)
+
+    @property
+    def memory_bytes(self) -> int:
+        """The memory limit in bytes."""
+        return int(self.memory_limit[:-2]) * (10**9 if self.memory_limit.endswith("GB") else 10**6)
+
+    @property
+    def engine_memory_limit(self) -> str:
+        """What DuckDB may take of the memory limit; the rest is for Arrow, NumPy and Python."""
+        return f"{self.memory_bytes // ENGINE_SHARE // 10**6}MB"
+
+    @property
+    def engine_threads(self) -> int:
+        """How many threads DuckDB may use: each needs memory of its own."""
+        return max(1, min(self.threads, self.memory_bytes // ENGINE_SHARE // BYTES_PER_THREAD))
 
     @model_validator(mode="before")
     @classmethod

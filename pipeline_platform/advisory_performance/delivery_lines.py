@@ -24,8 +24,8 @@ from pipeline_platform.advisory_performance.vendor_formats import Delimited, Fix
 
 LINE_LIMIT_BYTES = 1_048_576
 READ_BYTES = 256 * 1024
-BLOCK_BYTES = 4 * 1024 * 1024
-BLOCK_LINES = 50_000
+BLOCK_BYTES = 1024 * 1024
+BLOCK_LINES = 20_000
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _UTF8_BOM = b"\xef\xbb\xbf"

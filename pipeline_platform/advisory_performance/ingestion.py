@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import pyarrow as pa
-
 from pipeline_platform.advisory_performance.deliveries import Delivery, open_delivery
 from pipeline_platform.advisory_performance.delivery_errors import DeliveryError
 from pipeline_platform.advisory_performance.months import partition_key
@@ -306,25 +304,12 @@ def rejected_rows(delivery: Delivery, file: ClaimedFile, run_id: str) -> list[Qu
 
 
 def _stage(run: RunContext, file: ClaimedFile, delivery: Delivery) -> Staged:
-    """Stage the rows; a fault that reading ends in comes out as itself, whoever pulled it."""
-    fault: list[DeliveryError] = []
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        try:
-            yield from delivery.batches()
-        except DeliveryError as error:
-            fault.append(error)
-            raise
-
-    reader = pa.RecordBatchReader.from_batches(VENDOR_ROWS.schema, batches())
-    try:
-        return run.services.lake.stage(
-            VENDOR_ROWS, reader, run_id=run.run_id, partition=file.sha256[:16]
-        )
-    except Exception:
-        if fault:
-            raise fault[0] from None
-        raise
+    """Stage the rows batch by batch, as they are read."""
+    lake = run.services.lake
+    with lake.stream(VENDOR_ROWS, run_id=run.run_id, partition=file.sha256[:16]) as stream:
+        for batch in delivery.batches():
+            stream.write(batch)
+    return lake.stage_stream(stream)
 
 
 def _rows_by_month(run: RunContext, staged: Staged) -> Counter[str]:

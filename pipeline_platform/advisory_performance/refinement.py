@@ -6,11 +6,17 @@ report the audit before anything becomes visible.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 
 import duckdb
 
+from pipeline_platform.advisory_performance.account_ranges import (
+    ALL_ACCOUNTS,
+    AccountRange,
+    ranges_of,
+)
 from pipeline_platform.advisory_performance.audit import SILVER_TABLES, contracts, judged
 from pipeline_platform.advisory_performance.ingestion import HOP as LANDING_HOP
 from pipeline_platform.advisory_performance.months import partition_key, shifted
@@ -44,6 +50,8 @@ from pipeline_platform.quality.validation import validate
 from pipeline_platform.warehouse.progress import record_versions, requested_versions
 
 HOP = "bronze_to_silver"
+BYTES_PER_RECORD = 1_000
+"""Memory limit that one delivered record needs while it is judged beside others."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,10 @@ class StagedSilver:
 
 
 def judge_months(
-    run: RunContext, engine: duckdb.DuckDBPyConnection, months: Sequence[date]
+    run: RunContext,
+    engine: duckdb.DuckDBPyConnection,
+    months: Sequence[date],
+    accounts: AccountRange = ALL_ACCOUNTS,
 ) -> Normalised:
     """Split the bronze rows of consecutive months into silver candidates and rejected records."""
     lake = run.services.lake
@@ -86,10 +97,10 @@ def judge_months(
     )
     return normalise(
         engine,
-        bronze,
+        bronze.filter(accounts.condition),
         run.mappings,
         row_rules={name: row_rules(contract) for name, contract in contracts().items()},
-        account_owners=owners,
+        account_owners=owners.filter(accounts.condition),
     )
 
 
@@ -104,26 +115,26 @@ def stage_months(run: RunContext, months: Sequence[date]) -> StagedSilver:
         settled = _settled_files(connection)
         landed = ledger_of(connection, PIPELINE, hop=LANDING_HOP)
     last_bronze = lake.last_publication(VENDOR_ROWS)
+    rejected: list[QuarantinedRow] = []
+    entries: list[LedgerEntry] = []
     with services.connect() as engine:
-        normalised = judge_months(run, engine, months)
-        relations = {
-            "valuations": normalised.valuations,
-            "external_flows": normalised.external_flows,
-            "reported_returns": normalised.reported_returns,
-        }
-        staged = {
-            table.name: lake.stage(
-                table, relations[table.name], run_id=run.run_id, partition=_span(months)
-            )
-            for table in SILVER_TABLES
-        }
-        rejected = rejected_records(normalised, run.run_id)
-        ledger = [
-            LedgerEntry(PIPELINE, HOP, sha256, key, arrived, published, quarantined, dropped, 0)
-            for sha256, key, arrived, published, quarantined, dropped in normalised.counts.project(
-                "file_sha256, partition_key, arrived, published, quarantined, deduplicated"
-            ).fetchall()
-        ]
+        with ExitStack() as opened:
+            streams = {
+                table.name: opened.enter_context(
+                    lake.stream(table, run_id=run.run_id, partition=_span(months))
+                )
+                for table in SILVER_TABLES
+            }
+            for accounts in ranges_of(run, VENDOR_ROWS, months, BYTES_PER_RECORD):
+                normalised = judge_months(run, engine, months, accounts)
+                streams["valuations"].copy(normalised.valuations)
+                streams["external_flows"].copy(normalised.external_flows)
+                streams["reported_returns"].copy(normalised.reported_returns)
+                rejected += rejected_records(normalised, run.run_id)
+                entries += ledger_entries(normalised)
+                normalised.release()
+        staged = {name: lake.stage_stream(stream) for name, stream in streams.items()}
+        ledger = _added(entries)
         audit = {
             name: validate(contracts()[name], lake.staged_relation(engine, one), now=run.now())
             for name, one in staged.items()
@@ -145,6 +156,37 @@ def stage_months(run: RunContext, months: Sequence[date]) -> StagedSilver:
         bronze_snapshot_id=last_bronze.snapshot_id if last_bronze else None,
         counts={name: one.row_count for name, one in staged.items()},
     )
+
+
+def ledger_entries(normalised: Normalised) -> list[LedgerEntry]:
+    """Return what one judging accounted for, by file and month."""
+    columns = "file_sha256, partition_key, arrived, published, quarantined, deduplicated"
+    return [
+        LedgerEntry(PIPELINE, HOP, sha256, key, arrived, published, quarantined, dropped, 0)
+        for sha256, key, arrived, published, quarantined, dropped in (
+            normalised.counts.project(columns).fetchall()
+        )
+    ]
+
+
+def _added(entries: Sequence[LedgerEntry]) -> list[LedgerEntry]:
+    """Add up the entries of one file and month, which come from several ranges of accounts."""
+    total: dict[tuple[str, str], LedgerEntry] = {}
+    for one in entries:
+        key = (one.file_sha256, one.partition_key)
+        known = total.get(key)
+        total[key] = (
+            one
+            if known is None
+            else replace(
+                one,
+                arrived=known.arrived + one.arrived,
+                published=known.published + one.published,
+                quarantined=known.quarantined + one.quarantined,
+                deduplicated=known.deduplicated + one.deduplicated,
+            )
+        )
+    return [*total.values()]
 
 
 def publish_months(run: RunContext, silver: StagedSilver) -> dict[str, Publication]:

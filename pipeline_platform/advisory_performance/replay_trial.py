@@ -18,7 +18,11 @@ from pipeline_platform.advisory_performance.delivery_errors import DeliveryError
 from pipeline_platform.advisory_performance.ingestion import read_delivery, rejected_rows
 from pipeline_platform.advisory_performance.months import months_in, pieces, rows_within, shifted
 from pipeline_platform.advisory_performance.normalisation import Normalised, normalise
-from pipeline_platform.advisory_performance.refinement import HOP, StagedSilver, rejected_records
+from pipeline_platform.advisory_performance.refinement import (
+    StagedSilver,
+    ledger_entries,
+    rejected_records,
+)
 from pipeline_platform.advisory_performance.relations import as_view, literal
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.tables import ACCOUNT_STATES, PIPELINE, VENDOR_ROWS
@@ -194,12 +198,7 @@ def _audited(run: RunContext, months: Sequence[date], normalised: Normalised) ->
         "external_flows": normalised.external_flows,
         "reported_returns": normalised.reported_returns,
     }
-    ledger = [
-        LedgerEntry(PIPELINE, HOP, sha256, key, arrived, published, quarantined, dropped, 0)
-        for sha256, key, arrived, published, quarantined, dropped in normalised.counts.project(
-            "file_sha256, partition_key, arrived, published, quarantined, deduplicated"
-        ).fetchall()
-    ]
+    ledger = ledger_entries(normalised)
     return StagedSilver(
         months=tuple(months),
         staged={},

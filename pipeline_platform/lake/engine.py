@@ -40,8 +40,8 @@ def options(
     The spill folder is a new one on each call: two databases must not share theirs.
     """
     return {
-        "memory_limit": memory_limit or settings.memory_limit,
-        "threads": str(threads or settings.threads),
+        "memory_limit": memory_limit or settings.engine_memory_limit,
+        "threads": str(threads or settings.engine_threads),
         "temp_directory": str(_spill_folder(settings)),
         "preserve_insertion_order": "false",
         "autoinstall_known_extensions": "false",
