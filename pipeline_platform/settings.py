@@ -7,7 +7,7 @@ the clients themselves. `.env.example` lists them all.
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
@@ -18,6 +18,8 @@ ENGINE_SHARE = 2
 """DuckDB gets one part in so many of the memory limit: it takes more than it counts."""
 BYTES_PER_THREAD = 60_000_000
 """What a thread of DuckDB needs to read, type and write wide rows (measured: fails with 32 MB)."""
+SMALLEST_MEMORY_BYTES = ENGINE_SHARE * 64_000_000
+"""With less than 64 MB DuckDB can't judge delivered records, even with one thread (measured)."""
 Environment = Literal["local", "test", "staging", "production"]
 
 
@@ -51,6 +53,15 @@ class Settings(BaseModel):
 
     memory_limit: str = Field(default="2GB", pattern=r"^\d+(MB|GB)$")
     threads: int = Field(default=2, ge=1)
+
+    @model_validator(mode="after")
+    def _refuse_tiny_memory(self) -> Self:
+        if self.memory_bytes < SMALLEST_MEMORY_BYTES:
+            raise ValueError(
+                f"PLATFORM_MEMORY_LIMIT is {self.memory_limit}, but no run works with less than "
+                f"{SMALLEST_MEMORY_BYTES // 10**6}MB; set at least that"
+            )
+        return self
 
     @property
     def memory_bytes(self) -> int:
@@ -96,6 +107,8 @@ class Settings(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
+            if not first["loc"]:
+                raise InvalidSettingError(f"{first['ctx']['error']}; see .env.example.") from None
             name = PREFIX + "_".join(str(part) for part in first["loc"]).upper()
             raise InvalidSettingError(
                 f"The setting {name} can't be used: {first['msg']}; see .env.example."

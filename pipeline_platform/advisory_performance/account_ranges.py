@@ -14,6 +14,7 @@ import duckdb
 from pipeline_platform.advisory_performance.relations import as_view, literal
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,12 @@ def ranges_of(
     """Cut the accounts of some months so that the rows of each range fit under the memory limit."""
     with run.services.connect() as engine:
         rows = run.services.lake.relation(engine, table, months=(months[0], months[-1]))
-        return account_ranges(engine, rows, run.services.settings.memory_bytes // bytes_per_row)
+        return account_ranges(engine, rows, rows_at_once(run.services.settings, bytes_per_row))
+
+
+def rows_at_once(settings: Settings, bytes_per_row: int) -> int:
+    """Return how many rows may be worked on at once."""
+    return settings.memory_bytes // bytes_per_row
 
 
 def account_ranges(
