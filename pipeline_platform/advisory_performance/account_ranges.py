@@ -33,6 +33,7 @@ class AccountRange:
 
 
 ALL_ACCOUNTS = AccountRange()
+NO_ACCOUNT = AccountRange("", "")
 BYTES_PER_ROW = 4_000
 """Memory limit that one row of an account-day needs while it is worked on beside others."""
 

@@ -50,7 +50,7 @@ from pipeline_platform.quality.validation import validate
 from pipeline_platform.warehouse.progress import record_versions, requested_versions
 
 HOP = "bronze_to_silver"
-BYTES_PER_RECORD = 1_000
+BYTES_PER_RECORD = 2_000
 """Memory limit that one delivered record needs while it is judged beside others."""
 
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from pipeline_platform.advisory_performance.account_ranges import (
     ALL_ACCOUNTS,
+    NO_ACCOUNT,
     AccountRange,
     ranges_of,
 )
@@ -131,5 +132,6 @@ def _batches(run: RunContext, month: date) -> Iterator[pa.RecordBatch]:
 
 
 def _schema(run: RunContext, month: date) -> pa.Schema:
+    """Return the columns of a month's rows, without reading any."""
     with run.services.connect() as engine:
-        return serving_rows(run, engine, month).limit(0).to_arrow_table().schema
+        return serving_rows(run, engine, month, NO_ACCOUNT).to_arrow_table().schema

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table
 
 ATTEMPTS = 6
-STREAM_SHARE = 8
+STREAM_SHARE = 16
 """Rows that wait for their file take at most this part of the memory limit."""
 FIRST_WAIT_SECONDS = 0.1
 Rows: TypeAlias = duckdb.DuckDBPyRelation | pa.Table | pa.RecordBatchReader

@@ -140,6 +140,8 @@ def _encoded(reader: pa.RecordBatchReader, types: dict[str, str]) -> Iterator[_C
             "threads": 1,
             "memory_limit": "512MB",
             "temp_directory": "",
+            "allocator_flush_threshold": "8MB",
+            "allocator_bulk_deallocation_flush_threshold": "8MB",
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
         }
