@@ -15,6 +15,7 @@ from pipeline_platform.commands import (
     reports,
     sample,
     vendor,
+    web,
 )
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ app.add_typer(months.app, name="months")
 app.add_typer(quality.app, name="quality")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(vendor.app, name="vendor")
+app.add_typer(web.app, name="web")
 app.add_typer(reports.app, name="reports")
 app.add_typer(database.app, name="database")
 app.add_typer(sample.app, name="sample")

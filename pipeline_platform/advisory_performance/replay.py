@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from pipeline_platform.advisory_performance.ingestion import VendorFiles
 from pipeline_platform.advisory_performance.replay_preview import Preview, preview_replay
-from pipeline_platform.advisory_performance.replay_selection import Selection
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.tables import PIPELINE
 from pipeline_platform.ingestion.files import FileOutcome
 from pipeline_platform.ingestion.replay import read_again
+from pipeline_platform.ingestion.selection import Selection
 from pipeline_platform.warehouse import control
 
 __all__ = ["Preview", "Replayed", "Selection", "preview_replay", "replay"]

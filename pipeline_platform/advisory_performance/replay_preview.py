@@ -16,16 +16,16 @@ from pipeline_platform.advisory_performance.replay_months import (
     former_months,
     months_to_process,
 )
-from pipeline_platform.advisory_performance.replay_selection import (
-    Replayable,
-    Selection,
-    find_replayable,
-)
 from pipeline_platform.advisory_performance.replay_trial import Judgement, judge
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.tables import PIPELINE
 from pipeline_platform.advisory_performance.vendor_check import RuleCount
 from pipeline_platform.ingestion.intake import HOP as LANDING_HOP
+from pipeline_platform.ingestion.selection import (
+    Replayable,
+    Selection,
+    find_replayable,
+)
 from pipeline_platform.ingestion.trial import FileTrial, try_file
 from pipeline_platform.landing.objects import temporary_folder
 from pipeline_platform.partition_ranges import partition_key

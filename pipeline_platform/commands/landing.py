@@ -1,7 +1,6 @@
 """`pipeline-platform landing`: what lies where, take what waits, drop a file (SA-17 to SA-20)."""
 
 import time
-import uuid
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,9 +8,6 @@ from typing import Annotated
 
 import typer
 
-from pipeline_platform.advisory_performance.ingestion import VendorFiles, ingest_arrivals
-from pipeline_platform.advisory_performance.run_context import RunContext
-from pipeline_platform.advisory_performance.tables import PIPELINE
 from pipeline_platform.commands.arguments import pipeline_named
 from pipeline_platform.commands.output import (
     FOUND_FAULTS,
@@ -22,8 +18,9 @@ from pipeline_platform.commands.output import (
     progress,
     services,
 )
+from pipeline_platform.commands.pipelines import ADVISORY, Pipeline, intake_of
 from pipeline_platform.commands.printing import show_rows
-from pipeline_platform.ingestion.files import FileOutcome
+from pipeline_platform.ingestion.files import FileOutcome, ingest_arrivals, landing_of
 from pipeline_platform.ingestion.withdrawal import read_anew, withdraw_file
 from pipeline_platform.landing.claimed_file import Folder
 
@@ -56,10 +53,11 @@ def put(
     files: Annotated[
         list[Path], typer.Argument(exists=True, dir_okay=False, help="Local files to deliver.")
     ],
+    pipeline: Pipeline = ADVISORY,
 ) -> None:
-    """Drop files into incoming/ of advisory_performance, as a vendor would."""
+    """Drop files into incoming/ of a pipeline, as who delivers them would."""
     with plain_failures(), services() as opened:
-        zone = opened.landing(PIPELINE)
+        zone = opened.landing(pipeline_named(pipeline))
         for file in files:
             zone.put(file.name, file)
         where = zone.location("incoming")
@@ -67,15 +65,15 @@ def put(
 
 
 @app.command()
-def ingest(as_json: AsJson = False) -> None:
+def ingest(pipeline: Pipeline = ADVISORY, as_json: AsJson = False) -> None:
     """Take to bronze what waits now; exit code 1 if a file was refused, 75 if one must wait."""
     with plain_failures(), services() as opened:
-        waiting = len(opened.landing(PIPELINE).list("incoming"))
-        run = RunContext(opened, f"cli-{uuid.uuid4()}")
+        intake = intake_of(opened, pipeline)
+        waiting = len(landing_of(intake).list("incoming"))
         outcomes: list[FileOutcome] = []
         started = time.perf_counter()
         with progress("Landing to bronze", waiting) as bar:
-            for outcome in ingest_arrivals(run):
+            for outcome in ingest_arrivals(intake):
                 outcomes.append(outcome)
                 seconds = time.perf_counter() - started
                 rows = sum(one.published_rows for one in outcomes)
@@ -93,23 +91,23 @@ def ingest(as_json: AsJson = False) -> None:
 def withdraw(
     sha256: Annotated[str, typer.Argument(help="The file's hash, or the beginning of it.")],
     reason: Annotated[str, typer.Option(help="Why; it is kept with the file.")],
+    pipeline: Pipeline = ADVISORY,
 ) -> None:
-    """Take a published file back out of bronze into quarantine, and request its months."""
+    """Take a published file back out of bronze into quarantine, and request its partitions."""
     with plain_failures(), services() as opened:
-        months = withdraw_file(
-            VendorFiles(RunContext(opened, f"cli-{uuid.uuid4()}")), sha256, reason
-        )
-        console.print(f"Withdrawn. Months to process: {', '.join(months) or 'none'}.")
+        partitions = withdraw_file(intake_of(opened, pipeline), sha256, reason)
+        console.print(f"Withdrawn. To process again: {', '.join(partitions) or 'nothing'}.")
 
 
 @app.command()
 def reread(
     sha256: Annotated[str, typer.Argument(help="The file's hash, or the beginning of it.")],
+    pipeline: Pipeline = ADVISORY,
     as_json: AsJson = False,
 ) -> None:
-    """Read a published file again with its mapping as it is now, and request its months."""
+    """Read a published file again with its mapping as it is now, and request its partitions."""
     with plain_failures(), services() as opened:
-        outcome = read_anew(VendorFiles(RunContext(opened, f"cli-{uuid.uuid4()}")), sha256)
+        outcome = read_anew(intake_of(opened, pipeline), sha256)
         show_outcomes("Files", [outcome], as_json=as_json)
 
 

@@ -10,9 +10,8 @@ import typer
 from pipeline_platform.advisory_performance.automation import months_to_process
 from pipeline_platform.advisory_performance.replay import Selection, preview_replay, replay
 from pipeline_platform.advisory_performance.run_context import RunContext
-from pipeline_platform.advisory_performance.tables import PIPELINE
 from pipeline_platform.advisory_performance.vendors import load_mappings
-from pipeline_platform.commands.arguments import Limit, Vendor, parse_month
+from pipeline_platform.commands.arguments import Limit, Vendor, parse_month, pipeline_named
 from pipeline_platform.commands.months import Anyway, WorkflowEnd, run_workflow
 from pipeline_platform.commands.output import (
     FOUND_FAULTS,
@@ -22,10 +21,12 @@ from pipeline_platform.commands.output import (
     plain_failures,
     services,
 )
+from pipeline_platform.commands.pipelines import ADVISORY, Pipeline, intake_of
 from pipeline_platform.commands.printing import show_facts, show_rows
 from pipeline_platform.commands.replay_output import as_document, show_preview, show_replayed
 from pipeline_platform.commands.vendor import Mappings
 from pipeline_platform.failures import BadInputError
+from pipeline_platform.ingestion.replay import preview_files, replay_files
 from pipeline_platform.quality.issues import Issue, record_issue
 from pipeline_platform.quality.quarantine import (
     HeldRow,
@@ -62,20 +63,21 @@ def list_held(
     rule: Rule = None,
     file: OfFile = None,
     month: Month = None,
+    pipeline: Pipeline = ADVISORY,
     kind: Annotated[Kind, typer.Option(help="Records, whole files, or both.")] = "all",
     state: Annotated[AnyState, typer.Option(help="What became of it.")] = "HELD",
     limit: Limit = 100,
     as_json: AsJson = False,
 ) -> None:
     """List held records and files, the newest first; a record's id is a number, a file's a hash."""
-    chosen = _selection(vendor, rule, file, month)
+    chosen, name = _selection(vendor, rule, file, month), pipeline_named(pipeline)
     wanted: State | None = None if state == "ALL" else state
     with plain_failures(), services() as opened, opened.database.connection() as connection:
         rows: list[dict[str, object]] = []
         if kind != "rows" and month is None:
-            rows += [_file_row(one) for one in _files(connection, chosen, wanted)][:limit]
+            rows += [_file_row(one) for one in _files(connection, name, chosen, wanted)][:limit]
         if kind != "files":
-            rows += [_record_row(one) for one in _rows(connection, chosen, wanted, limit)]
+            rows += [_record_row(one) for one in _rows(connection, name, chosen, wanted, limit)]
     show_rows("Quarantine", rows[:limit], as_json=as_json, empty="nothing is held.")
     if len(rows) >= limit:
         errors.print(f"Only the first {limit} are shown; --limit shows more.")
@@ -86,12 +88,14 @@ def show(
     identity: Annotated[
         str, typer.Argument(metavar="ID", help="A record's number, a file's hash.")
     ],
+    pipeline: Pipeline = ADVISORY,
     as_json: AsJson = False,
 ) -> None:
     """Show one held record or file, with its reason and its text."""
     with plain_failures(), services() as opened, opened.database.connection() as connection:
+        name = pipeline_named(pipeline)
         if _is_number(identity):
-            held = show_row(connection, PIPELINE, int(identity))
+            held = show_row(connection, name, int(identity))
             facts: dict[str, object] = {
                 **_record_row(held),
                 "hop": held.row.hop,
@@ -103,7 +107,7 @@ def show(
                 "record": held.row.record,
             }
         else:
-            found = show_file(connection, PIPELINE, identity)
+            found = show_file(connection, name, identity)
             facts = {
                 **_file_row(found),
                 "sha256": found.file_sha256,
@@ -119,6 +123,7 @@ def replay_held(
     rule: Rule = None,
     file: OfFile = None,
     month: Month = None,
+    pipeline: Pipeline = ADVISORY,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would happen.")] = False,
     mappings: Mappings = None,
     process: Annotated[
@@ -132,6 +137,10 @@ def replay_held(
     The exit code is 1 if something is still refused, or would be.
     """
     with plain_failures(), services() as opened:
+        if pipeline_named(pipeline) != ADVISORY:
+            chosen = _selection(vendor, rule, file, month)
+            is_good = _replay_files(opened, pipeline, chosen, dry_run=dry_run, as_json=as_json)
+            raise typer.Exit(0 if is_good else FOUND_FAULTS)
         run = _run(opened, mappings, dry_run=dry_run)
         preview = preview_replay(run, _selection(vendor, rule, file, month))
         if not as_json:
@@ -156,6 +165,7 @@ def discard(
         list[str], typer.Argument(metavar="ID...", help="Records' numbers, files' hashes.")
     ],
     reason: Annotated[str, typer.Option(help="Why they are given up; it is kept.")],
+    pipeline: Pipeline = ADVISORY,
 ) -> None:
     """Give held records and files up for good; they stay counted as quarantined."""
     with plain_failures(), services() as opened:
@@ -163,11 +173,12 @@ def discard(
             raise BadInputError("A reason is needed to discard; say why after --reason.")
         numbers = [int(one) for one in identities if _is_number(one)]
         hashes = [one for one in identities if not _is_number(one)]
+        name = pipeline_named(pipeline)
         with opened.database.transaction() as connection:
             if numbers:
-                discard_rows(connection, PIPELINE, numbers, resolution=reason, now=utc_now())
+                discard_rows(connection, name, numbers, resolution=reason, now=utc_now())
             for sha256 in hashes:
-                _discard_file(connection, show_file(connection, PIPELINE, sha256), reason)
+                _discard_file(connection, show_file(connection, name, sha256), reason)
         console.print(f"Discarded: {len(numbers)} records, {len(hashes)} files.", highlight=False)
 
 
@@ -193,25 +204,53 @@ def _run(opened: Services, mappings: Path | None, *, dry_run: bool) -> RunContex
     return RunContext(opened, f"cli-{uuid.uuid4()}", mappings=load_mappings(mappings))
 
 
+def _replay_files(
+    opened: Services, pipeline: str, chosen: Selection, *, dry_run: bool, as_json: bool
+) -> bool:
+    """Read held files and lines of a pipeline again; tell whether nothing is refused any more."""
+    intake = intake_of(opened, pipeline)
+    preview = preview_files(intake, chosen)
+    done = [] if dry_run else replay_files(intake, preview)
+    show_facts(
+        "Replay",
+        {
+            "held records": preview.held_rows,
+            "records that pass now": preview.passing_rows,
+            "records that still fail": dict(preview.failing_rows),
+            "held files": preview.held_files,
+            "files that can be read now": preview.passing_files,
+            "files that still fail": {one.file_name: one.rule for one in preview.failing_files},
+            "published records that would fail": dict(preview.newly_failing),
+            "files read again": [name for _, name in preview.files],
+            "partitions requested": sorted({key for one in done for key in one.partitions}),
+        },
+        as_json=as_json,
+    )
+    is_published = all(one.status == "published" for one in done)
+    return not (preview.failing_rows or preview.failing_files) and is_published
+
+
 def _rows(
-    connection: Connection, chosen: Selection, state: State | None, limit: int
+    connection: Connection, pipeline: str, chosen: Selection, state: State | None, limit: int
 ) -> list[HeldRow]:
     return list_rows(
         connection,
-        PIPELINE,
+        pipeline,
         state=state,
         file_sha256=chosen.file_sha256,
         rule=chosen.rule,
         vendor=chosen.vendor,
-        partition_key=chosen.month,
+        partition_key=chosen.partition_key,
         limit=limit,
     )
 
 
-def _files(connection: Connection, chosen: Selection, state: State | None) -> list[HeldFile]:
+def _files(
+    connection: Connection, pipeline: str, chosen: Selection, state: State | None
+) -> list[HeldFile]:
     return [
         one
-        for one in list_files(connection, PIPELINE, state=state, limit=None)
+        for one in list_files(connection, pipeline, state=state, limit=None)
         if chosen.vendor in (None, one.vendor)
         and chosen.rule in (None, one.rule)
         and one.file_sha256.startswith(chosen.file_sha256 or "")
@@ -255,16 +294,16 @@ def _process(opened: Services, *, anyway: bool) -> WorkflowEnd | None:
 
 
 def _discard_file(connection: Connection, file: HeldFile, reason: str) -> None:
-    resolve_file(connection, PIPELINE, file.file_sha256, state="DISCARDED", now=utc_now())
+    resolve_file(connection, file.pipeline, file.file_sha256, state="DISCARDED", now=utc_now())
     connection.execute(
         "UPDATE data_quality_issues SET resolved_at = %s WHERE pipeline = %s"
         " AND issue_type = 'file' AND file_sha256 = %s AND resolved_at IS NULL",
-        (utc_now(), PIPELINE, file.file_sha256),
+        (utc_now(), file.pipeline, file.file_sha256),
     )
     record_issue(
         connection,
         Issue(
-            pipeline=PIPELINE,
+            pipeline=file.pipeline,
             severity="info",
             issue_type="discarded",
             rule=file.rule,

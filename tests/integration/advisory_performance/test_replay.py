@@ -330,12 +330,12 @@ def world(new_world: Callable[[], World]) -> Iterator[World]:
 
 
 def test_a_selection_by_month_leaves_files_out(world: World) -> None:
-    found = preview_replay(world.run("by_month", MENDS), Selection(month="2026-02-01"))
+    found = preview_replay(world.run("by_month", MENDS), Selection(partition_key="2026-02-01"))
     assert (found.held_files, found.held_rows, found.passing_rows) == (0, 2, 1)
 
 
 def test_records_beside_the_selection_that_would_pass_are_counted(world: World) -> None:
-    found = preview_replay(world.run("one", MENDS), Selection(month="2026-02-01"))
+    found = preview_replay(world.run("one", MENDS), Selection(partition_key="2026-02-01"))
     assert found.also_passing == 0
 
 

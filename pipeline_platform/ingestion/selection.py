@@ -2,23 +2,22 @@
 
 from dataclasses import dataclass
 
-from pipeline_platform.advisory_performance.run_context import RunContext
-from pipeline_platform.advisory_performance.tables import PIPELINE
 from pipeline_platform.quality.quarantine import QuarantinedRow, list_rows
 from pipeline_platform.quality.quarantined_files import HeldFile, list_files
+from pipeline_platform.run_context import RunContext
 
 
 @dataclass(frozen=True)
 class Selection:
     """Which held records and files to replay; None = any. `file_sha256` may be a beginning.
 
-    `month` is 'YYYY-MM-01'. A refused file has no month, so that a month selects records only.
+    `partition_key` is 'YYYY-MM-DD'. A refused file has none, so that it selects records only.
     """
 
     vendor: str | None = None
     rule: str | None = None
     file_sha256: str | None = None
-    month: str | None = None
+    partition_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -36,17 +35,18 @@ class Replayable:
 
 def find_replayable(run: RunContext, selection: Selection) -> Replayable:
     """Return the held records and files that a selection names."""
+    pipeline = run.runbook.pipeline
     with run.services.database.connection() as connection:
         rows = list_rows(
             connection,
-            PIPELINE,
+            pipeline,
             file_sha256=selection.file_sha256,
             rule=selection.rule,
             vendor=selection.vendor,
-            partition_key=selection.month,
+            partition_key=selection.partition_key,
             limit=None,
         )
-        files = [] if selection.month else list_files(connection, PIPELINE, limit=None)
+        files = [] if selection.partition_key else list_files(connection, pipeline, limit=None)
     wanted = [
         file
         for file in files
