@@ -1,4 +1,4 @@
-"""Each threshold of advisory_performance, crossed: just inside passes, just outside fails.
+"""Each threshold of every pipeline, crossed: just inside passes, just outside fails.
 
 The figures are written out once more here, from the requirements and not from the runbook, so
 that a slip in the runbook turns a test red.
@@ -9,24 +9,39 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_platform import advisory_performance
-from pipeline_platform.advisory_performance.rulings import Runbook
+import pipeline_platform
 from pipeline_platform.quality.measurements import Measurement, judge, unmeasured
 from pipeline_platform.quality.thresholds import Threshold
+from pipeline_platform.runbook import Runbook
 
-RUNBOOK = Runbook.load(Path(advisory_performance.__file__).parent / "runbook.yaml")
+RUNBOOKS = {
+    path.parent.name: Runbook.load(path)
+    for path in sorted(Path(pipeline_platform.__file__).parent.glob("*/runbook.yaml"))
+}
+ADVISORY, WEB = "advisory_performance", "web_events"
 NEXT = 1e-9
 
 
 @dataclass(frozen=True)
 class Crossing:
-    """The value that still passes, the one that fails, and with which severity."""
+    """The value that still passes, the one that fails, and what follows.
+
+    `minutes` is the response time, by default that of advisory_performance's severities.
+    """
 
     threshold: str
     inside: float
     outside: float
     severity: str = "warning"
     route: str = "data_quality_issues"
+    pipeline: str = ADVISORY
+    minutes: int | None = None
+
+    @property
+    def response_minutes(self) -> int:
+        if self.minutes is not None:
+            return self.minutes
+        return {"critical": 0, "warning": 240}[self.severity]
 
 
 CROSSINGS = [
@@ -51,27 +66,58 @@ CROSSINGS = [
     Crossing("database_connection_share", 80 - NEXT, 80, route="capacity_thresholds"),
     Crossing("database_query_response", 5 - NEXT, 5, route="performance_degradation"),
 ]
+CROSSINGS += [
+    Crossing(name, inside, outside, severity, route, WEB, minutes)
+    for name, inside, outside, severity, route, minutes in [
+        ("failed_runs", 0, 1, "critical", "pipeline_failures", 0),
+        ("error_rate", 5, 5 + NEXT, "critical", "error_rate", 15),
+        ("data_quality_score", 0.8, 0.8 - NEXT, "warning", "quality_degradation", 60),
+        ("data_quality_score", 0.8, 0.7 - NEXT, "critical", "error_rate", 30),
+        ("quality_trend", -0.01 + NEXT, -0.01, "warning", "quality_degradation", 240),
+        ("bot_share_spike", 20, 20 + NEXT, "warning", "quality_degradation", 240),
+        ("unseen_kinds", 0, 1, "warning", "quality_degradation", 240),
+        ("hourly_volume", 5, 5 + NEXT, "warning", "quality_degradation", 240),
+        ("conservation", 0, 1, "critical", "data_corruption", 15),
+        ("processing_latency", 60, 60 + NEXT, "warning", "performance", 120),
+        ("processing_latency", 60, 240 + NEXT, "critical", "data_lag", 30),
+        ("last_closed_date", 0, 1, "warning", "quality_degradation", 120),
+        ("rows_of_today", 1, 0, "warning", "quality_degradation", 120),
+        ("query_time", 10, 10 + NEXT, "warning", "performance", 120),
+        ("slow_queries", 30, 30 + NEXT, "warning", "performance", 120),
+    ]
+]
 SAMPLES = {
-    "pipeline_success_rate": 20,
-    "data_quality_score": 100,
-    "reconciliation_pass_rate": 100,
-    "tolerance_violations": 100,
-    "return_variance": 100,
-    "data_completeness": 100,
-    "data_validity": 100,
-    "database_cpu": 5,
+    (ADVISORY, "pipeline_success_rate"): 20,
+    (ADVISORY, "data_quality_score"): 100,
+    (ADVISORY, "reconciliation_pass_rate"): 100,
+    (ADVISORY, "tolerance_violations"): 100,
+    (ADVISORY, "return_variance"): 100,
+    (ADVISORY, "data_completeness"): 100,
+    (ADVISORY, "data_validity"): 100,
+    (ADVISORY, "database_cpu"): 5,
+    (WEB, "error_rate"): 100,
+    (WEB, "data_quality_score"): 100,
+    (WEB, "quality_trend"): 3,
+    (WEB, "bot_share_spike"): 100,
+    (WEB, "hourly_volume"): 100,
 }
-BLOCKING = {("conservation", "critical"), ("data_validity", "critical")}
+BLOCKING = {
+    (ADVISORY, "conservation", "critical"),
+    (ADVISORY, "data_validity", "critical"),
+    (WEB, "conservation", "critical"),
+}
 every_crossing = pytest.mark.parametrize(
-    "crossing", CROSSINGS, ids=lambda one: f"{one.threshold}-{one.severity}"
+    "crossing", CROSSINGS, ids=lambda one: f"{one.pipeline}-{one.threshold}-{one.severity}"
 )
 every_threshold = pytest.mark.parametrize(
-    "threshold", RUNBOOK.thresholds.values(), ids=lambda one: one.name
+    "threshold",
+    [one for runbook in RUNBOOKS.values() for one in runbook.thresholds.values()],
+    ids=lambda one: one.asset.split("/")[0] + "-" + one.name,
 )
 
 
 def _threshold(crossing: Crossing) -> Threshold:
-    return RUNBOOK.thresholds[crossing.threshold]
+    return RUNBOOKS[crossing.pipeline].thresholds[crossing.threshold]
 
 
 def _measured(threshold: Threshold, value: float) -> Measurement:
@@ -79,8 +125,13 @@ def _measured(threshold: Threshold, value: float) -> Measurement:
 
 
 def test_every_band_of_every_threshold_is_crossed() -> None:
-    bands = {(t.name, band.severity) for t in RUNBOOK.thresholds.values() for band in t.bands}
-    assert {(one.threshold, one.severity) for one in CROSSINGS} == bands
+    bands = {
+        (name, threshold.name, band.severity)
+        for name, runbook in RUNBOOKS.items()
+        for threshold in runbook.thresholds.values()
+        for band in threshold.bands
+    }
+    assert {(one.pipeline, one.threshold, one.severity) for one in CROSSINGS} == bands
 
 
 @every_crossing
@@ -102,10 +153,10 @@ def test_just_outside_fails_with_its_severity_and_route(crossing: Crossing) -> N
 
 
 @every_crossing
-def test_the_response_time_is_that_of_the_severity(crossing: Crossing) -> None:
+def test_the_response_time_is_that_of_the_band(crossing: Crossing) -> None:
     threshold = _threshold(crossing)
     verdict = judge(_measured(threshold, crossing.outside), threshold)
-    assert verdict.response_minutes == {"critical": 0, "warning": 240}[crossing.severity]
+    assert verdict.response_minutes == crossing.response_minutes
 
 
 @every_crossing
@@ -114,7 +165,8 @@ def test_only_a_critical_breach_of_a_blocking_threshold_stops_publication(
 ) -> None:
     threshold = _threshold(crossing)
     verdict = judge(_measured(threshold, crossing.outside), threshold)
-    assert verdict.is_blocking == ((crossing.threshold, crossing.severity) in BLOCKING)
+    key = (crossing.pipeline, crossing.threshold, crossing.severity)
+    assert verdict.is_blocking == (key in BLOCKING)
 
 
 @every_threshold
@@ -129,15 +181,19 @@ def test_what_is_not_a_number_is_not_measurable(threshold: Threshold) -> None:
     assert verdict.outcome == "not_measurable"
 
 
-@pytest.mark.parametrize("name", SAMPLES)
-def test_below_the_minimum_sample_nothing_is_judged(name: str) -> None:
-    crossing = next(one for one in CROSSINGS if one.threshold == name)
-    measurement = Measurement(name, crossing.outside, sample_size=SAMPLES[name] - 1)
-    assert judge(measurement, RUNBOOK.thresholds[name]).outcome == "not_measurable"
+def _crossing(pipeline: str, name: str) -> Crossing:
+    return next(one for one in CROSSINGS if (one.pipeline, one.threshold) == (pipeline, name))
 
 
-@pytest.mark.parametrize("name", SAMPLES)
-def test_from_the_minimum_sample_on_it_is_judged(name: str) -> None:
-    crossing = next(one for one in CROSSINGS if one.threshold == name)
-    measurement = Measurement(name, crossing.outside, sample_size=SAMPLES[name])
-    assert judge(measurement, RUNBOOK.thresholds[name]).outcome == "fail"
+@pytest.mark.parametrize(("pipeline", "name"), SAMPLES)
+def test_below_the_minimum_sample_nothing_is_judged(pipeline: str, name: str) -> None:
+    crossing = _crossing(pipeline, name)
+    measurement = Measurement(name, crossing.outside, sample_size=SAMPLES[pipeline, name] - 1)
+    assert judge(measurement, _threshold(crossing)).outcome == "not_measurable"
+
+
+@pytest.mark.parametrize(("pipeline", "name"), SAMPLES)
+def test_from_the_minimum_sample_on_it_is_judged(pipeline: str, name: str) -> None:
+    crossing = _crossing(pipeline, name)
+    measurement = Measurement(name, crossing.outside, sample_size=SAMPLES[pipeline, name])
+    assert judge(measurement, _threshold(crossing)).outcome == "fail"

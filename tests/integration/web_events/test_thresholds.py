@@ -1,0 +1,218 @@
+"""Every threshold of web_events meets data or a state that breaks it, and says so (B-14).
+
+Nothing is stubbed: files are delivered, published and lost again. The tests go over the runbook
+itself, so that a threshold nobody breaks here turns them red.
+"""
+
+from collections.abc import Callable
+from datetime import date, timedelta
+
+import pytest
+
+from pipeline_platform.quality.audit import judged
+from pipeline_platform.quality.measurements import Verdict, judge
+from pipeline_platform.quality.measures import measure, query_times
+from pipeline_platform.services import Services
+from pipeline_platform.web_events.measures import MEASURES, Scope
+from pipeline_platform.web_events.refinement import stage_days
+from pipeline_platform.web_events.run_context import load_runbook
+from pipeline_platform.web_events.tables import RAW_EVENTS
+from tests.assets.platform_runs import settings_at
+from tests.integration.web_events.event_files import (
+    ARRIVED,
+    DAY,
+    NOON,
+    deliver,
+    event,
+    events,
+    ingest,
+    refine_requested,
+    run_of,
+)
+
+RUNBOOK = load_runbook()
+BANDS = [(name, band.severity) for name, one in RUNBOOK.thresholds.items() for band in one.bands]
+UNPUBLISHED = {one.name for one in RUNBOOK.blocking_thresholds}
+ONE_DAY = timedelta(days=1)
+BOT = "Googlebot/2.1 (+http://www.google.com/bot.html)"
+
+
+@pytest.fixture
+def services(settings):
+    with Services(settings) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def empty(new_database, tmp_path_factory):
+    with Services(settings_at(tmp_path_factory.mktemp("empty"), new_database())) as opened:
+        yield opened
+
+
+def verdict(
+    services: Services,
+    name: str,
+    *,
+    days: tuple[date, ...] = (DAY,),
+    after: timedelta = timedelta(0),
+    runs: tuple[tuple[str, bool], ...] | None = None,
+) -> Verdict:
+    scope = Scope(run_of(services, "check", ARRIVED + after), days, runs)
+    return measure(scope, RUNBOOK.thresholds[name], MEASURES)[1]
+
+
+def published(services: Services, content: bytes, name: str = "events_1.ndjson") -> None:
+    deliver(services, name, content)
+    run = run_of(services, name)
+    ingest(run)
+    refine_requested(run)
+
+
+def history(services: Services, days: int = 4, **of_the_day: object) -> None:
+    """Publish equal days, 120 events each, before the day that has what is given instead."""
+    quiet = b"".join(
+        events(120, NOON - back * ONE_DAY, prefix=f"{back}-") for back in range(1, days + 1)
+    )
+    published(services, quiet + events(120, **of_the_day))
+
+
+def many_unreadable(services: Services) -> Verdict:
+    published(services, events(100) + b"nonsense\n" * 6)
+    return verdict(services, "error_rate")
+
+
+def scoring(services: Services, name: str, **faults: object) -> Verdict:
+    published(services, events(100, **faults))
+    return verdict(services, name)
+
+
+def falling_quality(services: Services) -> Verdict:
+    content = b""
+    for back, share in enumerate((30, 20, 10, 0)):
+        day = NOON - back * ONE_DAY
+        content += events(100 - share, day, prefix=f"g{back}-")
+        content += events(share, day, prefix=f"b{back}-", url=None, event_type=None)
+    published(services, content)
+    return verdict(services, "quality_trend")
+
+
+def bots_surge(services: Services) -> Verdict:
+    history(services, user_agent=BOT)
+    return verdict(services, "bot_share_spike")
+
+
+def new_type(services: Services) -> Verdict:
+    history(services, event_type="teleport")
+    return verdict(services, "unseen_kinds")
+
+
+def silent_hour(services: Services) -> Verdict:
+    history(services, at=NOON + timedelta(hours=5))
+    return verdict(services, "hourly_volume")
+
+
+def lost_rows(services: Services) -> Verdict:
+    """Let bronze lose a file's rows after they were recorded as published."""
+    deliver(services, "events_1.ndjson", event("e"))
+    run, lake = run_of(services), services.lake
+    (outcome,) = ingest(run).values()
+    nothing = lake.stage(RAW_EVENTS, RAW_EVENTS.schema.empty_table(), run_id="x", partition="x")
+    lake.publish(nothing, replace=f"file_sha256 == '{outcome.sha256}'", properties={})
+    staged = stage_days(run, [DAY])
+    return next(found for one, _, found in staged.verdicts if one.name == "conservation")
+
+
+def waiting(minutes: int) -> Callable[[Services], Verdict]:
+    def measured(services: Services) -> Verdict:
+        deliver(services, "events_1.ndjson", event("e"))
+        ingest(run_of(services))
+        return verdict(services, "processing_latency", after=timedelta(minutes=minutes))
+
+    return measured
+
+
+def gap_in_the_days(services: Services) -> Verdict:
+    published(services, event("a", NOON - 3 * ONE_DAY) + event("b"))
+    return verdict(services, "last_closed_date")
+
+
+def nothing_today(services: Services) -> Verdict:
+    published(services, event("e"))
+    return verdict(services, "rows_of_today")
+
+
+def slow(name: str, seconds: float) -> Callable[[Services], Verdict]:
+    """The time of a query is the clock's word; it alone is moved, for a test can't wait."""
+
+    def measured(services: Services) -> Verdict:
+        import time
+
+        clock = iter((0.0, seconds))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(time, "perf_counter", lambda: next(clock))
+            found = query_times(name, {"one": lambda: None})
+        return judge(found["one"], RUNBOOK.thresholds[name])
+
+    return measured
+
+
+BREAKING: dict[tuple[str, str], Callable[[Services], Verdict]] = {
+    ("failed_runs", "critical"): lambda services: verdict(
+        services, "failed_runs", runs=(("newest", False), ("older", True))
+    ),
+    ("error_rate", "critical"): many_unreadable,
+    ("data_quality_score", "warning"): lambda services: scoring(
+        services, "data_quality_score", url=None, user_agent=None
+    ),
+    ("data_quality_score", "critical"): lambda services: scoring(
+        services, "data_quality_score", url=None, user_agent=None, event_type=None
+    ),
+    ("quality_trend", "warning"): falling_quality,
+    ("bot_share_spike", "warning"): bots_surge,
+    ("unseen_kinds", "warning"): new_type,
+    ("hourly_volume", "warning"): silent_hour,
+    ("conservation", "critical"): lost_rows,
+    ("processing_latency", "warning"): waiting(61),
+    ("processing_latency", "critical"): waiting(241),
+    ("last_closed_date", "warning"): gap_in_the_days,
+    ("rows_of_today", "warning"): nothing_today,
+    ("query_time", "warning"): slow("query_time", 10.1),
+    ("slow_queries", "warning"): slow("slow_queries", 30.1),
+}
+"""By threshold and severity: data or a state that breaks it, and the verdict on it."""
+
+
+def test_every_band_of_the_runbook_is_broken_here() -> None:
+    assert set(BREAKING) == set(BANDS)
+
+
+@pytest.mark.parametrize(("name", "severity"), BANDS)
+def test_a_broken_limit_fails_with_its_severity(name, severity, services) -> None:
+    found = BREAKING[name, severity](services)
+    assert (found.outcome, found.severity) == ("fail", severity)
+
+
+@pytest.mark.parametrize("name", RUNBOOK.thresholds)
+def test_without_data_the_outcome_is_not_measurable(name, empty) -> None:
+    if name in UNPUBLISHED:
+        found = next(one for _, _, one in judged([], RUNBOOK.blocking_thresholds))
+    else:
+        found = verdict(empty, name)
+    assert found.outcome == "not_measurable"
+    assert "not measurable: " in found.sentence
+
+
+def test_quiet_days_break_nothing(services) -> None:
+    history(services)
+    names = ("error_rate", "data_quality_score", "bot_share_spike", "unseen_kinds", "hourly_volume")
+    assert {verdict(services, name).outcome for name in names} == {"pass"}
+
+
+def test_usual_queries_are_timed(services) -> None:
+    published(services, events(3))
+    assert verdict(services, "query_time").outcome == "pass"
+
+
+@pytest.mark.parametrize("name", [one for one in RUNBOOK.thresholds if one not in UNPUBLISHED])
+def test_every_threshold_has_its_measure(name) -> None:
+    assert name in MEASURES
