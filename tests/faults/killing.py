@@ -28,12 +28,13 @@ from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 from tests.assets.content import Content, database_content, lake_content
 from tests.assets.platform_runs import deliver_sample, sample, settings_at
+from tests.faults import web_events
 
 ROOT = Path(__file__).parents[2]
 SECONDS_BETWEEN_LOOKS = 0.002
 ATTEMPTS_TO_FINISH = 5
 MART_NAMES = {table.name for table in MARTS}
-Work = Literal["ingest", "months", "everything"]
+Work = Literal["ingest", "months", "everything", "web_events"]
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,8 @@ def delivered(home: Path, url: str) -> Settings:
 def left_to_do(settings: Settings, work: Work) -> list[str]:
     """Name what waits in the landing zone and in the register."""
     with Services(settings) as services:
+        if work == "web_events":
+            return web_events.left_to_do(services)
         zone = services.landing(PIPELINE)
         files = [one.key for folder in ("incoming", "processing") for one in zone.list(folder)]
         months = months_to_process(services) if work != "ingest" else None
@@ -141,6 +144,9 @@ def leaks(settings: Settings) -> list[object]:
 def do(settings: Settings, work: Work) -> None:
     """Ingest what waits, then take months to PostgreSQL until none waits."""
     with Services(settings) as services:
+        if work == "web_events":
+            web_events.do(services)
+            return
         run = RunContext(services, f"run-{os.getpid()}-{time.time_ns()}")
         if work in ("ingest", "everything"):
             list(ingestion.ingest_arrivals(run))
