@@ -60,13 +60,12 @@ def judged_records(
 ) -> duckdb.DuckDBPyRelation:
     """Return the columns of RAW_EVENTS, and `rule`: null, or why the record stays out.
 
-    `lines` has line_number and line (LINES). Two columns more, `event_time`, the time as it is
+    `lines` has line_number and raw (LINES). Two columns more, `event_time`, the time as it is
     written, and `raw`, the record, tell a rejected one.
     """
     unreadable = (
         event_lines.UNREADABLE if isinstance(mapping.format, JsonEvents) else access_logs.UNREADABLE
     )[0]
-    trimmed = as_view(lines.project("line_number, trim(line, e' \\t\\r\\n') AS raw"), "trimmed")
     received = f"TIMESTAMPTZ {sql_text(provenance.received_at.isoformat())}"
     latest = f"TIMESTAMPTZ {sql_text((provenance.received_at + max_future).isoformat())}"
     return engine.sql(
@@ -84,7 +83,7 @@ def judged_records(
                 WHEN event_at > {latest} THEN 'in_the_future'
                 WHEN strlen(event_id) > {MAX_ID_CHARACTERS} THEN 'unusable_event_id'
             END AS rule
-        FROM ({located(mapping, trimmed)})
+        FROM ({located(mapping, as_view(lines))})
         """
     )
 

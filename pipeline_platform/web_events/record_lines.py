@@ -24,13 +24,17 @@ SHOWN_BYTES = 4096
 LINES = pa.schema(
     [
         pa.field("line_number", pa.int64(), nullable=False),
-        pa.field("line", pa.string(), nullable=False),
+        pa.field("raw", pa.string_view(), nullable=False),
     ]
 )
 _UTF8_MARK = b"\xef\xbb\xbf"
 _OTHER_MARKS = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
 _ADJACENT_OBJECTS = re.compile(rb"\}[ \t]*\{")
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_INLINE = 12
+_VIEW = np.dtype([("length", "<i4"), ("prefix", "u1", 4), ("buffer", "<i4"), ("place", "<i4")])
+_IS_BLANK = np.zeros(256, dtype=bool)
+_IS_BLANK[list(b" \t\r\n")] = True
 Offsets = npt.NDArray[np.int64]
 
 
@@ -38,7 +42,7 @@ class RecordLines:
     """The records of one file, read once by `batches()`; then `count` and `rejected` are complete.
 
     `count` holds every record, rejected ones included; blank lines are none. A batch has the
-    columns of LINES; a line still ends in its line feed. `line_number` counts lines, and where
+    columns of LINES, without the blanks around a record. `line_number` counts lines, and where
     objects share a line it counts them.
     """
 
@@ -130,22 +134,17 @@ class RecordLines:
         offsets = np.concatenate([[0], ends])
         numbers = np.arange(self._next_number, self._next_number + len(ends))
         self._next_number += len(ends)
-        is_blank = _blank_lines(data, offsets)
+        first, last = _trimmed(data, offsets)
+        is_blank = first >= last
         is_bad = np.zeros(len(ends), dtype=bool)
         for line, rule, reason in self._faults(block, data, offsets):
             if not (is_bad[line] or is_blank[line]):
                 is_bad[line] = True
                 self._reject(int(numbers[line]), rule, reason, block[offsets[line] : ends[line]])
         self.count += int(len(ends) - is_blank.sum())
-        lines = pa.StringArray.from_buffers(
-            len(ends), pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(block)
-        )
-        is_dropped = is_bad | is_blank
-        if is_dropped.any():
-            # Bytes that are no UTF-8 must not be touched as text.
-            kept = lines.view(pa.binary()).filter(pa.array(~is_dropped))
-            return pa.record_batch([pa.array(numbers[~is_dropped]), kept.view(pa.string())], LINES)
-        return pa.record_batch([pa.array(numbers), lines], LINES)
+        kept = ~(is_bad | is_blank)
+        texts = _texts(block, data, first[kept], last[kept])
+        return pa.record_batch([pa.array(numbers[kept]), texts], LINES)
 
     def _faults(
         self, block: bytes, data: npt.NDArray[np.uint8], offsets: Offsets
@@ -201,12 +200,39 @@ def _line_of(positions: Offsets, offsets: Offsets) -> Offsets:
     return np.searchsorted(offsets, positions, side="right") - 1
 
 
-def _blank_lines(data: npt.NDArray[np.uint8], offsets: Offsets) -> npt.NDArray[np.bool_]:
-    """Tell which lines hold nothing but their end."""
-    lengths, first = np.diff(offsets), data[offsets[:-1]]
-    is_blank: npt.NDArray[np.bool_] = lengths == 1
-    is_blank |= (lengths == 2) & (first == ord("\r"))
-    return is_blank
+def _trimmed(data: npt.NDArray[np.uint8], offsets: Offsets) -> tuple[Offsets, Offsets]:
+    """Return where each line begins and ends without the blanks and line ends around it."""
+    first, last = offsets[:-1].copy(), offsets[1:].copy()
+    unsure = np.flatnonzero(_IS_BLANK[data[last - 1]])
+    while len(unsure):
+        last[unsure] -= 1
+        unsure = unsure[(last[unsure] > first[unsure]) & _IS_BLANK[data[last[unsure] - 1]]]
+    unsure = np.flatnonzero((first < last) & _IS_BLANK[data[first]])
+    while len(unsure):
+        first[unsure] += 1
+        unsure = unsure[(first[unsure] < last[unsure]) & _IS_BLANK[data[first[unsure]]]]
+    return first, last
+
+
+def _texts(
+    block: bytes, data: npt.NDArray[np.uint8], first: Offsets, last: Offsets
+) -> pa.StringViewArray:
+    """Return parts of a block as texts that point into it: nothing is copied.
+
+    A view is length, first four bytes, number of the buffer and place; a text of up to twelve
+    bytes stands in it whole.
+    """
+    lengths = last - first
+    views = np.zeros(len(first), dtype=_VIEW)
+    views["length"], views["place"] = lengths, first
+    padded = np.append(data, np.zeros(_INLINE, np.uint8))
+    views["prefix"] = padded[first[:, None] + np.arange(4)]
+    short = np.flatnonzero(lengths <= _INLINE)
+    inline = padded[first[short, None] + np.arange(_INLINE)]
+    inline[np.arange(_INLINE) >= lengths[short, None]] = 0
+    views.view(np.uint8).reshape(-1, _VIEW.itemsize)[short, 4:] = inline
+    buffers = [None, pa.py_buffer(views), pa.py_buffer(block)]
+    return pa.Array.from_buffers(pa.string_view(), len(first), buffers)
 
 
 def _undecodable(block: bytes, offsets: Offsets) -> Iterator[int]:
