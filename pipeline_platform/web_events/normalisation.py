@@ -286,6 +286,7 @@ def _events(
         ),
         "behaviour",
     )
+    # Every event has a session; an outer join makes the narrow side the one that is kept in memory.
     return engine.sql(
         f"""
         SELECT {", ".join(WEB_EVENTS.schema.names)} FROM (
@@ -296,7 +297,7 @@ def _events(
                 coalesce(facts.bot_rule_id, behaviour.bot_rule_id) AS bot_rule_id,
                 '{label_version(reading.bot_list, reading.behaviour)}' AS bot_list_version
             FROM {numbered} AS event
-            JOIN {session} AS session USING (event_number)
+            LEFT JOIN {session} AS session USING (event_number)
             JOIN {facts} AS facts ON facts.agent_key = {agent_key_sql("event.user_agent")}
             LEFT JOIN {behaviour} AS behaviour USING (event_date, visitor_id)
         )
