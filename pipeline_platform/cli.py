@@ -4,6 +4,7 @@ import typer
 
 from pipeline_platform.commands import (
     bots,
+    cost,
     dagster,
     database,
     demo,
@@ -26,6 +27,7 @@ app.command()(demo.demo)
 app.command()(dagster.dev)
 app.command()(dagster.validate)
 app.command()(passport.passport)
+app.command()(cost.cost)
 app.add_typer(bots.app, name="bots")
 app.add_typer(landing.app, name="landing")
 app.add_typer(months.app, name="months")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from pipeline_platform.advisory_performance import definitions as advisory_performance
+from pipeline_platform.operations import definitions as operations
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 
@@ -17,6 +18,7 @@ def build_defs(settings: Settings, resources: Mapping[str, object] | None = None
     """Assemble the platform for one set of settings; `resources` replaces the default ones."""
     return dg.Definitions.merge(
         advisory_performance.build_defs(settings.environment),
+        operations.build_defs(settings.environment),
         dg.Definitions(
             resources=dict(resources) if resources else {"services": Services(settings)},
             executor=dg.in_process_executor,

@@ -45,6 +45,8 @@ class Settings(BaseModel):
     catalog: Literal["sql", "glue", "rest"] = "sql"
     catalog_uri: str | None = None
 
+    cost_source: Literal["cost_explorer"] | None = None
+
     memory_limit: str = Field(default="2GB", pattern=r"^\d+(MB|GB)$")
     threads: int = Field(default=2, ge=1)
 
