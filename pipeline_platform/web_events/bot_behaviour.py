@@ -1,4 +1,4 @@
-"""Bots that behave like one although their agent does not say so (SW-30): SQL over one date.
+"""Bots that behave like one although their agent does not say so (SW-30): SQL over dates.
 
 Both rules look at page requests: events whose path is not that of an asset (style sheet, script,
 image, font). They are careful, because many people may share an address and an agent (an office
@@ -49,18 +49,20 @@ def behaviour_bots(
     limits: BehaviourLimits,
     asset_logging_sources: Collection[str],
 ) -> duckdb.DuckDBPyRelation:
-    """Return (visitor_id, bot_rule_id) of the visitors of one date that behave like a bot.
+    """Return (event_date, visitor_id, bot_rule_id) of visitors that behave like a bot on a date.
 
-    `events` has one date's visitor_id, event_at, source, url_path, referrer, status_code, is_bot
+    `events` has event_date, visitor_id, event_at, source, url_path, referrer, status_code, is_bot
     and bot_rule_id, the last two as their agent gives them. `asset_logging_sources` names the
-    sources whose events hold assets too. All events of such a visitor, of whatever agent, count
-    as the bot's.
+    sources whose events hold assets too. The rule is for those of the visitor's events that have
+    none yet: with `LEFT JOIN behaviour USING (visitor_id)`, the label of an event is
+    `coalesce(events.bot_rule_id, behaviour.bot_rule_id)`, and it is a bot's when
+    `is_bot OR (events.bot_rule_id IS NULL AND behaviour.bot_rule_id IS NOT NULL)`.
     """
     sources = ", ".join(sql_text(name) for name in sorted(asset_logging_sources)) or "NULL"
     return engine.from_query(
         f"""
         WITH judged AS (
-            SELECT visitor_id, date_trunc('minute', event_at) AS minute_at,
+            SELECT event_date, visitor_id, date_trunc('minute', event_at) AS minute_at,
                 coalesce(regexp_matches(url_path, {sql_text(ASSET_PATH)}), false) AS is_asset,
                 coalesce(referrer, '') NOT IN ('', '-') AS has_referrer,
                 coalesce(source IN ({sources}), false) AS logs_assets,
@@ -69,22 +71,22 @@ def behaviour_bots(
             WHERE NOT is_bot AND bot_rule_id IS NULL
         ),
         minutes AS (
-            SELECT visitor_id, minute_at,
+            SELECT event_date, visitor_id, minute_at,
                 count(*) FILTER (NOT is_asset) AS pages,
                 count(*) FILTER (NOT is_asset AND logs_assets AND is_answered) AS answered_pages,
                 bool_or(is_asset OR has_referrer) AS is_browser_like
             FROM judged
-            GROUP BY visitor_id, minute_at
+            GROUP BY event_date, visitor_id, minute_at
         ),
         visitors AS (
-            SELECT visitor_id,
+            SELECT event_date, visitor_id,
                 count(*) FILTER (pages > {limits.max_pages_per_minute}) AS fast_minutes,
                 sum(answered_pages) AS answered_pages,
                 bool_or(is_browser_like) AS is_browser_like
             FROM minutes
-            GROUP BY visitor_id
+            GROUP BY event_date, visitor_id
         )
-        SELECT visitor_id,
+        SELECT event_date, visitor_id,
             CASE WHEN fast_minutes >= {limits.fast_minutes} THEN '{REQUEST_RATE}'
                 ELSE '{NO_ASSETS}' END AS bot_rule_id
         FROM visitors

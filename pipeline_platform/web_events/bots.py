@@ -12,7 +12,7 @@ The order of rules, of which the first that matches gives the verdict and its id
 6. Our own rules about the form of an agent: `malformed`. They would label many an old telephone,
    hence 5 before them.
 
-An agent that a rule of 2 to 6 matches is judged once more without the words that
+An agent that these rules call a bot is judged once more without the words that
 `bots/exceptions.yaml` erases, and that verdict counts: what looks like a bot only for such a word
 is none. No agent (null) counts as the empty one. An agent that nothing matches is no bot.
 
@@ -54,6 +54,7 @@ VERDICTS = pa.schema(
     ]
 )
 
+_NEVER = r"(?!)"
 _Text = Annotated[str, Field(min_length=1)]
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -174,7 +175,7 @@ class BotList:
             Verdict(is_bot=False, bot_rule_id=f"{FRIEND}{name}") for name in friends.values()
         ]
         erased = [one.pattern for one in exceptions.erased]
-        self._erased = re.compile("|".join(f"(?:{one})" for one in erased), re.IGNORECASE)
+        self._erased = re.compile("|".join(f"(?:{one})" for one in erased) or _NEVER, re.IGNORECASE)
         engine = metadata.version("ua-parser-rs")
         told = json.dumps([list(friends.items()), ordered, erased, MAX_AGENT_LENGTH, engine])
         self.version = hashlib.sha256(told.encode()).hexdigest()[:12]
@@ -185,9 +186,13 @@ class BotList:
         friend = self._friends.first_match(text)
         if friend is not None:
             return self._befriended[friend]
+        verdict = self._by_rules(text)
+        if verdict.is_bot and (rest := self._erased.sub(" ", text)) != text:
+            return self._by_rules(rest) if rest.strip() else _NO_BOT
+        return verdict
+
+    def _by_rules(self, text: str) -> Verdict:
         found = self._patterns.first_match(text)
-        if found is not None and (rest := self._erased.sub(" ", text)) != text:
-            found = self._patterns.first_match(rest) if rest.strip() else None
         return _NO_BOT if found is None else self._verdicts[found]
 
 

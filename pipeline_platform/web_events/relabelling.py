@@ -40,21 +40,21 @@ class Relabelling:
     `bot_rule_id` stands for no rule.
     `examples`: direction (BECOMES_BOT or BECOMES_HUMAN), user_agent, rule_before, rule_after,
     events, event_id (the least of them, to look one up); agents with most events first.
-    `changed_events` change sides; `befriended_events` are a friend's afterwards.
+    `relabelled_events` get another rule or side, of which `changed_events` change sides;
+    `befriended_events` are a friend's afterwards.
     """
 
     by_day: pa.Table
     by_rule: pa.Table
     examples: pa.Table
+    relabelled_events: int
     changed_events: int
     befriended_events: int
 
     @property
     def is_unchanged(self) -> bool:
-        """Tell whether no event changes sides and none its rule."""
-        return self.changed_events == 0 and not any(
-            row["events_before"] != row["events_after"] for row in self.by_rule.to_pylist()
-        )
+        """Tell whether every event keeps its label and its rule."""
+        return self.relabelled_events == 0
 
 
 def compare_labelings(
@@ -78,6 +78,9 @@ def compare_labelings(
             by_day=engine.execute(_BY_DAY).to_arrow_table(),
             by_rule=engine.execute(_BY_RULE).to_arrow_table(),
             examples=engine.execute(_EXAMPLES, {"examples": examples}).to_arrow_table(),
+            relabelled_events=_count(
+                engine, "was_bot <> is_bot OR rule_before IS DISTINCT FROM rule_after"
+            ),
             changed_events=_count(engine, "was_bot <> is_bot"),
             befriended_events=_count(engine, f"starts_with(rule_after, '{FRIEND}')"),
         )
@@ -99,25 +102,28 @@ _BY_RULE = """
     WITH sides AS (
         SELECT rule_before AS bot_rule_id, 1 AS events_before, 0 AS events_after, 0 AS becomes_bot,
             (was_bot AND NOT is_bot)::int AS becomes_human,
-            CASE WHEN was_bot AND NOT is_bot THEN user_agent END AS agent
+            CASE WHEN was_bot AND NOT is_bot THEN coalesce(user_agent, '') END AS agent
         FROM label_pairs
         UNION ALL
         SELECT rule_after, 0, 1, (is_bot AND NOT was_bot)::int, 0,
-            CASE WHEN is_bot AND NOT was_bot THEN user_agent END
+            CASE WHEN is_bot AND NOT was_bot THEN coalesce(user_agent, '') END
         FROM label_pairs
     )
     SELECT bot_rule_id, sum(events_before)::bigint AS events_before,
         sum(events_after)::bigint AS events_after, sum(becomes_bot)::bigint AS becomes_bot,
         sum(becomes_human)::bigint AS becomes_human, count(DISTINCT agent) AS agents
     FROM sides GROUP BY bot_rule_id
-    ORDER BY becomes_bot + becomes_human DESC, abs(events_after - events_before) DESC, bot_rule_id
+    ORDER BY sum(sides.becomes_bot + sides.becomes_human) DESC,
+        abs(sum(sides.events_after - sides.events_before)) DESC, bot_rule_id
 """
 _EXAMPLES = f"""
     SELECT CASE WHEN is_bot THEN '{BECOMES_BOT}' ELSE '{BECOMES_HUMAN}' END AS direction,
-        user_agent, rule_before, rule_after, count(*) AS events, min(event_id) AS event_id
+        user_agent, rule_before, rule_after, count(*) AS events,
+        min(label_pairs.event_id) AS event_id
     FROM label_pairs WHERE was_bot <> is_bot
-    GROUP BY ALL
-    QUALIFY row_number() OVER (PARTITION BY direction ORDER BY events DESC, event_id) <= $examples
+    GROUP BY is_bot, user_agent, rule_before, rule_after
+    QUALIFY row_number() OVER (
+        PARTITION BY is_bot ORDER BY count(*) DESC, min(label_pairs.event_id)) <= $examples
     ORDER BY direction, events DESC, event_id
 """
 
