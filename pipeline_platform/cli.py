@@ -8,6 +8,7 @@ from pipeline_platform.commands import (
     dagster,
     database,
     demo,
+    history,
     landing,
     months,
     passport,
@@ -28,6 +29,9 @@ app.command()(dagster.dev)
 app.command()(dagster.validate)
 app.command()(passport.passport)
 app.command()(cost.cost)
+app.command()(history.runs)
+app.command()(history.check)
+app.command("partition-status")(history.partition_status)
 app.add_typer(bots.app, name="bots")
 app.add_typer(landing.app, name="landing")
 app.add_typer(months.app, name="months")

@@ -48,8 +48,7 @@ def cost(
             known = stored_costs(
                 connection, now.date() - timedelta(days=days), now.date() - timedelta(days=1)
             )
-        if opened.settings.cost_source is None:
-            errors.print("Cost source not configured: set PLATFORM_COST_SOURCE.", style="yellow")
+        is_configured = opened.settings.cost_source is not None
         if reading is None:
             raise NotFoundError(
                 "No cost was ever read; `cost --refresh` or the job operations_daily_cost reads it."
@@ -62,8 +61,8 @@ def cost(
             show_rows(title, period_rows(known, monthly=monthly), as_json=False, empty="unknown.")
             shown = by_service if monthly else service_totals(known)
             show_rows("Cost by service", shown, as_json=False, empty="unknown.")
-        _say_state(reading, known, days)
-    is_known = reading.is_read and len(known) == days and opened.settings.cost_source is not None
+        _say_state(reading, known, days, is_configured=is_configured)
+    is_known = is_configured and reading.is_read and len(known) == days
     raise typer.Exit(0 if is_known else FOUND_FAULTS)
 
 
@@ -143,9 +142,13 @@ def _sum(days: Sequence[DayCost]) -> dict[str, Decimal]:
     return dict(sorted(amounts.items(), key=lambda one: (-one[1], one[0])))
 
 
-def _say_state(reading: Reading, known: Sequence[DayCost], days: int) -> None:
+def _say_state(
+    reading: Reading, known: Sequence[DayCost], days: int, *, is_configured: bool
+) -> None:
     """Say how old the figures are, and what hinders better ones."""
-    if reading.reason is not None:
+    if not is_configured:
+        errors.print("Cost source not configured: set PLATFORM_COST_SOURCE.", style="yellow")
+    elif reading.reason is not None:
         errors.print(f"Cost is not measurable now: {reading.reason}", markup=False, style="yellow")
     if len(known) < days:
         errors.print(f"{len(known)} of {days} days are known.", highlight=False)

@@ -31,6 +31,7 @@ from pipeline_platform.commands.output import (
 from pipeline_platform.commands.printing import show_rows
 from pipeline_platform.commands.sample import write_fault_ledger, yesterday
 from pipeline_platform.definitions import build_defs
+from pipeline_platform.operations.automation import cost_job
 from pipeline_platform.orchestration.automation import range_tags
 from pipeline_platform.orchestration.instance import open_instance
 from pipeline_platform.orchestration.landing import ingest_config
@@ -68,7 +69,9 @@ def demo(
                     services.landing(PIPELINE).put(file.name, file.content)
                 results.append(_ingest(definitions, instance))
                 results += _process(definitions, instance, services)
-            results.append(_run(definitions, instance, f"{PIPELINE}_health"))
+            results += [
+                _run(definitions, instance, job) for job in (f"{PIPELINE}_health", cost_job.name)
+            ]
             failures = _report(services, results, as_json=as_json)
     _say(f"Done in {time.perf_counter() - started:.0f} s.")
     if not as_json:
