@@ -4,7 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Annotated
 
@@ -87,13 +87,19 @@ def _code_location() -> Iterator[CodeLocation]:
 def partition_status(pipeline: Pipeline, day: RecentDay, as_json: AsJson = False) -> None:
     """Show each asset of a pipeline at the partition that holds a day (SW-2).
 
-    Whether it is there, since when, by which run, how many rows, how its checks ended. Exit code 1
-    if something is missing, still running or failed, or if a check failed.
+    Whether it is there, since when, by which run, how many rows, how its checks ended; `present`
+    are rows that a command wrote, not a run of Dagster. Exit code 1 if something is missing, still
+    running or failed, or if a check failed.
     """
     with _code_location() as location:
         name = location.pipeline(pipeline)
-        states = list(location.history.assets(name, day))
         counts = _row_counts(location, name, day)
+        states = [
+            replace(state, state="present")
+            if state.state == "missing" and counts.get(state.asset)
+            else state
+            for state in location.history.assets(name, day)
+        ]
         rows = [_asset_row(location, state, counts.get(state.asset)) for state in states]
         show_rows(f"{name}, {day}", rows, as_json=as_json, empty="no asset.")
         failing = [
@@ -105,7 +111,7 @@ def partition_status(pipeline: Pipeline, day: RecentDay, as_json: AsJson = False
         if not as_json:
             show_rows("Checks that failed", failing, as_json=False, empty="none.")
     is_complete = all(
-        state.state == "done" or not location.graph.get(state.asset).is_materializable
+        state.state in {"done", "present"} or not location.graph.get(state.asset).is_materializable
         for state in states
     )
     raise typer.Exit(0 if is_complete and not failing else FOUND_FAULTS)

@@ -22,7 +22,9 @@ from pipeline_platform.orchestration.automation import (
 )
 from pipeline_platform.orchestration.sensors import UNFINISHED
 
-State = Literal["done", "missing", "failed", "running"]
+State = Literal["done", "present", "missing", "failed", "running"]
+"""`present` is what is there although no run is remembered that made it; a caller can know that."""
+
 EVALUATIONS_LOOKED_AT = 50
 RUNS_LOOKED_AT = 1000
 _FAILED = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)

@@ -1,59 +1,111 @@
 """`partition-status`, `runs` and `check` over a processed platform and over an empty one."""
 
-from datetime import date, timedelta
+import json
+from datetime import date, datetime, timedelta
+from typing import Any
 
 import pytest
 
-from pipeline_platform.advisory_performance.tables import VALUATIONS
+from pipeline_platform.advisory_performance.tables import VALUATIONS, VENDOR_ROWS
 from pipeline_platform.commands.history import parse_recent_day
 from pipeline_platform.run_context import utc_now
-from tests.integration.commands.conftest import Processed, Shell
+from tests.integration.commands.conftest import Processed, Shell, own_platform
 
 WORKFLOW = "advisory_performance_etl_workflow"
+VALUATIONS_KEY = "advisory_performance/silver/valuations"
 DAY = "2026-03-03"
 MONTH = date(2026, 3, 1)
+Rows = dict[str, dict[str, Any]]
 
 
-def status(processed: Processed, day: str = DAY) -> dict[str, dict[str, object]]:
-    rows = processed.shell.json("partition-status", "advisory", day)
+def status(shell: Shell, day: str) -> Rows:
+    rows = shell.json("partition-status", "advisory", day)
     return {row["asset"].removeprefix("advisory_performance/"): row for row in rows}
 
 
-def test_a_processed_month_is_there_as_a_whole(processed: Processed) -> None:
-    states = {name: row["state"] for name, row in status(processed).items()}
-    assert {state for name, state in states.items() if name != "landing/incoming"} == {"done"}
+@pytest.fixture(scope="module")
+def march(processed: Processed) -> Rows:
+    return status(processed.shell, DAY)
 
 
-def test_a_day_is_answered_by_the_partition_that_holds_it(processed: Processed) -> None:
-    assert status(processed)["silver/valuations"]["partition"] == str(MONTH)
+@pytest.fixture(scope="module")
+def before_all(processed: Processed) -> Rows:
+    """A month that nothing was delivered for."""
+    return status(processed.shell, "2025-01-15")
 
 
-def test_rows_are_those_of_the_partition_alone(processed: Processed) -> None:
+@pytest.fixture(scope="module")
+def runs(processed: Processed, march: Rows) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = processed.shell.json("runs", "--asset", VALUATIONS_KEY)
+    return found
+
+
+@pytest.fixture(scope="module")
+def checked(processed: Processed, march: Rows, runs: object) -> tuple[datetime, Rows]:
+    """What `check` said of March, and since when."""
+    since = utc_now()
+    rows = processed.shell.json("check", "advisory", "--partition", DAY)
+    return since, {row["check"]: row for row in rows}
+
+
+@pytest.fixture(scope="module")
+def unfilled(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Rows]:
+    """Exit code and rows of `check` on an empty platform."""
+    with own_platform(tmp_path_factory.mktemp("unfilled")) as shell:
+        result = shell("check", "advisory", "--json")
+    return result.exit_code, {row["check"]: row for row in json.loads(result.stdout)}
+
+
+def test_a_processed_month_is_there_as_a_whole(march: Rows) -> None:
+    states = {row["state"] for name, row in march.items() if name.startswith(("silver", "gold"))}
+    assert states == {"done"}
+
+
+def test_rows_that_a_command_wrote_are_present(march: Rows, processed: Processed) -> None:
+    with processed.shell.services() as services:
+        present = services.lake.partitions(VENDOR_ROWS)
+    row = march["bronze/vendor_rows"]
+    assert (row["state"], row["run"], row["rows"]) == ("present", None, present[MONTH])
+
+
+def test_what_waits_was_never_observed_by_a_command(march: Rows) -> None:
+    assert march["landing/incoming"]["state"] == "never observed"
+
+
+def test_a_complete_month_is_no_fault(processed: Processed, march: Rows) -> None:
+    failed = sum(row["fail"] for row in march.values())
+    assert processed.shell("partition-status", "advisory", DAY).exit_code == min(failed, 1)
+
+
+def test_a_day_is_answered_by_the_partition_that_holds_it(march: Rows) -> None:
+    assert march["silver/valuations"]["partition"] == str(MONTH)
+
+
+def test_rows_are_those_of_the_partition_alone(processed: Processed, march: Rows) -> None:
     with processed.shell.services() as services:
         present = services.lake.partitions(VALUATIONS)
-    assert status(processed)["silver/valuations"]["rows"] == present[MONTH] < sum(present.values())
+    assert march["silver/valuations"]["rows"] == present[MONTH] < sum(present.values())
 
 
-def test_the_run_that_made_it_is_named(processed: Processed) -> None:
-    runs = processed.shell.json("runs", "--asset", "advisory_performance/silver/valuations")
-    assert status(processed)["silver/valuations"]["run"] in {one["run"] for one in runs}
+def test_the_run_that_made_it_is_named(march: Rows, runs: list[dict[str, Any]]) -> None:
+    assert march["silver/valuations"]["run"] in {one["run"] for one in runs}
 
 
-def test_checks_are_counted_by_outcome(processed: Processed) -> None:
-    row = status(processed)["silver/valuations"]
+def test_checks_are_counted_by_outcome(march: Rows) -> None:
+    row = march["silver/valuations"]
     assert (row["pass"] > 5, row["not evaluated"]) == (True, 0)
 
 
-def test_a_month_that_was_never_processed_is_missing(processed: Processed) -> None:
-    assert status(processed, "2025-01-15")["gold/reconciliation"]["state"] == "missing"
+def test_a_month_that_was_never_processed_is_missing(before_all: Rows) -> None:
+    assert before_all["gold/reconciliation"]["state"] == "missing"
 
 
 def test_a_missing_partition_is_a_fault(processed: Processed) -> None:
     assert processed.shell("partition-status", "advisory", "2025-01-15").exit_code == 1
 
 
-def test_checks_of_another_month_say_nothing_of_this_one(processed: Processed) -> None:
-    row = status(processed, "2025-01-15")["gold/reconciliation"]
+def test_checks_of_another_month_say_nothing_of_this_one(before_all: Rows) -> None:
+    row = before_all["gold/reconciliation"]
     assert (row["pass"], row["fail"]) == (0, 0)
 
 
@@ -68,68 +120,67 @@ def test_yesterday_is_a_day() -> None:
     assert parse_recent_day("yesterday") == utc_now().date() - timedelta(days=1)
 
 
-def test_runs_are_listed_newest_first(processed: Processed) -> None:
+def test_runs_of_an_asset_are_those_that_made_it(runs: list[dict[str, Any]]) -> None:
+    assert {one["job"] for one in runs} == {WORKFLOW}
+
+
+def test_a_run_tells_the_months_that_it_covered(runs: list[dict[str, Any]]) -> None:
+    assert runs[-1]["partitions"].endswith(f"to {MONTH}")
+
+
+def test_runs_are_listed_newest_first(processed: Processed, checked: object) -> None:
     started = [one["started (UTC)"] for one in processed.shell.json("runs", "--limit", "10")]
-    assert started == sorted(started, reverse=True)
+    assert (started, len(started) > 1) == (sorted(started, reverse=True), True)
 
 
-def test_runs_of_an_asset_are_those_that_made_it(processed: Processed) -> None:
-    found = processed.shell.json("runs", "--asset", "advisory_performance/gold/reconciliation")
-    assert {one["job"] for one in found} == {WORKFLOW}
+def test_no_more_runs_than_asked_for_are_listed(processed: Processed, checked: object) -> None:
+    found = processed.shell.json("runs", "--pipeline", "advisory", "--limit", "1")
+    assert [one["job"] for one in found] == ["advisory_performance_checks"]
 
 
-def test_a_run_tells_the_months_that_it_covered(processed: Processed) -> None:
-    found = processed.shell.json("runs", "--asset", "advisory_performance/gold/reconciliation")
-    assert found[-1]["partitions"].endswith(f"to {MONTH}")
-
-
-def test_runs_of_another_pipeline_are_left_out(processed: Processed) -> None:
+def test_runs_of_another_pipeline_are_left_out(processed: Processed, march: Rows) -> None:
     assert processed.shell.json("runs", "--pipeline", "operations") == []
-
-
-def test_no_more_runs_than_asked_for_are_listed(processed: Processed) -> None:
-    processed.shell("check", "advisory")
-    assert len(processed.shell.json("runs", "--pipeline", "advisory", "--limit", "1")) == 1
 
 
 def test_an_unknown_asset_is_wrong_use(processed: Processed) -> None:
     assert processed.shell("runs", "--asset", "advisory_performance/gold/weather").exit_code == 2
 
 
-def test_check_evaluates_now_what_can_be_evaluated_alone(processed: Processed) -> None:
-    before = utc_now()
-    rows = processed.shell.json("check", "advisory", "--partition", DAY)
-    fresh = {row["check"] for row in rows if row["evaluated (UTC)"] > before.isoformat()}
+def test_check_evaluates_now_what_can_be_evaluated_alone(checked: tuple[datetime, Rows]) -> None:
+    since, rows = checked
+    fresh = {
+        name
+        for name, row in rows.items()
+        if row["evaluated (UTC)"] and datetime.fromisoformat(row["evaluated (UTC)"]) > since
+    }
     assert {"data_quality_score", "reconciliation_pass_rate", "oldest_file_in_processing"} <= fresh
 
 
-def test_check_shows_how_publications_were_judged(processed: Processed) -> None:
-    rows = processed.shell.json("check", "advisory", "--partition", DAY)
-    outcomes = {row["check"]: row["outcome"] for row in rows}
-    assert outcomes["conservation"] == "pass"
+def test_check_shows_how_publications_were_judged(checked: tuple[datetime, Rows]) -> None:
+    since, rows = checked
+    found = rows["conservation"]
+    is_earlier = datetime.fromisoformat(found["evaluated (UTC)"]) < since
+    assert (found["outcome"], is_earlier) == ("pass", True)
 
 
-def test_check_materializes_nothing(processed: Processed) -> None:
-    before = status(processed)
-    processed.shell("check", "advisory")
-    assert {name: row["run"] for name, row in status(processed).items()} == {
-        name: row["run"] for name, row in before.items()
-    }
+def test_check_materializes_nothing(
+    processed: Processed, march: Rows, checked: tuple[datetime, Rows]
+) -> None:
+    after = status(processed.shell, DAY)
+    made = [{name: (row["run"], row["at (UTC)"]) for name, row in rows.items()}
+            for rows in (march, after)]  # fmt: skip
+    assert made[0] == made[1]
 
 
-def test_a_failing_check_is_a_fault(shell: Shell) -> None:
-    rows = shell.json("check", "advisory")
-    failing = {row["check"] for row in rows if row["outcome"] == "fail"}
-    assert (shell("check", "advisory").exit_code, failing) == (1, {"months_made_ahead"})
+def test_a_failing_check_is_a_fault(unfilled: tuple[int, Rows]) -> None:
+    exit_code, rows = unfilled
+    failing = {name for name, row in rows.items() if row["outcome"] == "fail"}
+    assert (exit_code, "months_made_ahead" in failing) == (1, True)
 
 
-def test_checks_of_an_empty_platform_pass_nothing_that_needs_data(shell: Shell) -> None:
-    rows = shell.json("check", "advisory")
-    outcomes = {row["check"]: row["outcome"] for row in rows}
-    assert outcomes["reconciliation_pass_rate"] == "not measurable"
+def test_what_needs_data_passes_nothing_without_it(unfilled: tuple[int, Rows]) -> None:
+    assert unfilled[1]["reconciliation_pass_rate"]["outcome"] == "not measurable"
 
 
-def test_a_check_that_was_never_part_of_a_publication_says_so(shell: Shell) -> None:
-    rows = shell.json("check", "advisory")
-    outcomes = {row["check"]: row["outcome"] for row in rows}
-    assert outcomes["conservation"] == "not evaluated"
+def test_a_check_that_was_never_part_of_a_publication_says_so(unfilled: tuple[int, Rows]) -> None:
+    assert unfilled[1]["conservation"]["outcome"] == "not evaluated"

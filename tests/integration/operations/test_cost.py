@@ -17,9 +17,10 @@ from pipeline_platform.operations.cost_readings import (
     stored_costs,
 )
 from pipeline_platform.operations.plan import operations_plan
-from pipeline_platform.quality.measurements import Measurement, Verdict
+from pipeline_platform.quality.measurements import Measurement, Verdict, judge
 from pipeline_platform.quality.measures import measure
 from pipeline_platform.services import Services
+from pipeline_platform.web_events import run_context as web_events
 from tests.integration.operations.local_costs import LocalCosts, results_by_time, steady
 
 NOW = datetime(2026, 3, 20, 8, 0, tzinfo=UTC)
@@ -171,6 +172,17 @@ def test_one_dear_day_does_not_hide_the_next(services, costs) -> None:
 def test_an_increase_is_measured_against_the_day_before(services, costs) -> None:
     read(services, costs, {**usual(), SETTLED: {**USUAL, "AWSGlue": "110.00"}})
     assert increase(services).value == pytest.approx(20)
+
+
+@pytest.mark.parametrize(("amount", "outcome"), [("110.00", "pass"), ("110.01", "fail")])
+def test_an_increase_beyond_twenty_percent_is_told_within_a_day(
+    services, costs, amount, outcome
+) -> None:
+    read(services, costs, {**usual(), SETTLED: {**USUAL, "AWSGlue": amount}})
+    threshold = web_events.load_runbook().thresholds["cost_increase"]
+    verdict = judge(increase(services), threshold)
+    expected = ("warning", 1440) if outcome == "fail" else (None, None)
+    assert (verdict.outcome, (verdict.severity, verdict.response_minutes)) == (outcome, expected)
 
 
 def test_an_increase_names_the_services_that_rose(services, costs) -> None:
