@@ -115,7 +115,7 @@ def process(peaks: PeakMemory) -> dict[str, object]:
                 sources=[
                     (table, (shifted(months[0], -1), months[-1])) for table in assets.MART_SOURCES
                 ],
-                variables={"first_month": str(months[0]), "last_month": str(months[-1])},
+                variables={"first_date": str(months[0]), "last_date": str(months[-1])},
                 run_id=run.run_id,
                 partition=f"{months[0]}_{months[-1]}",
             )

@@ -120,14 +120,16 @@ def build_models(
 ) -> ModelBuild:
     """Run `dbt build` on pinned snapshots; models are staged, nothing is published.
 
-    Raises AuditFailedError when a model can't be built; failed tests are outcomes.
+    The settings choose the engine. Raises AuditFailedError when a model can't be built,
+    UnavailableError when the engine is gone; failed tests are outcomes.
     """
     from dbt.cli.main import dbtRunner  # noqa: PLC0415 -- slow import, only where dbt runs
 
     run = start_dbt_run(services.lake, run_id=run_id, partition=partition, sources=sources)
-    target = services.settings.home / "dbt"
+    engine = services.settings.engine
+    target = services.settings.home / "dbt" / engine
     folders = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)]
-    folders += ["--target-path", str(target)]
+    folders += ["--target-path", str(target), "--target", engine]
     with run.active():
         result = dbtRunner(manifest=parsed_project(PROJECT, target, folders)).invoke(
             [
