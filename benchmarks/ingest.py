@@ -63,9 +63,10 @@ def measure(vendor: str, lines: int) -> dict[str, object]:
     """Take one vendor's file to silver in this process."""
     from pipeline_platform.advisory_performance import refinement
     from pipeline_platform.advisory_performance.ingestion import ingest_arrivals
-    from pipeline_platform.advisory_performance.months import months_in, pieces, rows_within
+    from pipeline_platform.advisory_performance.months import rows_within
     from pipeline_platform.advisory_performance.run_context import RunContext
     from pipeline_platform.advisory_performance.tables import PIPELINE, VENDOR_ROWS
+    from pipeline_platform.partition_ranges import dates_in, pieces
     from pipeline_platform.quality.suites import start_import
     from pipeline_platform.services import Services
 
@@ -80,7 +81,7 @@ def measure(vendor: str, lines: int) -> dict[str, object]:
         began = time.perf_counter()
         [outcome] = ingest_arrivals(run)
         bronze_seconds = time.perf_counter() - began
-        rows = months_in(services.lake.partitions(VENDOR_ROWS))
+        rows = dates_in(services.lake.partitions(VENDOR_ROWS))
         began = time.perf_counter()
         silver_rows = rejected = 0
         for piece in pieces([*rows], rows, rows_within(run.services.settings.memory_limit)):

@@ -79,16 +79,12 @@ def process(peaks: PeakMemory) -> dict[str, object]:
         measure_range,
         reconcile_range,
     )
-    from pipeline_platform.advisory_performance.months import (
-        months_in,
-        pieces,
-        rows_within,
-        shifted,
-    )
+    from pipeline_platform.advisory_performance.months import rows_within
     from pipeline_platform.advisory_performance.run_context import RunContext
     from pipeline_platform.advisory_performance.serving import serve_months
     from pipeline_platform.advisory_performance.tables import MARTS, PIPELINE, VENDOR_ROWS
     from pipeline_platform.orchestration.dbt import build_models, publish_models
+    from pipeline_platform.partition_ranges import dates_in, pieces, shifted
     from pipeline_platform.services import Services
 
     with Services(Settings.from_env()) as services:
@@ -97,7 +93,7 @@ def process(peaks: PeakMemory) -> dict[str, object]:
             outcomes = list(ingest_arrivals(run))
         if [one.status for one in outcomes] != ["published"]:
             raise RuntimeError(f"The file was not published: {outcomes}")
-        rows = months_in(services.lake.partitions(VENDOR_ROWS))
+        rows = dates_in(services.lake.partitions(VENDOR_ROWS))
         months = list(rows)
         with peaks.stage("bronze to silver, audited"):
             for piece in pieces(months, rows, rows_within(run.services.settings.memory_limit)):

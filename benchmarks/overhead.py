@@ -106,7 +106,8 @@ def execute(began: float, month: date, *, is_warm: bool = False) -> dict[str, ob
     from dagster._core.execution.plan.objects import StepSuccessData
 
     spans.then("load code location")
-    from pipeline_platform.advisory_performance.automation import WORKFLOW, range_tags
+    from pipeline_platform.advisory_performance.automation import WORKFLOW
+    from pipeline_platform.orchestration.automation import range_tags
     from pipeline_platform.orchestration.instance import open_instance
     from pipeline_platform.settings import Settings
 
@@ -136,9 +137,9 @@ def execute(began: float, month: date, *, is_warm: bool = False) -> dict[str, ob
 
 def _account_for_work(spans: Spans) -> None:
     """Put the accounts around the functions that a run calls."""
-    from pipeline_platform.advisory_performance import assets, checks, measures, refinement
+    from pipeline_platform.advisory_performance import assets, checks, refinement
     from pipeline_platform.lake.lake import Lake
-    from pipeline_platform.orchestration import dbt
+    from pipeline_platform.orchestration import dbt, threshold_checks
     from pipeline_platform.quality import suites
     from pipeline_platform.services import Services
 
@@ -153,9 +154,9 @@ def _account_for_work(spans: Spans) -> None:
         "publish_models",
     ):
         spans.wrap(assets, name, OWN_WORK)
-    spans.wrap(measures, "measure", OWN_WORK)
+    spans.wrap(checks, "measure", OWN_WORK)
     for name in ("record_verdict", "record_issues"):
-        spans.wrap(checks, name, OWN_WORK)
+        spans.wrap(threshold_checks, name, OWN_WORK)
     spans.wrap(dbt, "start_dbt_run", OWN_WORK)
     build_models = vars(assets)["build_models"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from pipeline_platform.failures import InvalidRunbookError
 from pipeline_platform.quality.strict_yaml import read_yaml
@@ -18,8 +18,10 @@ from pipeline_platform.quality.thresholds import Band, Dimension, Part, Severity
 from pipeline_platform.settings import Environment
 
 __all__ = [
+    "ArrivalLimits",
     "Band",
     "Contact",
+    "DeliveryLimits",
     "Dimension",
     "Freshness",
     "Route",
@@ -29,8 +31,6 @@ __all__ = [
     "Sensor",
     "Severity",
     "Threshold",
-    "ToleranceOverride",
-    "Tolerances",
 ]
 
 
@@ -99,69 +99,6 @@ class Freshness(Part):
         return self
 
 
-class ToleranceOverride(Part):
-    """Another tolerance for a vendor, an account class, a period, or any mixture of them."""
-
-    vendor: str | None = None
-    account_class: str | None = None
-    period: str | None = None
-    tolerance_bps: float = Field(ge=0)
-
-    @property
-    def specificity(self) -> tuple[bool, bool, bool]:
-        """Vendor weighs more than account class, account class more than period."""
-        return (self.vendor is not None, self.account_class is not None, self.period is not None)
-
-
-class Tolerances(Part):
-    """How far our return may be from the vendor's, in basis points (SA-8, SA-63)."""
-
-    daily_bps: float = Field(ge=0)
-    longer_bps: float = Field(ge=0)
-    overrides: list[ToleranceOverride] = Field(default_factory=list)
-
-    @model_validator(mode="after")
-    def _no_doubles(self) -> Self:
-        keys = [(o.vendor, o.account_class, o.period) for o in self.overrides]
-        if len(set(keys)) != len(keys):
-            raise ValueError("two overrides name the same vendor, account class and period")
-        if (None, None, None) in keys:
-            raise ValueError("an override must name a vendor, an account class or a period")
-        return self
-
-    def tolerance_bps(self, vendor: str, account_class: str, period: str) -> float:
-        """Return the tolerance in basis points; the most specific override wins."""
-        wanted = {"vendor": vendor, "account_class": account_class, "period": period}
-        fitting = [
-            override
-            for override in self.overrides
-            if all(getattr(override, name) in (None, value) for name, value in wanted.items())
-        ]
-        if fitting:
-            return max(fitting, key=lambda override: override.specificity).tolerance_bps
-        return self.daily_bps if period == "daily" else self.longer_bps
-
-
-class Materiality(Part):
-    """From which change on a restatement is material, the limit itself included (B-4)."""
-
-    return_bps: float = Field(ge=0)
-    longer_return_bps: float = Field(ge=0)
-    account_value_pct: float = Field(ge=0)
-    short_periods: list[str]
-
-    def limit_bps(self, period: str) -> float:
-        """Return the limit in basis points for a return of this period."""
-        return self.return_bps if period in self.short_periods else self.longer_return_bps
-
-
-class MinimumSamples(Part):
-    """How many observations a rate needs before it may fail a check."""
-
-    runs: int = Field(ge=1)
-    rows: int = Field(ge=1)
-
-
 class ArrivalLimits(Part):
     """How much one run of the arrival sensor may take."""
 
@@ -176,23 +113,44 @@ class DeliveryLimits(Part):
 
 
 class Rulings(Part):
-    """Settings that decide how this pipeline reads an open question of its runbook."""
+    """Settings that decide how a pipeline reads an open question of its runbook.
 
-    tolerances: Tolerances
-    materiality: Materiality
-    minimum_samples: MinimumSamples
-    premake_months: int = Field(ge=1)
+    Here stand those that the platform itself needs. A pipeline's own model adds the rest and
+    forbids what it does not know; read without it, the rest is ignored.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    minimum_samples: dict[str, int]
     quarantine_kept_days: int = Field(ge=1)
     temp_kept_days: int = Field(ge=1)
-    variance_history_days: int = Field(ge=1)
-    annualisation_basis: Literal["calendar", "365"]
-    terminal_status: str
     arrivals: ArrivalLimits
     deliveries: DeliveryLimits
 
+    @model_validator(mode="after")
+    def _samples_are_counts(self) -> Self:
+        for name, count in self.minimum_samples.items():
+            if count < 1:
+                raise ValueError(f"minimum_samples.{name} must be at least 1")
+        return self
+
+    def in_words(self) -> list[tuple[str, str]]:
+        """Return what is ruled and how, for the pipeline's page; a pipeline puts its own first."""
+        return [
+            (
+                "one request of the arrival sensor",
+                f"{self.arrivals.max_files} files or {self.arrivals.max_bytes:,} bytes",
+            ),
+            ("longest line", f"{self.deliveries.max_line_bytes:,} bytes"),
+        ]
+
 
 class Runbook(Part):
-    """One pipeline's runbook, with every cross-reference checked."""
+    """One pipeline's runbook, with every cross-reference checked.
+
+    A pipeline derives its own, whose `rulings` are its own model. `score_weights` are the shares
+    of the quality dimensions in an overall score; a pipeline that scores otherwise has none.
+    """
 
     pipeline: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     title: str
@@ -201,7 +159,7 @@ class Runbook(Part):
     contacts: dict[str, Contact] = Field(min_length=1)
     routes: dict[str, Route] = Field(min_length=1)
     rulings: Rulings
-    score_weights: dict[Dimension, float]
+    score_weights: dict[Dimension, float] = Field(default_factory=dict)
     schedules: dict[str, Schedule]
     sensors: dict[str, Sensor] = Field(default_factory=dict)
     freshness: dict[str, Freshness]
@@ -240,9 +198,16 @@ class Runbook(Part):
                         f"threshold {threshold.name} needs a {band.severity} route, "
                         f"but {band.route} is not one"
                     )
-        if abs(sum(self.score_weights.values()) - 1) > 1e-9:
+        if self.score_weights and abs(sum(self.score_weights.values()) - 1) > 1e-9:
             raise ValueError("score_weights must add up to 1")
         return self
+
+    @property
+    def blocking_thresholds(self) -> list[Threshold]:
+        """The thresholds that decide whether silver may be published."""
+        return [
+            one for one in self.thresholds.values() if one.is_blocking and one.stage == "silver"
+        ]
 
     @cached_property
     def requirements(self) -> frozenset[str]:

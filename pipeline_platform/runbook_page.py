@@ -125,40 +125,8 @@ def freshness_table(runbook: Runbook) -> str:
 
 
 def rulings_table(runbook: Runbook) -> str:
-    """Return the rulings on tolerances, materiality, samples and retention, one a row."""
-    rulings = runbook.rulings
-    tolerances, materiality = rulings.tolerances, rulings.materiality
-    rows = [
-        ("tolerance of a daily return", f"{tolerances.daily_bps:g} bps, the limit included"),
-        ("tolerance of any longer return", f"{tolerances.longer_bps:g} bps, the limit included"),
-        *(
-            (
-                "tolerance of "
-                + ", ".join(
-                    filter(None, (override.vendor, override.account_class, override.period))
-                ),
-                f"{override.tolerance_bps:g} bps",
-            )
-            for override in tolerances.overrides
-        ),
-        (
-            f"material change of a return ({', '.join(materiality.short_periods)})",
-            f"{materiality.return_bps:g} bps or more",
-        ),
-        (
-            "material change of any longer return",
-            f"{materiality.longer_return_bps:g} bps or more",
-        ),
-        ("material change of a value", f"{materiality.account_value_pct:g} % or more"),
-        ("years of an annualised return", f"{rulings.annualisation_basis}"),
-        ("partitions made ahead", f"{rulings.premake_months} months"),
-        (
-            "one request of the arrival sensor",
-            f"{rulings.arrivals.max_files} files or {rulings.arrivals.max_bytes:,} bytes",
-        ),
-        ("longest line", f"{rulings.deliveries.max_line_bytes:,} bytes"),
-    ]
-    return _table(("ruling", "value"), rows)
+    """Return the rulings as the pipeline words them, one a row."""
+    return _table(("ruling", "value"), runbook.rulings.in_words())
 
 
 def wanted(band: Band, threshold: Threshold) -> str:

@@ -4,24 +4,22 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
 
 from pipeline_platform.advisory_performance import refinement
 from pipeline_platform.advisory_performance.audit import (
     SILVER_TABLES,
-    blocking_thresholds,
     contracts,
     judged,
     merged_results,
 )
-from pipeline_platform.advisory_performance.ingestion import ingest_arrivals
+from pipeline_platform.advisory_performance.ingestion import VendorFiles
 from pipeline_platform.advisory_performance.measurement import (
     MeasuredMonths,
     compare_versions,
     measure_range,
     reconcile_range,
 )
-from pipeline_platform.advisory_performance.months import months_in, pieces, rows_within, shifted
+from pipeline_platform.advisory_performance.months import rows_within
 from pipeline_platform.advisory_performance.partitions import (
     MONTHLY,
     SELF_AND_MONTH_BEFORE,
@@ -60,23 +58,16 @@ from pipeline_platform.orchestration.dbt import (
     test_specs,
 )
 from pipeline_platform.orchestration.failures import handled_failures
+from pipeline_platform.orchestration.landing import incoming_asset, ingest_asset
 from pipeline_platform.orchestration.metadata import asset_key, table_spec
-from pipeline_platform.services import Services
+from pipeline_platform.orchestration.resources import ServicesParam
+from pipeline_platform.partition_ranges import dates_in, pieces, shifted
 
-OUTCOMES_SHOWN = 200
 MONTHS_POOL = "advisory_performance_months"
 FRESHNESS = freshness_policies(load_runbook())
-LANDING = dg.AssetKey([PIPELINE, "landing", "incoming"])
 SERVING = dg.AssetKey([PIPELINE, "serving", "performance_data"])
 MART_SOURCES = (VALUATIONS, TIME_WEIGHTED_RETURNS, RECONCILIATION, RESTATEMENTS)
 MART_TESTS = model_tests(PIPELINE, MARTS)
-ServicesParam = dg.ResourceParam[Services]
-
-
-class Arrivals(ComputeSize):
-    """Which objects of `incoming/` to take; none means everything that waits."""
-
-    keys: list[str] = Field(default_factory=list)
 
 
 def _spec(table: LakeTable, *inputs: LakeTable) -> dg.AssetSpec:
@@ -102,55 +93,10 @@ def _monthly(
     )
 
 
-@dg.observable_source_asset(key=LANDING, group_name=PIPELINE, description="Files that wait.")
-def incoming(services: ServicesParam) -> dg.ObserveResult:
-    """Count what waits in `incoming/` and tell how long the oldest has waited (SA-17)."""
-    state = services.landing(PIPELINE).observe("incoming")
-    oldest = state.oldest_modified_at.isoformat() if state.oldest_modified_at else "none"
-    return dg.ObserveResult(
-        metadata={
-            "files": state.object_count,
-            "bytes": state.total_bytes,
-            "oldest_modified_at": oldest,
-        }
-    )
-
-
-@dg.asset(
-    key=list(VENDOR_ROWS.asset_key),
-    deps=[LANDING],
-    group_name=PIPELINE,
-    kinds={"iceberg"},
-    description=VENDOR_ROWS.description,
-    metadata=table_spec(VENDOR_ROWS).metadata,
-    tags={"layer": "bronze"},
+incoming = incoming_asset(PIPELINE)
+vendor_rows = ingest_asset(
+    VENDOR_ROWS, lambda services, run_id: VendorFiles(RunContext(services, run_id))
 )
-def vendor_rows(
-    context: dg.AssetExecutionContext, config: Arrivals, services: ServicesParam
-) -> dg.MaterializeResult[None]:
-    """Take waiting vendor files to bronze; bad files and lines go to quarantine."""
-    with handled_failures(context):
-        run = RunContext(config.sized(services), context.run.run_id)
-        outcomes = []
-        for outcome in ingest_arrivals(run, config.keys or None):
-            context.log.info(f"{outcome.name}: {outcome.status}. {outcome.reason or ''}".strip())
-            outcomes.append(outcome)
-    lines = ["| file | outcome | rows | quarantined | reason |", "|---|---|---|---|---|"]
-    lines += [
-        f"| {one.name.replace('|', '/')} | {one.status} | {one.published_rows}"
-        f" | {one.quarantined_rows} | {(one.reason or '').replace('|', '/')} |"
-        for one in outcomes[:OUTCOMES_SHOWN]
-    ]
-    return dg.MaterializeResult(
-        metadata={
-            "dagster/row_count": sum(one.published_rows for one in outcomes),
-            "files": len(outcomes),
-            "quarantined_files": sum(one.status == "quarantined" for one in outcomes),
-            "quarantined_rows": sum(one.quarantined_rows for one in outcomes),
-            "months": sorted({month for one in outcomes for month in one.months}),
-            "outcomes": dg.MetadataValue.md("\n".join(lines)),
-        }
-    )
 
 
 @_monthly(
@@ -162,7 +108,7 @@ def vendor_rows(
             for table in SILVER_TABLES
             for spec in expectation_specs(asset_key(table), contracts()[table.name])
         ),
-        *threshold_specs(blocking_thresholds(load_runbook())),
+        *threshold_specs(load_runbook().blocking_thresholds),
     ],
 )
 def silver(
@@ -173,7 +119,7 @@ def silver(
     counts = dict.fromkeys((table.name for table in SILVER_TABLES), 0)
     audits: list[refinement.StagedSilver] = []
     with handled_failures(context):
-        rows = months_in(services.lake.partitions(VENDOR_ROWS))
+        rows = dates_in(services.lake.partitions(VENDOR_ROWS))
         for piece in pieces(
             months_of_run(context), rows, rows_within(run.services.settings.memory_limit)
         ):

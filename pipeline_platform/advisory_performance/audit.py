@@ -28,15 +28,6 @@ def contracts() -> dict[str, Contract]:
     }
 
 
-def blocking_thresholds(runbook: Runbook) -> list[Threshold]:
-    """Return the thresholds that decide whether silver may be published."""
-    return [
-        threshold
-        for threshold in runbook.thresholds.values()
-        if threshold.is_blocking and threshold.stage == "silver"
-    ]
-
-
 def ledger_measurements(
     ledger: Sequence[LedgerEntry], before: Sequence[LedgerEntry] = ()
 ) -> dict[str, Measurement]:
@@ -84,7 +75,7 @@ def judged(
     measurements = ledger_measurements(ledger, before)
     return [
         (threshold, measurements[threshold.name], judge(measurements[threshold.name], threshold))
-        for threshold in blocking_thresholds(runbook)
+        for threshold in runbook.blocking_thresholds
     ]
 
 

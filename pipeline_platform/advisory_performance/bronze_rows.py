@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline_platform.advisory_performance.delivery_chunks import Chunk, quoted, rejected_line
-from pipeline_platform.advisory_performance.rejected_lines import RejectedLine
 from pipeline_platform.advisory_performance.tables import DELIVERED_FIELDS, INSTANT, VENDOR_ROWS
 from pipeline_platform.advisory_performance.vendor_formats import FixedWidth
 from pipeline_platform.advisory_performance.vendor_mapping import (
@@ -23,6 +22,7 @@ from pipeline_platform.advisory_performance.vendor_mapping import (
     VendorMapping,
 )
 from pipeline_platform.advisory_performance.vendors import parse_day
+from pipeline_platform.ingestion.rejected_lines import RejectedLine
 
 EARLIEST_DAY = date(1990, 1, 1)
 _ACCOUNTS_REMEMBERED = 100_000

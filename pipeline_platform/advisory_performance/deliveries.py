@@ -15,16 +15,16 @@ import pyarrow as pa
 from pipeline_platform.advisory_performance.bronze_rows import BronzeRows, months_of
 from pipeline_platform.advisory_performance.delivery_chunks import Chunk
 from pipeline_platform.advisory_performance.delivery_delimited import DelimitedReader
-from pipeline_platform.advisory_performance.delivery_errors import (
-    HeaderOnlyError,
-    WrongEncodingError,
-)
 from pipeline_platform.advisory_performance.delivery_fixed_width import FixedWidthReader
 from pipeline_platform.advisory_performance.delivery_json import JsonLinesReader
 from pipeline_platform.advisory_performance.delivery_lines import LINE_LIMIT_BYTES, read_blocks
-from pipeline_platform.advisory_performance.rejected_lines import RejectedLine, RejectedLines
 from pipeline_platform.advisory_performance.vendor_formats import Delimited, FixedWidth
 from pipeline_platform.advisory_performance.vendor_mapping import VendorMapping
+from pipeline_platform.ingestion.delivery_errors import (
+    HeaderOnlyError,
+    WrongEncodingError,
+)
+from pipeline_platform.ingestion.rejected_lines import RejectedLine, RejectedLines
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from pipeline_platform.advisory_performance.delivery_lines import printable
-from pipeline_platform.advisory_performance.rejected_lines import RejectedLine
 from pipeline_platform.advisory_performance.vendor_formats import RecordType
+from pipeline_platform.ingestion.rejected_lines import RejectedLine
 
 
 @dataclass

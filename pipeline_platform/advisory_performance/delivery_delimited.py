@@ -15,7 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline_platform.advisory_performance.delivery_chunks import Chunk, quoted, rejected_line
-from pipeline_platform.advisory_performance.delivery_errors import (
+from pipeline_platform.advisory_performance.delivery_lines import (
+    LINE_LIMIT_BYTES,
+    TextBlock,
+    text_fault,
+)
+from pipeline_platform.advisory_performance.vendor_formats import Delimited
+from pipeline_platform.advisory_performance.vendor_mapping import VendorMapping
+from pipeline_platform.ingestion.delivery_errors import (
     DuplicateHeaderError,
     EmptyFileError,
     MissingColumnError,
@@ -23,14 +30,7 @@ from pipeline_platform.advisory_performance.delivery_errors import (
     UnreadableHeaderError,
     WrongEncodingError,
 )
-from pipeline_platform.advisory_performance.delivery_lines import (
-    LINE_LIMIT_BYTES,
-    TextBlock,
-    text_fault,
-)
-from pipeline_platform.advisory_performance.rejected_lines import RejectedLine
-from pipeline_platform.advisory_performance.vendor_formats import Delimited
-from pipeline_platform.advisory_performance.vendor_mapping import VendorMapping
+from pipeline_platform.ingestion.rejected_lines import RejectedLine
 
 RECORD_LIMIT_LINES = 50
 

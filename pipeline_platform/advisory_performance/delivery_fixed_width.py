@@ -7,17 +7,17 @@ from decimal import Context, Decimal
 import pyarrow as pa
 
 from pipeline_platform.advisory_performance.delivery_chunks import Chunk, quoted, rejected_line
-from pipeline_platform.advisory_performance.delivery_errors import (
+from pipeline_platform.advisory_performance.delivery_lines import TextBlock, text_fault
+from pipeline_platform.advisory_performance.vendor_formats import DataRecord, FixedWidth, Position
+from pipeline_platform.advisory_performance.vendor_mapping import VendorMapping
+from pipeline_platform.ingestion.delivery_errors import (
     DataAfterTrailerError,
     EmptyFileError,
     MissingHeaderError,
     MissingTrailerError,
     TrailerMismatchError,
 )
-from pipeline_platform.advisory_performance.delivery_lines import TextBlock, text_fault
-from pipeline_platform.advisory_performance.rejected_lines import RejectedLine
-from pipeline_platform.advisory_performance.vendor_formats import DataRecord, FixedWidth, Position
-from pipeline_platform.advisory_performance.vendor_mapping import VendorMapping
+from pipeline_platform.ingestion.rejected_lines import RejectedLine
 
 _EXACT = Context(prec=1000)
 """Adds without rounding whatever a record can hold in practice; exponents are no plain numbers."""

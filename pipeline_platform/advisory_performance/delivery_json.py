@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from pipeline_platform.advisory_performance.delivery_chunks import Chunk, quoted, rejected_line
-from pipeline_platform.advisory_performance.delivery_errors import EmptyFileError
 from pipeline_platform.advisory_performance.delivery_lines import TextBlock, text_fault
 from pipeline_platform.advisory_performance.vendor_mapping import VendorMapping
+from pipeline_platform.ingestion.delivery_errors import EmptyFileError
 
 
 class RecordFaultError(Exception):

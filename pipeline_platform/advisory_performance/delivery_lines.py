@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from pipeline_platform.advisory_performance.delivery_errors import (
+from pipeline_platform.advisory_performance.vendor_formats import Delimited, FixedWidth, JsonLines
+from pipeline_platform.ingestion.delivery_errors import (
     CorruptGzipError,
     EmptyFileError,
     LineTooLongError,
@@ -20,7 +21,6 @@ from pipeline_platform.advisory_performance.delivery_errors import (
     UnexpectedCompressionError,
     WrongEncodingError,
 )
-from pipeline_platform.advisory_performance.vendor_formats import Delimited, FixedWidth, JsonLines
 
 LINE_LIMIT_BYTES = 1_048_576
 READ_BYTES = 256 * 1024

@@ -15,15 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline_platform.advisory_performance.causes import explain_breaches
-from pipeline_platform.advisory_performance.months import (
-    month_of,
-    month_range,
-    months_in,
-    partition_key,
-    pieces,
-    rows_within,
-    shifted,
-)
+from pipeline_platform.advisory_performance.months import rows_within
 from pipeline_platform.advisory_performance.reconciliation import Tolerances, reconcile
 from pipeline_platform.advisory_performance.refinement import months_filter
 from pipeline_platform.advisory_performance.restatements import Materiality, restatements
@@ -42,6 +34,14 @@ from pipeline_platform.advisory_performance.tables import (
 from pipeline_platform.advisory_performance.twrr import ReturnSettings, compute_returns
 from pipeline_platform.code_version import code_version
 from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.partition_ranges import (
+    dates_in,
+    month_of,
+    month_range,
+    partition_key,
+    pieces,
+    shifted,
+)
 from pipeline_platform.warehouse.progress import layer_versions, record_versions
 
 ANNIVERSARIES = (1, 3, 5)
@@ -62,7 +62,7 @@ def measure_range(run: RunContext, months: Sequence[date]) -> Iterator[MeasuredM
     lake, limit = run.services.lake, rows_within(run.services.settings.memory_limit)
     for table in (VALUATIONS, EXTERNAL_FLOWS, TIME_WEIGHTED_RETURNS, ACCOUNT_STATES):
         lake.ensure(table)
-    for piece in pieces(months, months_in(lake.partitions(VALUATIONS)), limit):
+    for piece in pieces(months, dates_in(lake.partitions(VALUATIONS)), limit):
         yield _measure_piece(run, piece)
 
 
@@ -72,7 +72,7 @@ def reconcile_range(run: RunContext, months: Sequence[date]) -> Iterator[Measure
     record_tolerances(run)
     for table in (TIME_WEIGHTED_RETURNS, REPORTED_RETURNS, RECONCILIATION):
         lake.ensure(table)
-    rows = months_in(lake.partitions(TIME_WEIGHTED_RETURNS))
+    rows = dates_in(lake.partitions(TIME_WEIGHTED_RETURNS))
     for piece in pieces(months, rows, limit):
         with run.services.connect() as engine:
             span = (piece[0], piece[-1])
@@ -99,7 +99,7 @@ def compare_versions(run: RunContext, months: Sequence[date]) -> Iterator[Measur
     """List what later deliveries changed in these months, under the error-correction policy."""
     lake, limit = run.services.lake, rows_within(run.services.settings.memory_limit)
     lake.ensure(RESTATEMENTS)
-    for piece in pieces(months, months_in(lake.partitions(TIME_WEIGHTED_RETURNS)), limit):
+    for piece in pieces(months, dates_in(lake.partitions(TIME_WEIGHTED_RETURNS)), limit):
         with run.services.connect() as engine:
             span = (piece[0], piece[-1])
             changed = restatements(
@@ -225,7 +225,7 @@ def _anniversary_indexes(
         first, last = shifted(months[0], -12 * years - 2), shifted(months[-1], -12 * years)
         needed.update(month_range(first, last))
     needed -= set(months)
-    present = sorted(needed & set(months_in(lake.partitions(TIME_WEIGHTED_RETURNS))))
+    present = sorted(needed & set(dates_in(lake.partitions(TIME_WEIGHTED_RETURNS))))
     columns = "account_id, as_of_date, net_growth_index, gross_growth_index, record_start_date"
     parts = [
         lake.relation(engine, TIME_WEIGHTED_RETURNS, months=(month, month))

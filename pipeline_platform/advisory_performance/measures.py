@@ -1,25 +1,16 @@
 """What each threshold of the runbook measures: one function per name, no limit anywhere.
 
 Functions read the lake, the landing zone or PostgreSQL and return measurements by label (a month,
-a day, a file, or `all`); `MEASURES` maps the runbook's names to them. A value that can't be had is
-"not measurable" with its reason, never a pass (B-14).
+a day, or `all`); `MEASURES` maps the runbook's names to them. See `quality.measures`.
 """
 
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import date, timedelta
+from functools import partial
 
 from pipeline_platform.advisory_performance.audit import SILVER_TABLES, contracts
-from pipeline_platform.advisory_performance.months import (
-    month_of,
-    month_range,
-    months_in,
-    partition_key,
-    shifted,
-)
 from pipeline_platform.advisory_performance.reconciliation_rates import (
     completeness,
     difference_variance,
@@ -28,90 +19,30 @@ from pipeline_platform.advisory_performance.reconciliation_rates import (
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.tables import (
     ACCOUNT_STATES,
-    PIPELINE,
     RECONCILIATION,
     TIME_WEIGHTED_RETURNS,
     VALUATIONS,
 )
-from pipeline_platform.quality import scores
-from pipeline_platform.quality.measurements import (
-    Measurement,
-    Verdict,
-    judge,
-    percentage,
-    unmeasured,
+from pipeline_platform.partition_ranges import (
+    dates_in,
+    month_of,
+    month_range,
+    partition_key,
+    shifted,
 )
-from pipeline_platform.quality.observations import history
-from pipeline_platform.quality.thresholds import SEVERITIES, Threshold
+from pipeline_platform.quality import measures, scores
+from pipeline_platform.quality.measurements import Measurement, percentage, unmeasured
+from pipeline_platform.quality.measures import ALL, SECONDS_PER_DAY, Labelled
 from pipeline_platform.warehouse import embedded
 
-Labelled = Mapping[str, Measurement]
-ALL = "all"
-SECONDS_PER_MINUTE = 60
-SECONDS_PER_DAY = 86_400
-HISTORY_LENGTH = 60
-RUN_WINDOW = timedelta(days=7)
-FILE_WINDOW = timedelta(days=1)
-
-
-@dataclass(frozen=True)
-class Scope:
-    """What is measured: a run's surroundings and the months in question, oldest first.
-
-    `runs_succeeded` says how the pipeline's runs of the last seven days ended; None where
-    Dagster's storage isn't at hand.
-    """
-
-    run: RunContext
-    months: tuple[date, ...]
-    runs_succeeded: tuple[tuple[str, bool], ...] | None = None
-
-    def rows(self, query: str, **values: object) -> list[Any]:
-        """Query PostgreSQL; `pipeline` is among the values."""
-        with self.run.services.database.connection() as connection:
-            return connection.execute(query.encode(), {"pipeline": PIPELINE, **values}).fetchall()
-
-
-def measure(scope: Scope, threshold: Threshold) -> tuple[Measurement, Verdict]:
-    """Measure one threshold and judge it: the worst of its groups is the result.
-
-    A group that fails goes before one that can't be measured only if any fails; the offenders are
-    then the labels of all failing groups. Groups that can't be measured count only if none can.
-    """
-    labelled = MEASURES[threshold.name](scope)
-    judged = {label: (one, judge(one, threshold)) for label, one in labelled.items()}
-    failed = {label: pair for label, pair in judged.items() if pair[1].outcome == "fail"}
-    if failed:
-        worst = min(failed.values(), key=lambda pair: _badness(pair, threshold))
-        if len(judged) > 1:
-            worst = (replace(worst[0], offenders=tuple(failed)), worst[1])
-    else:
-        measured = [pair for pair in judged.values() if pair[1].outcome == "pass"]
-        worst = (measured or list(judged.values()))[-1] if judged else _nothing(threshold)
-    return replace(worst[0], history=_earlier(scope, threshold.name)), worst[1]
-
-
-def _badness(pair: tuple[Measurement, Verdict], threshold: Threshold) -> tuple[int, float]:
-    value = pair[0].value or 0.0
-    severity = SEVERITIES.index(pair[1].severity or "info")
-    return severity, value if threshold.direction == "at_least" else -value
-
-
-def _nothing(threshold: Threshold) -> tuple[Measurement, Verdict]:
-    nothing = unmeasured(threshold.name, "there is nothing to measure yet")
-    return nothing, judge(nothing, threshold)
-
-
-def _earlier(scope: Scope, name: str) -> tuple[tuple[datetime, float], ...]:
-    with scope.run.services.database.connection() as connection:
-        return tuple(history(connection, PIPELINE, name, limit=HISTORY_LENGTH))
+Scope = measures.Scope[RunContext]
 
 
 def _quality_score(scope: Scope) -> Labelled:
     run, lake = scope.run, scope.run.services.lake
     found: dict[str, Measurement] = {}
     with run.services.connect() as engine:
-        for month in scope.months:
+        for month in scope.partitions:
             tables = [
                 (contracts()[table.name], lake.relation(engine, table, months=(month, month)))
                 for table in SILVER_TABLES
@@ -137,8 +68,8 @@ def _score_rates(scope: Scope, month: date) -> list[scores.Part]:
         " WHERE pipeline = %(pipeline)s AND %(key)s = ANY(partition_keys)",
         key=key,
     )
-    complete = _completeness(replace(scope, months=(month,)))[key]
-    passed = _pass_rates(replace(scope, months=(month,)))[ALL]
+    complete = _completeness(replace(scope, partitions=(month,)))[key]
+    passed = _pass_rates(replace(scope, partitions=(month,)))[ALL]
     distinct = float(arrived - deduplicated)
     return [
         scores.Part("validity", "records not quarantined", distinct - float(quarantined), distinct),
@@ -159,7 +90,7 @@ def _completeness(scope: Scope) -> Labelled:
     lake = scope.run.services.lake
     found: dict[str, Measurement] = {}
     with scope.run.services.connect() as engine:
-        for month in scope.months:
+        for month in scope.partitions:
             before = shifted(month, -1)
             valuations = lake.relation(engine, VALUATIONS, months=(month, month))
             states = lake.relation(engine, ACCOUNT_STATES, months=(before, before))
@@ -172,9 +103,9 @@ def _completeness(scope: Scope) -> Labelled:
 
 def _rates(scope: Scope, name: str, passing: str, considered: str) -> Labelled:
     """Count figures by day in one pass; the run as a whole comes under `all`."""
-    if not scope.months:
+    if not scope.partitions:
         return {}
-    span = (scope.months[0], scope.months[-1])
+    span = (scope.partitions[0], scope.partitions[-1])
     with scope.run.services.connect() as engine:
         days = (
             scope.run.services.lake.relation(engine, RECONCILIATION, months=span)
@@ -224,12 +155,12 @@ def _violations(scope: Scope) -> Labelled:
 
 
 def _variance(scope: Scope) -> Labelled:
-    if not scope.months:
+    if not scope.partitions:
         return {}
     rulings = scope.run.runbook.rulings
     back = rulings.variance_history_days
-    first = month_of(scope.months[-1] - timedelta(days=2 * back))
-    last = scope.months[-1]
+    first = month_of(scope.partitions[-1] - timedelta(days=2 * back))
+    last = scope.partitions[-1]
     with scope.run.services.connect() as engine:
         lake = scope.run.services.lake
         spreads = difference_variance(
@@ -254,57 +185,6 @@ def _variance(scope: Scope) -> Labelled:
     return found
 
 
-def _latency(scope: Scope) -> Labelled:
-    now = scope.run.now()
-    rows = scope.rows(
-        "SELECT file_name, extract(epoch FROM coalesce(completed_at, %(now)s) - arrived_at)"
-        " FROM etl_processing_log WHERE pipeline = %(pipeline)s AND status IN"
-        " ('CLAIMED', 'PUBLISHED', 'COMPLETED', 'FAILED')"
-        " AND coalesce(completed_at, %(now)s) > %(since)s",
-        now=now,
-        since=now - FILE_WINDOW,
-    )
-    return {ALL: _longest(scope, "processing_latency", rows)}
-
-
-def _processing_time(scope: Scope) -> Labelled:
-    now = scope.run.now()
-    rows = scope.rows(
-        "SELECT file_name, extract(epoch FROM"
-        " coalesce(processing_end_time, %(now)s) - processing_start_time)"
-        " FROM etl_processing_log WHERE pipeline = %(pipeline)s"
-        " AND coalesce(processing_end_time, %(now)s) > %(since)s",
-        now=now,
-        since=now - FILE_WINDOW,
-    )
-    return {ALL: _longest(scope, "processing_time_per_file", rows)}
-
-
-def _longest(scope: Scope, name: str, rows: Sequence[tuple[str, Any]]) -> Measurement:
-    """Return the longest of files' times, in minutes; those over the mildest limit offend."""
-    if not rows:
-        return unmeasured(name, "no file was processed in the window")
-    minutes = sorted(((float(s) / SECONDS_PER_MINUTE, file) for file, s in rows), reverse=True)
-    limit = scope.run.runbook.thresholds[name].severest_first[-1].limit
-    offenders = [f"{file} {value:.1f} min" for value, file in minutes if value >= limit]
-    return Measurement(name, minutes[0][0], sample_size=len(minutes), offenders=tuple(offenders))
-
-
-def _oldest_in_processing(scope: Scope) -> Labelled:
-    zone = scope.run.services.landing(PIPELINE)
-    waiting = zone.list("processing")
-    now = scope.run.now()
-    age = max(((now - one.modified_at).total_seconds() for one in waiting), default=0.0)
-    return {
-        ALL: Measurement(
-            "oldest_file_in_processing",
-            age / SECONDS_PER_MINUTE,
-            sample_size=1,
-            offenders=tuple(one.key for one in waiting),
-        )
-    }
-
-
 def _vendor_silence(scope: Scope) -> Labelled:
     rows = scope.rows(
         "SELECT vendor, max(arrived_at) FROM etl_processing_log"
@@ -320,7 +200,7 @@ def _vendor_silence(scope: Scope) -> Labelled:
 
 
 def _last_closed_month(scope: Scope) -> Labelled:
-    present = months_in(scope.run.services.lake.partitions(TIME_WEIGHTED_RETURNS))
+    present = dates_in(scope.run.services.lake.partitions(TIME_WEIGHTED_RETURNS))
     if not present:
         return {ALL: unmeasured("last_closed_month", "no month has been computed yet")}
     closed = month_range(min(present), shifted(month_of(scope.run.now().date()), -1))
@@ -335,15 +215,6 @@ def _last_closed_month(scope: Scope) -> Labelled:
             offenders=tuple(reversed(missing)),
         )
     }
-
-
-def _success_rate(scope: Scope) -> Labelled:
-    name = "pipeline_success_rate"
-    if scope.runs_succeeded is None:
-        return {ALL: unmeasured(name, "Dagster's run storage is not at hand")}
-    runs = scope.runs_succeeded
-    failed = [run_id for run_id, succeeded in runs if not succeeded]
-    return {ALL: percentage(name, len(runs) - len(failed), len(runs), offenders=failed)}
 
 
 def _months_made_ahead(scope: Scope) -> Labelled:
@@ -418,13 +289,10 @@ def _query_response(scope: Scope) -> Labelled:
             "SELECT data_source, max(as_of_date) FROM performance_data GROUP BY data_source"
         ),
     }
-    found: dict[str, Measurement] = {}
-    for label, query in probes.items():
-        started = time.perf_counter()
-        scope.rows(query)
-        seconds = time.perf_counter() - started
-        found[label] = Measurement("database_query_response", seconds, sample_size=1)
-    return found
+    return measures.query_times(
+        "database_query_response",
+        {label: partial(scope.rows, query) for label, query in probes.items()},
+    )
 
 
 MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
@@ -433,12 +301,12 @@ MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "reconciliation_pass_rate": _pass_rates,
     "tolerance_violations": _violations,
     "return_variance": _variance,
-    "processing_latency": _latency,
-    "processing_time_per_file": _processing_time,
-    "oldest_file_in_processing": _oldest_in_processing,
+    "processing_latency": measures.processing_latency,
+    "processing_time_per_file": measures.processing_time,
+    "oldest_file_in_processing": measures.oldest_in_processing,
     "vendor_silence": _vendor_silence,
     "last_closed_month": _last_closed_month,
-    "pipeline_success_rate": _success_rate,
+    "pipeline_success_rate": measures.success_rate,
     "months_made_ahead": _months_made_ahead,
     "default_partition_rows": _default_partition,
     "database_cpu": _database_cpu,

@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime
 
 import dagster as dg
 
-from pipeline_platform.advisory_performance.months import month_of, month_range
+from pipeline_platform.partition_ranges import month_of, month_range
 
 MONTHLY = dg.MonthlyPartitionsDefinition(start_date=datetime(1990, 1, 1, tzinfo=UTC), end_offset=1)
 """Vendors may deliver history back to 1990; earlier days are refused in the landing zone."""

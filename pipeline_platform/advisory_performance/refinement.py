@@ -12,8 +12,6 @@ from datetime import date, datetime
 import duckdb
 
 from pipeline_platform.advisory_performance.audit import SILVER_TABLES, contracts, judged
-from pipeline_platform.advisory_performance.ingestion import HOP as LANDING_HOP
-from pipeline_platform.advisory_performance.months import partition_key, shifted
 from pipeline_platform.advisory_performance.normalisation import Normalised, normalise
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.tables import (
@@ -24,9 +22,11 @@ from pipeline_platform.advisory_performance.tables import (
 )
 from pipeline_platform.code_version import code_version
 from pipeline_platform.failures import AuditFailedError
+from pipeline_platform.ingestion.intake import HOP as LANDING_HOP
 from pipeline_platform.lake.publications import Publication
 from pipeline_platform.lake.staging import Staged
 from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.partition_ranges import partition_key, range_filter, shifted, span_of
 from pipeline_platform.quality.conservation import Connection, LedgerEntry, record_entries
 from pipeline_platform.quality.conservation import ledger as ledger_of
 from pipeline_platform.quality.contracts import ExpectationResult, row_rules, validate
@@ -114,7 +114,7 @@ def stage_months(run: RunContext, months: Sequence[date]) -> StagedSilver:
         }
         staged = {
             table.name: lake.stage(
-                table, relations[table.name], run_id=run.run_id, partition=_span(months)
+                table, relations[table.name], run_id=run.run_id, partition=span_of(months)
             )
             for table in SILVER_TABLES
         }
@@ -157,7 +157,7 @@ def publish_months(run: RunContext, silver: StagedSilver) -> dict[str, Publicati
     if silver.objections:
         _record_audit(run, silver)
         raise AuditFailedError(
-            f"Silver of {_span(silver.months)} was not published: {silver.objections[0]}; the "
+            f"Silver of {span_of(silver.months)} was not published: {silver.objections[0]}; the "
             "staged files are kept and listed in data_quality_issues."
         )
     publications = {
@@ -189,9 +189,7 @@ def publish_months(run: RunContext, silver: StagedSilver) -> dict[str, Publicati
 
 def months_filter(months: Sequence[date]) -> str:
     """Return the row filter that names exactly the partitions of consecutive months."""
-    if months[0] == months[-1]:
-        return f"as_of_month == '{months[0]}'"
-    return f"as_of_month >= '{months[0]}' and as_of_month <= '{months[-1]}'"
+    return range_filter("as_of_month", months)
 
 
 def rejected_records(normalised: Normalised, run_id: str) -> list[QuarantinedRow]:
@@ -234,7 +232,7 @@ def _settled_files(connection: Connection) -> set[tuple[str, datetime]]:
 
 
 def _record_audit(run: RunContext, silver: StagedSilver) -> None:
-    span = _span(silver.months)
+    span = span_of(silver.months)
     found = [
         contract_issue(
             PIPELINE, result, table_name=_name(table), run_id=run.run_id, partition_key=span
@@ -283,8 +281,3 @@ def _record_audit(run: RunContext, silver: StagedSilver) -> None:
 def _name(table: str) -> str:
     declared: LakeTable = next(one for one in SILVER_TABLES if one.name == table)
     return ".".join(declared.identifier)
-
-
-def _span(months: Sequence[date]) -> str:
-    first, last = partition_key(months[0]), partition_key(months[-1])
-    return first if first == last else f"{first}_{last}"

@@ -6,23 +6,17 @@ needs its month judged again. Nothing is read again that would be refused again,
 takes anything out of bronze because a file has become unreadable.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipeline_platform.advisory_performance.ingestion import (
-    FILES_PER_COMMIT,
-    INGEST_LOCK,
-    FileOutcome,
-    ingest_files,
-)
+from pipeline_platform.advisory_performance.ingestion import VendorFiles
 from pipeline_platform.advisory_performance.replay_preview import Preview, preview_replay
 from pipeline_platform.advisory_performance.replay_selection import Selection
-from pipeline_platform.advisory_performance.replay_trial import place_of
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.tables import PIPELINE
-from pipeline_platform.failures import NotFoundError
+from pipeline_platform.ingestion.files import FileOutcome
+from pipeline_platform.ingestion.replay import read_again
 from pipeline_platform.warehouse import control
-from pipeline_platform.warehouse.locks import named_lock
 
 __all__ = ["Preview", "Replayed", "Selection", "preview_replay", "replay"]
 
@@ -43,29 +37,12 @@ def replay(run: RunContext, preview: Preview) -> Replayed:
     killed, nobody else would know that the month has to be judged without it.
     """
     _request(run, preview.months)
-    outcomes = list(_read_again(run, preview.files))
-    answered = {month for outcome in outcomes for month in outcome.months}
+    outcomes = list(read_again(VendorFiles(run), preview.files))
+    answered = {month for outcome in outcomes for month in outcome.partitions}
     _request(run, sorted(set(preview.months) - answered))
     return Replayed(tuple(outcomes), tuple(sorted({*preview.months, *answered})))
 
 
 def _request(run: RunContext, months: Iterable[str]) -> None:
     with run.services.database.transaction() as connection:
-        control.request_months(connection, PIPELINE, months, run.now())
-
-
-def _read_again(run: RunContext, files: Sequence[tuple[str, str]]) -> Iterator[FileOutcome]:
-    """Bring files back and read them, in bounded commits; no other run may recover them."""
-    zone = run.services.landing(PIPELINE)
-    with named_lock(run.services.database, INGEST_LOCK, is_shared=True):
-        for start in range(0, len(files), FILES_PER_COMMIT):
-            claimed = []
-            for sha256, name in files[start : start + FILES_PER_COMMIT]:
-                found = place_of(run, sha256, name)
-                if found is None:
-                    raise NotFoundError(
-                        f"{name} is neither in archive nor in quarantine any more; "
-                        "look with `landing list`."
-                    )
-                claimed.append(zone.restore(sha256, found[1].key.rpartition("/")[2]))
-            yield from ingest_files(run, claimed, again=True)
+        control.request_partitions(connection, PIPELINE, months, run.now())

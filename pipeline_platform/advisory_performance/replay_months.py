@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from datetime import date
 
-from pipeline_platform.advisory_performance.months import month_range, months_in
-from pipeline_platform.advisory_performance.replay_trial import FileTrial
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.tables import PIPELINE, TIME_WEIGHTED_RETURNS
+from pipeline_platform.ingestion.trial import FileTrial
+from pipeline_platform.partition_ranges import dates_in, month_range
 from pipeline_platform.warehouse import control
 
 
@@ -16,9 +16,9 @@ def months_to_process(run: RunContext, requested: Iterable[str]) -> list[date]:
     if not wanted:
         return []
     with run.services.database.connection() as connection:
-        pending = control.pending_months(connection, PIPELINE)
+        pending = control.pending_partitions(connection, PIPELINE)
     wanted |= {date.fromisoformat(key) for key in pending}
-    present = months_in(run.services.lake.partitions(TIME_WEIGHTED_RETURNS))
+    present = dates_in(run.services.lake.partitions(TIME_WEIGHTED_RETURNS))
     return month_range(min(wanted), max([*wanted, *present]))
 
 

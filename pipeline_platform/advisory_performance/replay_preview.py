@@ -11,8 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pipeline_platform.advisory_performance.audit import ledger_measurements
-from pipeline_platform.advisory_performance.ingestion import HOP as LANDING_HOP
-from pipeline_platform.advisory_performance.months import partition_key
+from pipeline_platform.advisory_performance.ingestion import VendorFiles
 from pipeline_platform.advisory_performance.refinement import HOP as SILVER_HOP
 from pipeline_platform.advisory_performance.replay_months import (
     account_days_of,
@@ -24,16 +23,14 @@ from pipeline_platform.advisory_performance.replay_selection import (
     Selection,
     find_replayable,
 )
-from pipeline_platform.advisory_performance.replay_trial import (
-    FileTrial,
-    Judgement,
-    judge,
-    try_file,
-)
+from pipeline_platform.advisory_performance.replay_trial import Judgement, judge
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.tables import PIPELINE
 from pipeline_platform.advisory_performance.vendor_check import RuleCount
+from pipeline_platform.ingestion.intake import HOP as LANDING_HOP
+from pipeline_platform.ingestion.trial import FileTrial, try_file
 from pipeline_platform.landing.objects import temporary_folder
+from pipeline_platform.partition_ranges import partition_key
 from pipeline_platform.quality.conservation import LedgerEntry, ledger
 from pipeline_platform.quality.quarantine import QuarantinedRow, list_rows
 from pipeline_platform.quality.replay import preview_replay as compared
@@ -155,7 +152,9 @@ def _trials(run: RunContext, found: Replayable, folder: Path) -> dict[str, FileT
     """Try every file that was refused or has a refused line among the selected records."""
     names = {file.file_sha256: file.file_name for file in found.files}
     names |= {row.file_sha256: row.file_name for row in found.rows if row.hop == LANDING_HOP}
-    return {sha256: try_file(run, sha256, name, folder) for sha256, name in names.items()}
+    return {
+        sha256: try_file(VendorFiles(run), sha256, name, folder) for sha256, name in names.items()
+    }
 
 
 def _worth_reading(trials: Mapping[str, FileTrial], found: Replayable) -> list[FileTrial]:

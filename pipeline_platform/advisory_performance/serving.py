@@ -12,7 +12,6 @@ from typing import Any
 import duckdb
 import psycopg
 
-from pipeline_platform.advisory_performance.months import partition_key
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.tables import (
     PIPELINE,
@@ -20,6 +19,7 @@ from pipeline_platform.advisory_performance.tables import (
     TIME_WEIGHTED_RETURNS,
     VALUATIONS,
 )
+from pipeline_platform.partition_ranges import partition_key
 from pipeline_platform.warehouse import control
 from pipeline_platform.warehouse.bulk_load import replace_month
 from pipeline_platform.warehouse.locks import named_lock
@@ -104,7 +104,9 @@ def _serve(run: RunContext, month: date) -> ServedMonth:
 
     def finish(connection: psycopg.Connection[Any]) -> None:
         if version is not None:
-            completed.extend(control.finish_month(connection, PIPELINE, key, version, run.now()))
+            completed.extend(
+                control.finish_partition(connection, PIPELINE, key, version, run.now())
+            )
 
     with run.services.connect() as engine:
         rows = replace_month(database, month, serving_rows(run, engine, month), on_commit=finish)

@@ -13,7 +13,6 @@ from typing import Literal
 import pyarrow.compute as pc
 
 from pipeline_platform.advisory_performance.deliveries import Delivery, open_delivery
-from pipeline_platform.advisory_performance.delivery_errors import DeliveryError, UnknownVendorError
 from pipeline_platform.advisory_performance.delivery_json import flat_record
 from pipeline_platform.advisory_performance.file_samples import (
     SAMPLE_LINES,
@@ -29,6 +28,7 @@ from pipeline_platform.advisory_performance.value_faults import value_faults
 from pipeline_platform.advisory_performance.vendor_formats import Delimited, FixedWidth, JsonLines
 from pipeline_platform.advisory_performance.vendor_mapping import VendorMapping
 from pipeline_platform.advisory_performance.vendors import mapping_for
+from pipeline_platform.ingestion.delivery_errors import DeliveryError, UnknownVendorError
 
 EXAMPLES = 3
 MINIMUM_HEADER_MATCH = 0.5

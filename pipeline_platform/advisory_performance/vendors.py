@@ -16,7 +16,6 @@ from pathlib import Path, PurePosixPath
 import yaml
 from pydantic import ValidationError
 
-from pipeline_platform.advisory_performance.delivery_errors import UnknownVendorError
 from pipeline_platform.advisory_performance.vendor_mapping import (
     CANONICAL_CODES,
     FLOW_INDICATOR,
@@ -24,6 +23,7 @@ from pipeline_platform.advisory_performance.vendor_mapping import (
     VendorMapping,
 )
 from pipeline_platform.failures import InvalidSettingError
+from pipeline_platform.ingestion.delivery_errors import UnknownVendorError
 
 __all__ = [
     "CANONICAL_CODES",

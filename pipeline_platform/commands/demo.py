@@ -11,9 +11,7 @@ import typer
 
 from pipeline_platform.advisory_performance.automation import (
     WORKFLOW,
-    ingest_config,
     months_to_process,
-    range_tags,
 )
 from pipeline_platform.advisory_performance.run_context import shipped_mappings
 from pipeline_platform.advisory_performance.samples.arrivals import (
@@ -21,7 +19,7 @@ from pipeline_platform.advisory_performance.samples.arrivals import (
     SampleRequest,
     generate_arrivals,
 )
-from pipeline_platform.advisory_performance.tables import PIPELINE
+from pipeline_platform.advisory_performance.tables import PIPELINE, VENDOR_ROWS
 from pipeline_platform.commands.dagster import PORT
 from pipeline_platform.commands.output import (
     FOUND_FAULTS,
@@ -33,7 +31,9 @@ from pipeline_platform.commands.output import (
 from pipeline_platform.commands.printing import show_rows
 from pipeline_platform.commands.sample import write_fault_ledger, yesterday
 from pipeline_platform.definitions import build_defs
+from pipeline_platform.orchestration.automation import range_tags
 from pipeline_platform.orchestration.instance import open_instance
+from pipeline_platform.orchestration.landing import ingest_config
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 
@@ -99,7 +99,9 @@ def _sample(services: Services, accounts: int, days: int) -> SampleArrivals:
 
 def _ingest(definitions: dg.Definitions, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
     _say("Landing to bronze")
-    return _run(definitions, instance, f"{PIPELINE}_ingest", run_config=ingest_config([]))
+    return _run(
+        definitions, instance, f"{PIPELINE}_ingest", run_config=ingest_config(VENDOR_ROWS, [])
+    )
 
 
 def _process(

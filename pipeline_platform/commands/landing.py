@@ -9,10 +9,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline_platform.advisory_performance.ingestion import FileOutcome, ingest_arrivals
+from pipeline_platform.advisory_performance.ingestion import VendorFiles, ingest_arrivals
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.tables import PIPELINE
-from pipeline_platform.advisory_performance.withdrawal import read_anew, withdraw_file
 from pipeline_platform.commands.arguments import pipeline_named
 from pipeline_platform.commands.output import (
     FOUND_FAULTS,
@@ -24,6 +23,8 @@ from pipeline_platform.commands.output import (
     services,
 )
 from pipeline_platform.commands.printing import show_rows
+from pipeline_platform.ingestion.files import FileOutcome
+from pipeline_platform.ingestion.withdrawal import read_anew, withdraw_file
 from pipeline_platform.landing.claimed_file import Folder
 
 app = typer.Typer(help="The landing zone: incoming, processing, archive, quarantine.")
@@ -95,7 +96,9 @@ def withdraw(
 ) -> None:
     """Take a published file back out of bronze into quarantine, and request its months."""
     with plain_failures(), services() as opened:
-        months = withdraw_file(RunContext(opened, f"cli-{uuid.uuid4()}"), sha256, reason)
+        months = withdraw_file(
+            VendorFiles(RunContext(opened, f"cli-{uuid.uuid4()}")), sha256, reason
+        )
         console.print(f"Withdrawn. Months to process: {', '.join(months) or 'none'}.")
 
 
@@ -106,7 +109,7 @@ def reread(
 ) -> None:
     """Read a published file again with its mapping as it is now, and request its months."""
     with plain_failures(), services() as opened:
-        outcome = read_anew(RunContext(opened, f"cli-{uuid.uuid4()}"), sha256)
+        outcome = read_anew(VendorFiles(RunContext(opened, f"cli-{uuid.uuid4()}")), sha256)
         show_outcomes("Files", [outcome], as_json=as_json)
 
 
@@ -121,7 +124,7 @@ def show_outcomes(
             "vendor": one.vendor,
             "rows": one.published_rows,
             "quarantined rows": one.quarantined_rows,
-            "months": list(one.months),
+            "partitions": list(one.partitions),
             "reason": one.reason,
         }
         for one in outcomes

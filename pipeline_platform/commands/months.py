@@ -11,14 +11,10 @@ import dagster as dg
 import typer
 
 from pipeline_platform.advisory_performance.automation import (
-    UNFINISHED,
     WORKFLOW,
     months_to_process,
-    range_tags,
     reconcile_job,
 )
-from pipeline_platform.advisory_performance.months import month_range, months_in, partition_key
-from pipeline_platform.advisory_performance.run_context import utc_now
 from pipeline_platform.advisory_performance.tables import PIPELINE, VENDOR_ROWS
 from pipeline_platform.commands.arguments import check_period, parse_month
 from pipeline_platform.commands.output import (
@@ -32,7 +28,11 @@ from pipeline_platform.commands.output import (
 from pipeline_platform.commands.printing import show_rows
 from pipeline_platform.definitions import build_defs
 from pipeline_platform.failures import BadInputError, ConflictError
+from pipeline_platform.orchestration.automation import range_tags
 from pipeline_platform.orchestration.instance import open_instance
+from pipeline_platform.orchestration.sensors import UNFINISHED
+from pipeline_platform.partition_ranges import dates_in, month_range, partition_key
+from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse import control
 
@@ -115,7 +115,7 @@ def reconcile(
 
 def request_range(opened: Services, first: date | None, last: date | None) -> tuple[date, date]:
     """Request what must be computed with a range of months, and return the range itself."""
-    present = months_in(opened.lake.partitions(VENDOR_ROWS))
+    present = dates_in(opened.lake.partitions(VENDOR_ROWS))
     if not present:
         raise BadInputError("Bronze holds no month yet; `landing ingest` brings files there.")
     start, end = first or min(present), last or max(present)
@@ -127,7 +127,7 @@ def request_range(opened: Services, first: date | None, last: date | None) -> tu
         )
     touched = month_range(start, max(end, *present))
     with opened.database.transaction() as connection:
-        control.request_months(connection, PIPELINE, map(partition_key, touched), utc_now())
+        control.request_partitions(connection, PIPELINE, map(partition_key, touched), utc_now())
     return start, end
 
 

@@ -9,7 +9,7 @@ import typer
 
 from pipeline_platform.advisory_performance.automation import months_to_process
 from pipeline_platform.advisory_performance.replay import Selection, preview_replay, replay
-from pipeline_platform.advisory_performance.run_context import RunContext, utc_now
+from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.tables import PIPELINE
 from pipeline_platform.advisory_performance.vendors import load_mappings
 from pipeline_platform.commands.arguments import Limit, Vendor, parse_month
@@ -40,6 +40,7 @@ from pipeline_platform.quality.quarantined_files import (
     resolve_file,
     show_file,
 )
+from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse.control import Connection
 

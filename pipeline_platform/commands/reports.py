@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from pipeline_platform.advisory_performance.run_context import utc_now
 from pipeline_platform.advisory_performance.tables import PIPELINE
 from pipeline_platform.commands import control_reports, lake_reports
 from pipeline_platform.commands.arguments import (
@@ -29,6 +28,7 @@ from pipeline_platform.commands.output import (
     services,
 )
 from pipeline_platform.commands.printing import show_rows
+from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse import reports as warehouse_reports
 from pipeline_platform.warehouse.control import Connection

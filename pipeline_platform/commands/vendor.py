@@ -10,9 +10,8 @@ import typer
 
 from pipeline_platform.advisory_performance.causes import cluster
 from pipeline_platform.advisory_performance.evidence import write_evidence_pack
-from pipeline_platform.advisory_performance.months import months_in
 from pipeline_platform.advisory_performance.relations import literal
-from pipeline_platform.advisory_performance.run_context import shipped_mappings, utc_now
+from pipeline_platform.advisory_performance.run_context import shipped_mappings
 from pipeline_platform.advisory_performance.tables import PIPELINE, RECONCILIATION
 from pipeline_platform.advisory_performance.vendor_check import FileReport, RuleCount, check_file
 from pipeline_platform.advisory_performance.vendors import VendorMapping, load_mappings
@@ -26,8 +25,10 @@ from pipeline_platform.commands.output import (
 )
 from pipeline_platform.commands.printing import show_facts, show_rows, visible
 from pipeline_platform.failures import NotFoundError
+from pipeline_platform.partition_ranges import dates_in
 from pipeline_platform.quality.quarantine import list_rows
 from pipeline_platform.quality.quarantined_files import list_files
+from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
 
 app = typer.Typer(help="Vendors, their mappings, and what to tell them.")
@@ -163,7 +164,7 @@ def _known(vendor: str) -> VendorMapping:
 
 
 def _period(opened: Services, first: date | None, last: date | None) -> tuple[date, date]:
-    present = months_in(opened.lake.partitions(RECONCILIATION))
+    present = dates_in(opened.lake.partitions(RECONCILIATION))
     if not present:
         raise NotFoundError("Nothing was reconciled yet; `months process` does it.")
     anchor = last or first or max(present)

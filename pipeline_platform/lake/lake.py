@@ -253,8 +253,10 @@ class Lake:
     ) -> Staged:
         described = [describe_file(iceberg, table, path) for path in paths]
         filled = [file for file in described if file.record_count]
+        counts: Counter[reading.PartitionValue] = Counter()
         for file in filled:
             value = reading.partition_value(table, file.partition)
+            counts[value] += file.record_count
             if is_value(table, partition) and value != date.fromisoformat(partition):
                 raise AuditFailedError(
                     f"Rows for the partition {partition} of {table.name} have {value} as "
@@ -269,6 +271,7 @@ class Lake:
             row_count=sum(file.record_count for file in filled),
             run_id=run_id,
             partition=partition,
+            rows_by_partition=dict(counts),
         )
 
     def _commit(

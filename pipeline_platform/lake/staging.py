@@ -3,8 +3,8 @@
 import re
 import shutil
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from pipeline_platform.failures import (
 )
 from pipeline_platform.lake.column_types import duckdb_type
 from pipeline_platform.lake.engine import is_remote, sql_name, sql_text
+from pipeline_platform.lake.reading import PartitionValue
 from pipeline_platform.lake.tables import LakeTable
 
 if TYPE_CHECKING:
@@ -31,13 +32,18 @@ _ROW_GROUP_ROWS = 122_880
 
 @dataclass(frozen=True)
 class Staged:
-    """Data files of one run and partition that are written but not published."""
+    """Data files of one run and partition that are written but not published.
+
+    `rows_by_partition` counts their rows by value of the partition column, from the files' own
+    footers; None stands for an unpartitioned table.
+    """
 
     table: LakeTable
     files: tuple[str, ...]
     row_count: int
     run_id: str
     partition: str
+    rows_by_partition: Mapping[PartitionValue, int] = field(default_factory=dict, hash=False)
 
 
 def common_table_and_run(batch: Sequence[Staged]) -> tuple[LakeTable, str]:

@@ -5,12 +5,13 @@ laptop never starts production's work.
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 
 import dagster as dg
 from dagster._core.definitions.target import ExecutableDefinition
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from pipeline_platform.partition_ranges import partition_key
 from pipeline_platform.runbook import Freshness, Runbook
 from pipeline_platform.settings import Environment
 
@@ -22,6 +23,7 @@ __all__ = [
     "UnresolvedAssetJobDefinition",
     "freshness_policies",
     "freshness_policy",
+    "range_tags",
     "schedule_from_runbook",
     "sensor_status",
 ]
@@ -30,6 +32,11 @@ ONE_PARTITION_TAG = "dagster/partition"
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 """Tags by which Dagster itself says which partitions a run covers."""
+
+
+def range_tags(first: date, last: date) -> dict[str, str]:
+    """Return the run tags that make one run cover a range of partitions."""
+    return {RANGE_START_TAG: partition_key(first), RANGE_END_TAG: partition_key(last)}
 
 
 def schedule_from_runbook(

@@ -1,4 +1,6 @@
-"""The register of files and of the months that must be processed (SA-24).
+"""The register of files and of the partitions that must be processed (SA-24).
+
+A partition is what a pipeline cuts its tables by, a month or a day, named by its first day.
 
 Every function takes an open psycopg connection first and leaves the transaction to its caller, so
 that a file's status changes together with what it describes.
@@ -117,13 +119,13 @@ def mark_published(
     now: datetime,
     location: str | None = None,
 ) -> dict[str, int]:
-    """Record that a file's rows are in bronze and request its months; return their versions.
+    """Record that a file's rows are in bronze and request its partitions; return their versions.
 
-    A file without any month has nothing more to wait for and is COMPLETED at once.
+    A file without any partition has nothing more to wait for and is COMPLETED at once.
     """
     register = "INSERT INTO vendors (vendor, display_name, created_at) VALUES (%s, %s, %s)"
     conn.execute(f"{register} ON CONFLICT DO NOTHING", (vendor, vendor, now))
-    versions = request_months(conn, pipeline, partition_keys, now)
+    versions = request_partitions(conn, pipeline, partition_keys, now)
     _update(
         conn,
         pipeline,
@@ -206,12 +208,12 @@ def set_location(conn: Connection, pipeline: str, sha256: str, location: str) ->
     _update(conn, pipeline, sha256, "location = %(location)s", {"location": location})
 
 
-def request_months(
+def request_partitions(
     conn: Connection, pipeline: str, partition_keys: Iterable[str], now: datetime
 ) -> dict[str, int]:
-    """Ask for months (`YYYY-MM-01`) to be processed again; return the version of each request.
+    """Ask for partitions (`YYYY-MM-DD`) to be processed again; return each request's version.
 
-    Keys are locked in order, so that two files which share months can't block each other.
+    Keys are locked in order, so that two files which share partitions can't block each other.
     """
     versions: dict[str, int] = {}
     for key in sorted(set(partition_keys)):
@@ -231,8 +233,8 @@ def request_months(
     return versions
 
 
-def pending_months(conn: Connection, pipeline: str) -> dict[str, int]:
-    """Return the months that must be processed, oldest first, with the version to complete.
+def pending_partitions(conn: Connection, pipeline: str) -> dict[str, int]:
+    """Return the partitions that must be processed, oldest first, with the version to complete.
 
     Read this before the lake's snapshot: what is published afterwards has a higher version.
     """
@@ -246,11 +248,11 @@ def pending_months(conn: Connection, pipeline: str) -> dict[str, int]:
     return {row[0]: row[1] for row in rows}
 
 
-def complete_month(conn: Connection, pipeline: str, month: str, version: int) -> bool:
-    """Record that `month` was loaded up to `version`; False if it was requested again meanwhile.
+def complete_partition(conn: Connection, pipeline: str, partition_key: str, version: int) -> bool:
+    """Record that a partition was loaded up to `version`; False if it was requested again since.
 
-    Call it in the transaction that loads the month. Only an unchanged request is removed, so a
-    file that arrived while the month was being processed keeps it pending.
+    Call it in the transaction that loads the partition. Only an unchanged request is removed, so a
+    file that arrived while the partition was being processed keeps it pending.
     """
     conn.execute(
         """
@@ -259,31 +261,31 @@ def complete_month(conn: Connection, pipeline: str, month: str, version: int) ->
             version = greatest(partition_loads.version, excluded.version),
             loaded_at = excluded.loaded_at
         """,
-        (pipeline, month, version),
+        (pipeline, partition_key, version),
     )
     removed = conn.execute(
         """
         DELETE FROM partition_work
         WHERE pipeline = %s AND partition_key = %s AND version = %s
         """,
-        (pipeline, month, version),
+        (pipeline, partition_key, version),
     )
     return removed.rowcount == 1
 
 
-def mark_completed_months(
-    conn: Connection, pipeline: str, months: Sequence[str], now: datetime
+def mark_completed_partitions(
+    conn: Connection, pipeline: str, partition_keys: Sequence[str], now: datetime
 ) -> list[str]:
-    """Turn PUBLISHED files into COMPLETED once all their months are loaded; return their hashes.
+    """Turn PUBLISHED files into COMPLETED once their partitions are loaded; return their hashes.
 
-    Call it after `complete_month`: a month counts for a file when it was loaded at or after the
-    version that the file requested.
+    Call it after `complete_partition`: a partition counts for a file when it was loaded at or
+    after the version that the file requested.
     """
     rows = conn.execute(
         """
         UPDATE etl_processing_log AS log SET status = 'COMPLETED', completed_at = %(now)s
         WHERE log.pipeline = %(pipeline)s AND log.status = 'PUBLISHED'
-          AND log.partition_keys && %(months)s
+          AND log.partition_keys && %(keys)s
           AND NOT EXISTS (
               SELECT FROM unnest(log.partition_keys, log.partition_versions)
                   AS requested (partition_key, version)
@@ -294,17 +296,17 @@ def mark_completed_months(
           )
         RETURNING log.file_sha256
         """,
-        {"now": now, "pipeline": pipeline, "months": list(months)},
+        {"now": now, "pipeline": pipeline, "keys": list(partition_keys)},
     ).fetchall()
     return sorted(row[0] for row in rows)
 
 
-def finish_month(
-    conn: Connection, pipeline: str, month: str, version: int, now: datetime
+def finish_partition(
+    conn: Connection, pipeline: str, partition_key: str, version: int, now: datetime
 ) -> list[str]:
-    """Complete a month and the files that waited for it; return the hashes of those files."""
-    complete_month(conn, pipeline, month, version)
-    return mark_completed_months(conn, pipeline, [month], now)
+    """Complete a partition and the files that waited for it; return the hashes of those files."""
+    complete_partition(conn, pipeline, partition_key, version)
+    return mark_completed_partitions(conn, pipeline, [partition_key], now)
 
 
 def _update(

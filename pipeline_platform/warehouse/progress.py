@@ -1,6 +1,6 @@
-"""Which request for a month each layer has answered.
+"""Which request for a partition each layer has answered.
 
-A month is requested with a version (`partition_work`). Every layer reads its input's version
+A partition is requested with a version (`partition_work`). Every layer reads its input's version
 before it reads the input, and records that version once it has published. So a request that
 comes in between stays open, whichever layers run, in whatever order, and however they end.
 """
@@ -11,33 +11,35 @@ from datetime import datetime
 from pipeline_platform.warehouse.control import Connection
 
 
-def requested_versions(conn: Connection, pipeline: str, months: Sequence[str]) -> dict[str, int]:
-    """Return the open or last loaded request of each month; a month without one is left out."""
+def requested_versions(
+    conn: Connection, pipeline: str, partition_keys: Sequence[str]
+) -> dict[str, int]:
+    """Return the open or last loaded request of each partition; one without one is left out."""
     rows = conn.execute(
         """
         SELECT partition_key, max(version) FROM (
             SELECT partition_key, version FROM partition_work
-            WHERE pipeline = %(pipeline)s AND partition_key = ANY(%(months)s)
+            WHERE pipeline = %(pipeline)s AND partition_key = ANY(%(keys)s)
             UNION ALL
             SELECT partition_key, version FROM partition_loads
-            WHERE pipeline = %(pipeline)s AND partition_key = ANY(%(months)s)
+            WHERE pipeline = %(pipeline)s AND partition_key = ANY(%(keys)s)
         ) AS requests GROUP BY partition_key
         """,
-        {"pipeline": pipeline, "months": list(months)},
+        {"pipeline": pipeline, "keys": list(partition_keys)},
     ).fetchall()
     return dict(rows)
 
 
 def layer_versions(
-    conn: Connection, pipeline: str, layer: str, months: Sequence[str]
+    conn: Connection, pipeline: str, layer: str, partition_keys: Sequence[str]
 ) -> dict[str, int]:
-    """Return up to which version `layer` has published each month."""
+    """Return up to which version `layer` has published each partition."""
     rows = conn.execute(
         """
         SELECT partition_key, version FROM partition_progress
         WHERE pipeline = %s AND layer = %s AND partition_key = ANY(%s)
         """,
-        (pipeline, layer, list(months)),
+        (pipeline, layer, list(partition_keys)),
     ).fetchall()
     return dict(rows)
 
@@ -55,5 +57,5 @@ def record_versions(
                 version = greatest(partition_progress.version, excluded.version),
                 recorded_at = excluded.recorded_at
             """,
-            [(pipeline, layer, month, version, now) for month, version in versions.items()],
+            [(pipeline, layer, key, version, now) for key, version in versions.items()],
         )

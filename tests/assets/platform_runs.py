@@ -12,9 +12,7 @@ from pydantic import SecretStr
 
 from pipeline_platform.advisory_performance.automation import (
     WORKFLOW,
-    ingest_config,
     months_to_process,
-    range_tags,
 )
 from pipeline_platform.advisory_performance.run_context import shipped_mappings
 from pipeline_platform.advisory_performance.samples.arrivals import (
@@ -22,8 +20,10 @@ from pipeline_platform.advisory_performance.samples.arrivals import (
     SampleRequest,
     generate_arrivals,
 )
-from pipeline_platform.advisory_performance.tables import PIPELINE
+from pipeline_platform.advisory_performance.tables import PIPELINE, VENDOR_ROWS
 from pipeline_platform.definitions import build_defs
+from pipeline_platform.orchestration.automation import range_tags
+from pipeline_platform.orchestration.landing import ingest_config
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 
@@ -81,7 +81,7 @@ class Platform:
         )
 
     def ingest(self, keys: Sequence[str] = ()) -> dg.ExecuteInProcessResult:
-        return self.run(f"{PIPELINE}_ingest", run_config=ingest_config(list(keys)))
+        return self.run(f"{PIPELINE}_ingest", run_config=ingest_config(VENDOR_ROWS, keys))
 
     def process(self, first: date, last: date, **options: object) -> dg.ExecuteInProcessResult:
         return self.run(WORKFLOW, tags=range_tags(first, last), **options)

@@ -7,13 +7,14 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
-from pipeline_platform.advisory_performance.automation import UNFINISHED, WORKFLOW
-from pipeline_platform.advisory_performance.checks import ENDED
+from pipeline_platform.advisory_performance.automation import WORKFLOW
 from pipeline_platform.advisory_performance.ingestion import ingest_arrivals
 from pipeline_platform.advisory_performance.run_context import RunContext, load_runbook
 from pipeline_platform.advisory_performance.tables import PIPELINE
 from pipeline_platform.definitions import build_defs
 from pipeline_platform.orchestration.automation import RANGE_END_TAG, RANGE_START_TAG
+from pipeline_platform.orchestration.sensors import UNFINISHED
+from pipeline_platform.orchestration.threshold_checks import ENDED
 from tests.assets.platform_runs import ARRIVED, deliver, running
 
 ENVIRONMENTS = ("local", "test", "staging", "production")
@@ -103,7 +104,7 @@ def test_the_cursor_of_arrivals_is_readable(platform) -> None:
 
 def test_without_touched_months_nothing_is_requested(platform) -> None:
     tick = platform.tick("months")
-    assert (tick.run_requests, tick.skip_message) == ([], "No month has new rows.")
+    assert (tick.run_requests, tick.skip_message) == ([], "None of the months has new rows.")
 
 
 def test_touched_months_are_requested_as_one_range(platform) -> None:

@@ -6,7 +6,6 @@ import pytest
 from pipeline_platform.advisory_performance import ingestion, measurement, refinement, serving
 from pipeline_platform.advisory_performance.assets import MONTHLY_KEYS
 from pipeline_platform.advisory_performance.automation import WORKFLOW
-from pipeline_platform.advisory_performance.months import month_range
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.tables import (
     ACCOUNT_STATES,
@@ -15,6 +14,7 @@ from pipeline_platform.advisory_performance.tables import (
     TIME_WEIGHTED_RETURNS,
 )
 from pipeline_platform.definitions import build_defs
+from pipeline_platform.partition_ranges import month_range
 from pipeline_platform.services import Services
 from tests.assets.content import Content, database_content, differences, lake_content
 from tests.assets.platform_runs import (

@@ -19,11 +19,12 @@ import psycopg
 import pytest
 
 from pipeline_platform.advisory_performance import ingestion, measurement, refinement, serving
-from pipeline_platform.advisory_performance.audit import blocking_thresholds, judged
-from pipeline_platform.advisory_performance.measures import Scope, measure
+from pipeline_platform.advisory_performance.audit import judged
+from pipeline_platform.advisory_performance.measures import MEASURES, Scope
 from pipeline_platform.advisory_performance.run_context import RunContext, load_runbook
 from pipeline_platform.advisory_performance.tables import PIPELINE, VENDOR_ROWS
 from pipeline_platform.quality.measurements import Verdict
+from pipeline_platform.quality.measures import measure
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse import embedded
@@ -36,7 +37,7 @@ HEADER = (
 )
 ACCOUNTS = 110
 DAYS = [date(2024, 10, day) for day in (1, 2, 3, 4, 7, 8, 9, 10, 11, 14, 15, 16, 17)]
-UNPUBLISHED = {one.name for one in blocking_thresholds(RUNBOOK)}
+UNPUBLISHED = {one.name for one in RUNBOOK.blocking_thresholds}
 BANDS = [(name, band.severity) for name, one in RUNBOOK.thresholds.items() for band in one.bands]
 
 
@@ -76,7 +77,7 @@ class State:
         return Scope(run, months, runs)
 
     def verdict(self, name: str, **scope: object) -> Verdict:
-        return measure(self.scope(**scope), RUNBOOK.thresholds[name])[1]
+        return measure(self.scope(**scope), RUNBOOK.thresholds[name], MEASURES)[1]
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,9 @@ from typing import Literal, Self
 
 from pipeline_platform.advisory_performance import ingestion, measurement, refinement, serving
 from pipeline_platform.advisory_performance.automation import months_to_process
-from pipeline_platform.advisory_performance.months import month_range
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.tables import MARTS, PIPELINE
+from pipeline_platform.partition_ranges import month_range
 from pipeline_platform.quality.conservation import gaps, imbalances
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings

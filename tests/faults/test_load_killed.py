@@ -20,11 +20,11 @@ LOAD = """
 import sys
 sys.path.insert(0, sys.argv[2])
 from pipeline_platform.warehouse.bulk_load import replace_month
-from pipeline_platform.warehouse.control import complete_month
+from pipeline_platform.warehouse.control import complete_partition
 from pipeline_platform.warehouse.database import Database
 from tests.integration.warehouse.performance_rows import MONTH, performance_rows
 rows = performance_rows(int(sys.argv[3]), value=2)
-done = lambda c: complete_month(c, "advisory_performance", "2026-10-01", 7)
+done = lambda c: complete_partition(c, "advisory_performance", "2026-10-01", 7)
 with Database(sys.argv[1]) as database:
     with database.connection():
         pass  # connect before the clock starts

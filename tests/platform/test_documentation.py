@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 
 from pipeline_platform.advisory_performance.hypothesis import CAUSES, UNEXPLAINED
 from pipeline_platform.advisory_performance.reconciliation import STATUSES
-from pipeline_platform.advisory_performance.run_context import load_runbook, utc_now
+from pipeline_platform.advisory_performance.run_context import load_runbook
 from pipeline_platform.advisory_performance.tables import DELIVERED_FIELDS, TABLES
 from pipeline_platform.advisory_performance.vendor_check import check_file
 from pipeline_platform.advisory_performance.vendor_mapping import VendorMapping
@@ -25,6 +25,7 @@ from pipeline_platform.advisory_performance.vendors import load_mapping
 from pipeline_platform.cli import app
 from pipeline_platform.definitions import build_defs
 from pipeline_platform.failures import InvalidRunbookError
+from pipeline_platform.run_context import utc_now
 from pipeline_platform.runbook_page import block_names, generated_blocks, with_blocks
 from pipeline_platform.settings import PREFIX, Settings
 

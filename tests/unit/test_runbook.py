@@ -10,8 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_platform import advisory_performance
+from pipeline_platform.advisory_performance.rulings import (
+    Runbook,
+    ToleranceOverride,
+    Tolerances,
+)
 from pipeline_platform.failures import InvalidRunbookError
-from pipeline_platform.runbook import Runbook, ToleranceOverride, Tolerances
 
 RUNBOOK = Path(advisory_performance.__file__).parent / "runbook.yaml"
 REQUIRED_ROWS = {

@@ -12,7 +12,6 @@ from pydantic import SecretStr
 
 from pipeline_platform.advisory_performance.ingestion import FileOutcome, ingest_arrivals
 from pipeline_platform.advisory_performance.measurement import measure_range
-from pipeline_platform.advisory_performance.months import month_range
 from pipeline_platform.advisory_performance.refinement import publish_months, stage_months
 from pipeline_platform.advisory_performance.replay import (
     Preview,
@@ -29,6 +28,7 @@ from pipeline_platform.advisory_performance.tables import (
     VENDOR_ROWS,
 )
 from pipeline_platform.advisory_performance.vendors import VENDORS_FOLDER, load_mappings
+from pipeline_platform.partition_ranges import month_range
 from pipeline_platform.quality.quarantine import discard_rows, list_rows
 from pipeline_platform.quality.quarantined_files import list_files
 from pipeline_platform.services import Services
@@ -100,15 +100,17 @@ def mended(folder: Path, mends: tuple[tuple[str, str], ...]) -> Mapping[str, Any
 def process(run: RunContext) -> None:
     """Take all requested months to silver and gold, as the workflow does."""
     with run.services.database.connection() as connection:
-        pending = [date.fromisoformat(key) for key in control.pending_months(connection, PIPELINE)]
+        pending = [
+            date.fromisoformat(key) for key in control.pending_partitions(connection, PIPELINE)
+        ]
     if not pending:
         return
     months = month_range(min(pending), date(2026, 3, 1))
     publish_months(run, stage_months(run, months))
     list(measure_range(run, months))
     with run.services.database.transaction() as connection:
-        for month, version in control.pending_months(connection, PIPELINE).items():
-            control.finish_month(connection, PIPELINE, month, version, NOW)
+        for month, version in control.pending_partitions(connection, PIPELINE).items():
+            control.finish_partition(connection, PIPELINE, month, version, NOW)
 
 
 def everything(services: Services) -> tuple[Any, ...]:

@@ -15,7 +15,6 @@ from pydantic import SecretStr
 from pipeline_platform.advisory_performance.automation import months_to_process
 from pipeline_platform.advisory_performance.ingestion import ingest_arrivals
 from pipeline_platform.advisory_performance.measurement import measure_range, reconcile_range
-from pipeline_platform.advisory_performance.months import month_range
 from pipeline_platform.advisory_performance.refinement import publish_months, stage_months
 from pipeline_platform.advisory_performance.run_context import RunContext, shipped_mappings
 from pipeline_platform.advisory_performance.samples.arrivals import (
@@ -26,6 +25,7 @@ from pipeline_platform.advisory_performance.samples.arrivals import (
 from pipeline_platform.advisory_performance.samples.faults import FIGURE_FAULTS
 from pipeline_platform.advisory_performance.serving import serve_months
 from pipeline_platform.advisory_performance.tables import PIPELINE, RECONCILIATION
+from pipeline_platform.partition_ranges import month_range
 from pipeline_platform.quality.conservation import gaps, imbalances, ledger
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings

@@ -19,7 +19,7 @@ def test_ingest_says_what_became_of_every_file(processed: Processed) -> None:
 
 
 def test_months_list_names_the_months_that_files_touched(processed: Processed) -> None:
-    touched = {month for one in processed.ingested for month in one["months"]}
+    touched = {month for one in processed.ingested for month in one["partitions"]}
     assert {one["month"] for one in processed.waiting} == touched
 
 

@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from pipeline_platform.advisory_performance.run_context import utc_now
 from pipeline_platform.landing.zone import LandingZone
 from pipeline_platform.orchestration.arrivals import arrival_batches
+from pipeline_platform.run_context import utc_now
 from pipeline_platform.runbook import ArrivalLimits
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings

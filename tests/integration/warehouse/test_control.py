@@ -54,8 +54,8 @@ def field(connection, name, sha256="a" * 64):
 
 def load(connection, month, version):
     """What the serving load does in its transaction."""
-    control.complete_month(connection, PIPELINE, month, version)
-    return control.mark_completed_months(connection, PIPELINE, [month], LATER)
+    control.complete_partition(connection, PIPELINE, month, version)
+    return control.mark_completed_partitions(connection, PIPELINE, [month], LATER)
 
 
 def test_a_file_never_seen_is_new(connection):
@@ -185,7 +185,7 @@ def test_publishing_requests_the_files_months(connection):
     claim(connection)
     publish(connection, months=[NOVEMBER, OCTOBER, OCTOBER])
 
-    assert list(control.pending_months(connection, PIPELINE)) == [OCTOBER, NOVEMBER]
+    assert list(control.pending_partitions(connection, PIPELINE)) == [OCTOBER, NOVEMBER]
 
 
 def test_a_file_without_any_month_is_complete_at_once(connection):
@@ -224,18 +224,18 @@ def test_quarantining_twice_is_the_same_as_once(connection):
 
 
 def test_a_request_during_the_work_keeps_the_month_pending(connection):
-    version = control.request_months(connection, PIPELINE, [OCTOBER], NOW)[OCTOBER]
-    control.request_months(connection, PIPELINE, [OCTOBER], LATER)
-    control.complete_month(connection, PIPELINE, OCTOBER, version)
+    version = control.request_partitions(connection, PIPELINE, [OCTOBER], NOW)[OCTOBER]
+    control.request_partitions(connection, PIPELINE, [OCTOBER], LATER)
+    control.complete_partition(connection, PIPELINE, OCTOBER, version)
 
-    assert list(control.pending_months(connection, PIPELINE)) == [OCTOBER]
+    assert list(control.pending_partitions(connection, PIPELINE)) == [OCTOBER]
 
 
 def test_completing_says_whether_the_month_is_done(connection):
-    first = control.request_months(connection, PIPELINE, [OCTOBER], NOW)[OCTOBER]
-    second = control.request_months(connection, PIPELINE, [OCTOBER], NOW)[OCTOBER]
+    first = control.request_partitions(connection, PIPELINE, [OCTOBER], NOW)[OCTOBER]
+    second = control.request_partitions(connection, PIPELINE, [OCTOBER], NOW)[OCTOBER]
     done = [
-        control.complete_month(connection, PIPELINE, OCTOBER, version)
+        control.complete_partition(connection, PIPELINE, OCTOBER, version)
         for version in (first, second)
     ]
 
@@ -243,22 +243,22 @@ def test_completing_says_whether_the_month_is_done(connection):
 
 
 def test_a_version_is_never_used_again_after_the_month_was_done(connection):
-    stale = control.request_months(connection, PIPELINE, [OCTOBER], NOW)[OCTOBER]
-    control.complete_month(connection, PIPELINE, OCTOBER, stale)
-    control.request_months(connection, PIPELINE, [OCTOBER], LATER)
+    stale = control.request_partitions(connection, PIPELINE, [OCTOBER], NOW)[OCTOBER]
+    control.complete_partition(connection, PIPELINE, OCTOBER, stale)
+    control.request_partitions(connection, PIPELINE, [OCTOBER], LATER)
 
-    assert not control.complete_month(connection, PIPELINE, OCTOBER, stale)
+    assert not control.complete_partition(connection, PIPELINE, OCTOBER, stale)
 
 
 def test_versions_rise_whoever_asks(database):
     def ask(_):
         with database.transaction() as own:
-            return control.request_months(own, PIPELINE, [OCTOBER, NOVEMBER], NOW)
+            return control.request_partitions(own, PIPELINE, [OCTOBER, NOVEMBER], NOW)
 
     with ThreadPoolExecutor(4) as pool:
         versions = [version for found in pool.map(ask, range(8)) for version in found.values()]
     with database.connection() as connection:
-        pending = control.pending_months(connection, PIPELINE)
+        pending = control.pending_partitions(connection, PIPELINE)
 
     assert (len(set(versions)), max(versions)) == (16, max(pending.values()))
 
@@ -297,7 +297,7 @@ def test_a_file_that_came_during_the_load_is_not_taken_for_loaded(connection):
 def test_finishing_a_month_completes_month_and_files(connection):
     claim(connection)
     version = publish(connection)[OCTOBER]
-    control.finish_month(connection, PIPELINE, OCTOBER, version, LATER)
+    control.finish_partition(connection, PIPELINE, OCTOBER, version, LATER)
 
-    found = (field(connection, "status"), control.pending_months(connection, PIPELINE))
+    found = (field(connection, "status"), control.pending_partitions(connection, PIPELINE))
     assert found == ("COMPLETED", {})

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from pipeline_platform.advisory_performance.deliveries import open_delivery
-from pipeline_platform.advisory_performance.delivery_errors import DeliveryError, LineTooLongError
+from pipeline_platform.ingestion.delivery_errors import DeliveryError, LineTooLongError
 from tests.unit.advisory_performance.written_deliveries import (
     MAPPINGS,
     RECEIVED_AT,

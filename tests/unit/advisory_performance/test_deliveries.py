@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from pipeline_platform.advisory_performance.deliveries import LineCounts
-from pipeline_platform.advisory_performance.delivery_errors import TrailerMismatchError
 from pipeline_platform.advisory_performance.tables import VENDOR_ROWS
+from pipeline_platform.ingestion.delivery_errors import TrailerMismatchError
 from tests.unit.advisory_performance.written_deliveries import (
     MAPPINGS,
     RECEIVED_AT,

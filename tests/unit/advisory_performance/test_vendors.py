@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline_platform.advisory_performance.delivery_errors import UnknownVendorError
 from pipeline_platform.advisory_performance.vendor_mapping import AccountRule, Numbers
 from pipeline_platform.advisory_performance.vendors import (
     VENDORS_FOLDER,
@@ -17,6 +16,7 @@ from pipeline_platform.advisory_performance.vendors import (
     mapping_for,
     parse_day,
 )
+from pipeline_platform.ingestion.delivery_errors import UnknownVendorError
 
 MAPPINGS = load_mappings()
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from pipeline_platform import advisory_performance
+from pipeline_platform.advisory_performance.rulings import Runbook
 from pipeline_platform.quality.measurements import Measurement, judge, unmeasured
 from pipeline_platform.quality.thresholds import Threshold
-from pipeline_platform.runbook import Runbook
 
 RUNBOOK = Runbook.load(Path(advisory_performance.__file__).parent / "runbook.yaml")
 NEXT = 1e-9

@@ -13,7 +13,7 @@ _MEMORY_BYTES = 4 * 1024 * 1024
 class RejectedLine:
     r"""One record that can't be read: where, by which rule, why, and its text as delivered.
 
-    `partition_key` is the month 'YYYY-MM-01' where the record has a valid day, else ''. `record`
+    `partition_key` is the partition 'YYYY-MM-DD' of a record with a valid day, else ''. `record`
     is the line; a NUL or undecodable byte is written as `\x..` in it.
     """
 

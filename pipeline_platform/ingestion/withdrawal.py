@@ -1,24 +1,24 @@
 """Take a published file back out of bronze, or read it anew: the two mends of a bad delivery.
 
-A file whose values are wrong as a whole would keep its months from being published (its rows
+A file whose values are wrong as a whole would keep its partitions from being published (its rows
 break a blocking threshold). Withdrawn, it lies in quarantine with a reason, its rows are gone from
-bronze, and its months are asked for again; a replay brings it back.
+bronze, and its partitions are asked for again; a replay brings it back.
 """
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipeline_platform.advisory_performance.ingestion import (
-    HOP,
-    INGEST_LOCK,
-    FileOutcome,
-    ingest_files,
-)
-from pipeline_platform.advisory_performance.replay_trial import try_file
-from pipeline_platform.advisory_performance.run_context import RunContext
-from pipeline_platform.advisory_performance.tables import PIPELINE, VENDOR_ROWS
 from pipeline_platform.code_version import code_version
 from pipeline_platform.failures import BadInputError, NotFoundError
+from pipeline_platform.ingestion.files import (
+    FileOutcome,
+    file_lock,
+    ingest_files,
+    ingest_lock,
+    landing_of,
+)
+from pipeline_platform.ingestion.intake import HOP, Intake
+from pipeline_platform.ingestion.trial import try_file
 from pipeline_platform.landing.objects import temporary_folder
 from pipeline_platform.warehouse import control
 from pipeline_platform.warehouse.control import Connection
@@ -27,8 +27,10 @@ from pipeline_platform.warehouse.locks import session_locks
 WITHDRAWN = "withdrawn"
 
 
-def registered_file(connection: Connection, prefix: str) -> tuple[str, str, tuple[str, ...]]:
-    """Return hash, vendor and months of the one published file whose hash begins so.
+def registered_file(
+    connection: Connection, pipeline: str, prefix: str
+) -> tuple[str, str, tuple[str, ...]]:
+    """Return hash, vendor and partitions of the one published file whose hash begins so.
 
     Raises NotFoundError when no published file or more than one has it.
     """
@@ -36,34 +38,31 @@ def registered_file(connection: Connection, prefix: str) -> tuple[str, str, tupl
         "SELECT file_sha256, vendor, partition_keys FROM etl_processing_log"
         " WHERE pipeline = %s AND status IN ('PUBLISHED', 'COMPLETED')"
         " AND starts_with(file_sha256, %s) LIMIT 2",
-        (PIPELINE, prefix),
+        (pipeline, prefix),
     ).fetchall()
     if len(rows) != 1:
         found = "no published file" if not rows else "more than one published file"
         raise NotFoundError(
             f"The hash {prefix[:64]!r} names {found}; `reports runs` lists files and hashes."
         )
-    sha256, vendor, months = rows[0]
-    return sha256, vendor, tuple(months)
+    sha256, vendor, partitions = rows[0]
+    return sha256, vendor, tuple(partitions)
 
 
-def withdraw_file(run: RunContext, prefix: str, reason: str) -> tuple[str, ...]:
-    """Take a file out of bronze into quarantine; return the months that must be processed again.
+def withdraw_file(intake: Intake, prefix: str, reason: str) -> tuple[str, ...]:
+    """Take a file out of bronze into quarantine; return the partitions to process again.
 
     Can be repeated after a kill: rows leave first, then the register says so, then the file moves.
     """
-    services, lake = run.services, run.services.lake
-    zone = services.landing(PIPELINE)
+    run, zone, table = intake.run, landing_of(intake), intake.table
+    services, lake, pipeline = run.services, run.services.lake, table.pipeline
     with services.database.connection() as connection:
-        sha256, vendor, months = registered_file(connection, prefix)
+        sha256, vendor, partitions = registered_file(connection, pipeline, prefix)
     with session_locks(services.database) as locks:
-        locks.take(INGEST_LOCK, is_shared=True)
-        locks.take(f"{PIPELINE}/file/{sha256}")
+        locks.take(ingest_lock(pipeline), is_shared=True)
+        locks.take(file_lock(pipeline, sha256))
         nothing = lake.stage(
-            VENDOR_ROWS,
-            VENDOR_ROWS.schema.empty_table(),
-            run_id=run.run_id,
-            partition=sha256[:16],
+            table, table.schema.empty_table(), run_id=run.run_id, partition=sha256[:16]
         )
         lake.publish(
             nothing,
@@ -73,7 +72,7 @@ def withdraw_file(run: RunContext, prefix: str, reason: str) -> tuple[str, ...]:
         with services.database.transaction() as connection:
             control.mark_quarantined(
                 connection,
-                PIPELINE,
+                pipeline,
                 sha256,
                 rule=WITHDRAWN,
                 reason=reason,
@@ -83,28 +82,28 @@ def withdraw_file(run: RunContext, prefix: str, reason: str) -> tuple[str, ...]:
             connection.execute(
                 "DELETE FROM conservation_ledger"
                 " WHERE pipeline = %s AND hop = %s AND file_sha256 = %s",
-                (PIPELINE, HOP, sha256),
+                (pipeline, HOP, sha256),
             )
-            control.request_months(connection, PIPELINE, months, run.now())
+            control.request_partitions(connection, pipeline, partitions, run.now())
         location = zone.quarantine(zone.restore(sha256), reason)
         with services.database.transaction() as connection:
-            control.set_location(connection, PIPELINE, sha256, location)
-    return months
+            control.set_location(connection, pipeline, sha256, location)
+    return partitions
 
 
-def read_anew(run: RunContext, prefix: str) -> FileOutcome:
+def read_anew(intake: Intake, prefix: str) -> FileOutcome:
     """Read a published file again, as its mapping is now; its rows replace the earlier ones.
 
     Tried first: a file that can't be read any more raises BadInputError and stays as it was.
     """
-    services = run.services
+    services, zone = intake.run.services, landing_of(intake)
     with services.database.connection() as connection:
-        sha256, _, _ = registered_file(connection, prefix)
-    found = services.landing(PIPELINE).find(sha256)
+        sha256, _, _ = registered_file(connection, zone.pipeline, prefix)
+    found = zone.find(sha256)
     name = found[1].key.rpartition("/")[2] if found else sha256
     with TemporaryDirectory(dir=temporary_folder(services.settings)) as folder:
-        trial = try_file(run, sha256, name, Path(folder))
+        trial = try_file(intake, sha256, name, Path(folder))
     if trial.rule is not None:
         raise BadInputError(f"{trial.reason} Nothing was changed.")
-    file = services.landing(PIPELINE).restore(sha256)
-    return next(iter(ingest_files(run, [file], again=True)))
+    file = zone.restore(sha256)
+    return next(iter(ingest_files(intake, [file], again=True)))

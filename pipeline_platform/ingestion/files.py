@@ -1,0 +1,421 @@
+"""Landing to bronze: claim a file, read it as its pipeline does, publish, file it away.
+
+The order is what makes a kill at any instruction harmless: the rows are published under the
+file's hash (a repetition replaces them), then one database transaction records file, rejected
+rows, ledger and the partitions to process, and only then the file leaves `processing/` and its new
+place is recorded. What a killed run left there is taken up by the next one.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from pipeline_platform.code_version import code_version
+from pipeline_platform.failures import BadInputError, ConflictError, NotFoundError
+from pipeline_platform.ingestion.intake import HOP, Intake, Reading, Vendor, rule_of
+from pipeline_platform.lake.staging import Staged
+from pipeline_platform.landing.zone import (
+    ClaimedFile,
+    LandingZone,
+    ObjectChangedError,
+    UnsafeNameError,
+)
+from pipeline_platform.quality.conservation import LedgerEntry, record_entries
+from pipeline_platform.quality.issues import Issue, record_issue
+from pipeline_platform.quality.quarantine import QuarantinedRow, settle_rows
+from pipeline_platform.warehouse import control
+from pipeline_platform.warehouse.locks import named_lock, session_locks
+
+FILES_PER_COMMIT = 50
+"""How many files share a commit: a commit costs as much as reading several small files."""
+Status = Literal[
+    "published", "duplicate", "quarantined", "refused", "left_waiting", "taken_by_another_run"
+]
+
+
+@dataclass(frozen=True)
+class FileOutcome:
+    """What became of one arrived file; `reason` says why it was not published."""
+
+    name: str
+    status: Status
+    sha256: str | None = None
+    vendor: str | None = None
+    published_rows: int = 0
+    quarantined_rows: int = 0
+    partitions: tuple[str, ...] = ()
+    reason: str | None = None
+    snapshot_id: int | None = None
+
+
+@dataclass(frozen=True)
+class _StagedFile:
+    """A file whose rows are written but not yet published."""
+
+    file: ClaimedFile
+    vendor: Vendor
+    staged: Staged
+    rejected: tuple[QuarantinedRow, ...]
+    ledger: tuple[LedgerEntry, ...]
+    may_be_published: bool
+
+    @property
+    def partitions(self) -> tuple[str, ...]:
+        """The partitions that the file's rows belong to."""
+        return tuple(sorted(entry.partition_key for entry in self.ledger if entry.published))
+
+
+def ingest_lock(pipeline: str) -> str:
+    """Return the name of the lock that every run holds shared while it has claimed files."""
+    return f"{pipeline}/ingest"
+
+
+def file_lock(pipeline: str, sha256: str) -> str:
+    """Return the name of the lock of one content."""
+    return f"{pipeline}/file/{sha256}"
+
+
+def ingest_arrivals(intake: Intake, keys: Sequence[str] | None = None) -> Iterator[FileOutcome]:
+    """Take waiting files to bronze, what a killed run left first; `None` takes all that wait.
+
+    Yields one outcome per file as it is done. A bad file never stops the next one; only a fault
+    of the platform itself is raised.
+    """
+    zone = landing_of(intake)
+    yield from _recovered(intake)
+    with named_lock(intake.run.services.database, ingest_lock(zone.pipeline), is_shared=True):
+        waiting = [one.key for one in zone.list("incoming")] if keys is None else list(keys)
+        for start in range(0, len(waiting), FILES_PER_COMMIT):
+            outcomes: list[FileOutcome] = []
+            claimed = [
+                file
+                for key in waiting[start : start + FILES_PER_COMMIT]
+                if (file := _claim(intake, key, outcomes)) is not None
+            ]
+            yield from outcomes
+            yield from ingest_files(intake, claimed)
+
+
+def ingest_files(
+    intake: Intake, files: Sequence[ClaimedFile], *, again: bool = False
+) -> Iterator[FileOutcome]:
+    """Take claimed files to bronze in one commit; `again` reads published ones anew (replay).
+
+    Each content is locked until it is filed away. Of two files with the same content the second
+    is looked at when the first is done, and is then known to be a duplicate.
+    """
+    staged: dict[str, _StagedFile] = {}
+    repeated: list[ClaimedFile] = []
+    with session_locks(intake.run.services.database) as locks:
+        for file in files:
+            if file.sha256 in staged:
+                repeated.append(file)
+                continue
+            locks.take(file_lock(intake.table.pipeline, file.sha256))
+            outcome = _stage_file(intake, file, again=again)
+            if isinstance(outcome, FileOutcome):
+                yield outcome
+            else:
+                staged[file.sha256] = outcome
+        yield from _publish(intake, list(staged.values()))
+        for file in repeated:
+            yield _file_known_content(intake, file)
+
+
+def landing_of(intake: Intake) -> LandingZone:
+    """Return the landing zone of the intake's pipeline."""
+    return intake.run.services.landing(intake.table.pipeline)
+
+
+def arrived_at(intake: Intake, file: ClaimedFile) -> datetime:
+    """Return when this content arrived for the first time (UTC)."""
+    with intake.run.services.database.connection() as connection:
+        row = connection.execute(
+            "SELECT arrived_at FROM etl_processing_log WHERE pipeline = %s AND file_sha256 = %s",
+            (intake.table.pipeline, file.sha256),
+        ).fetchone()
+    return row[0] if row else file.arrived_at
+
+
+def rejected_rows(
+    intake: Intake, reading: Reading, file: ClaimedFile, vendor: Vendor
+) -> list[QuarantinedRow]:
+    """Return the rejected lines of a file that was read as rows for quarantine."""
+    return [
+        QuarantinedRow(
+            pipeline=intake.table.pipeline,
+            hop=HOP,
+            file_sha256=file.sha256,
+            file_name=file.name,
+            vendor=vendor.name,
+            line_number=line.line_number,
+            partition_key=line.partition_key,
+            rule=line.rule,
+            reason=line.reason,
+            column_name=line.column,
+            record=line.record,
+            run_id=intake.run.run_id,
+        )
+        for line in reading.rejected
+    ]
+
+
+def _recovered(intake: Intake) -> Iterator[FileOutcome]:
+    """Take up what killed runs left in `processing/`, but only while no other run is at work."""
+    zone = landing_of(intake)
+    try:
+        with named_lock(
+            intake.run.services.database, ingest_lock(zone.pipeline), wait_seconds=0.05
+        ):
+            yield from ingest_files(intake, zone.recover())
+    except ConflictError:
+        return
+
+
+def _claim(intake: Intake, key: str, outcomes: list[FileOutcome]) -> ClaimedFile | None:
+    """Claim one object of `incoming/`, or add to `outcomes` why it could not be claimed."""
+    try:
+        return landing_of(intake).claim(key)
+    except NotFoundError:
+        reason = "It is no longer in incoming/."
+        outcomes.append(FileOutcome(key, "taken_by_another_run", reason=reason))
+    except ObjectChangedError as error:
+        _record_file_issue(intake, key, None, "changed_while_read", str(error), "info")
+        outcomes.append(FileOutcome(key, "left_waiting", reason=str(error)))
+    except UnsafeNameError as error:
+        status = _put_away(intake, key, str(error))
+        if status != "taken_by_another_run":
+            _record_file_issue(intake, key, None, "unsafe_name", str(error), "warning")
+        outcomes.append(FileOutcome(key, status, reason=str(error)))
+    return None
+
+
+def _put_away(intake: Intake, key: str, reason: str) -> Status:
+    """Quarantine what can't be claimed; what a key outside of the zone names is not touched."""
+    try:
+        landing_of(intake).quarantine_unclaimable(key, reason)
+    except NotFoundError:
+        return "taken_by_another_run"
+    except UnsafeNameError:
+        return "refused"
+    return "quarantined"
+
+
+def _stage_file(intake: Intake, file: ClaimedFile, *, again: bool) -> _StagedFile | FileOutcome:
+    """Read a file and write its rows beside the table; or file it away if that can't be."""
+    run, pipeline = intake.run, intake.table.pipeline
+    with run.services.database.transaction() as connection:
+        claim = control.register_claim(connection, pipeline, file, run_id=run.run_id, now=run.now())
+        if claim == "DUPLICATE" and again:
+            control.reopen(connection, pipeline, file.sha256, run_id=run.run_id, now=run.now())
+            connection.execute(
+                "UPDATE etl_processing_log SET location = NULL"
+                " WHERE pipeline = %s AND file_sha256 = %s",
+                (pipeline, file.sha256),
+            )
+    if claim == "DUPLICATE" and not again:
+        return _file_known_content(intake, file)
+    try:
+        vendor = intake.vendor_of(file.name)
+        with (
+            landing_of(intake).local_copy(file) as path,
+            intake.read(file, path, arrived_at(intake, file)) as reading,
+        ):
+            staged = _stage(intake, file, reading)
+            rejected = tuple(rejected_rows(intake, reading, file, vendor))
+            arrived = reading.arrived
+    except BadInputError as error:
+        return _quarantine(intake, file, error)
+    return _StagedFile(
+        file=file,
+        vendor=vendor,
+        staged=staged,
+        rejected=rejected,
+        ledger=_entries(intake, file, arrived, staged, rejected),
+        may_be_published=claim != "NEW",
+    )
+
+
+def _stage(intake: Intake, file: ClaimedFile, reading: Reading) -> Staged:
+    """Stage the rows; a fault that reading ends in comes out as itself, whoever pulled it."""
+    try:
+        return intake.run.services.lake.stage(
+            intake.table, reading.rows, run_id=intake.run.run_id, partition=file.sha256[:16]
+        )
+    except Exception:
+        if isinstance(reading.failure, BadInputError):
+            raise reading.failure from None
+        raise
+
+
+def _entries(
+    intake: Intake,
+    file: ClaimedFile,
+    arrived: Mapping[str, int],
+    staged: Staged,
+    rejected: Sequence[QuarantinedRow],
+) -> tuple[LedgerEntry, ...]:
+    """Account for a file: what it held, what its data files hold, what was rejected."""
+    published = {str(value): count for value, count in staged.rows_by_partition.items()}
+    quarantined = Counter(row.partition_key for row in rejected)
+    return tuple(
+        LedgerEntry(
+            pipeline=intake.table.pipeline,
+            hop=HOP,
+            file_sha256=file.sha256,
+            partition_key=key,
+            arrived=arrived.get(key, 0),
+            published=published.get(key, 0),
+            quarantined=quarantined[key],
+            deduplicated=0,
+            held_late=0,
+        )
+        for key in sorted({*arrived, *published, *quarantined})
+    )
+
+
+def _publish(intake: Intake, files: Sequence[_StagedFile]) -> Iterator[FileOutcome]:
+    """Publish staged files in one commit, record them in one transaction, then archive each.
+
+    Only a file that an earlier run may have published needs replacing: a new one is registered
+    before it is published, so nothing of it can be there.
+    """
+    if not files:
+        return
+    run, pipeline = intake.run, intake.table.pipeline
+    known = [one.file.sha256 for one in files if one.may_be_published]
+    sha256s = [one.file.sha256 for one in files]
+    publication = run.services.lake.publish(
+        [one.staged for one in files],
+        replace=" or ".join(f"file_sha256 == '{sha256}'" for sha256 in known) or None,
+        properties={
+            "code_version": code_version(),
+            "inputs": ",".join(sha256s),
+            "mapping_versions": ",".join(
+                sorted({f"{one.vendor.name}@{one.vendor.mapping_version[:12]}" for one in files})
+            ),
+        },
+    )
+    with run.services.database.transaction() as connection:
+        connection.execute(
+            "UPDATE quarantined_files SET state = 'REPLAYED', resolved_at = %s"
+            " WHERE pipeline = %s AND file_sha256 = ANY(%s) AND state = 'HELD'",
+            (run.now(), pipeline, sha256s),
+        )
+        connection.execute(
+            "UPDATE data_quality_issues SET resolved_at = %s WHERE pipeline = %s"
+            " AND issue_type = 'file' AND file_sha256 = ANY(%s) AND resolved_at IS NULL",
+            (run.now(), pipeline, sha256s),
+        )
+        for one in files:
+            control.register_vendor(connection, one.vendor.name, one.vendor.display_name, run.now())
+            control.mark_published(
+                connection,
+                pipeline,
+                one.file.sha256,
+                vendor=one.vendor.name,
+                records=one.staged.row_count,
+                quarantined=len(one.rejected),
+                partition_keys=one.partitions,
+                now=run.now(),
+            )
+            settle_rows(
+                connection, pipeline, HOP, one.rejected, now=run.now(), files=[one.file.sha256]
+            )
+            record_entries(connection, one.ledger, run_id=run.run_id, now=run.now())
+    for one in files:
+        _record_location(intake, one.file, landing_of(intake).archive(one.file))
+        yield FileOutcome(
+            name=one.file.name,
+            status="published",
+            sha256=one.file.sha256,
+            vendor=one.vendor.name,
+            published_rows=one.staged.row_count,
+            quarantined_rows=len(one.rejected),
+            partitions=one.partitions,
+            snapshot_id=publication.snapshot_id,
+        )
+
+
+def _file_known_content(intake: Intake, file: ClaimedFile) -> FileOutcome:
+    """Finish what a killed run had recorded but not filed away; set a true duplicate aside."""
+    zone = landing_of(intake)
+    with intake.run.services.database.connection() as connection:
+        row = connection.execute(
+            "SELECT file_name, status, arrived_at, location, reason, vendor"
+            " FROM etl_processing_log WHERE pipeline = %s AND file_sha256 = %s",
+            (zone.pipeline, file.sha256),
+        ).fetchone()
+    if row is None:
+        raise NotFoundError(f"{file.name} is no longer registered; claim it again.")
+    first_name, status, first_arrived_at, location, reason, vendor = row
+    if location is None and status == "QUARANTINED":
+        _record_location(intake, file, zone.quarantine(file, reason))
+        return FileOutcome(file.name, "quarantined", file.sha256, vendor, reason=reason)
+    if location is None:
+        _record_location(intake, file, zone.archive(file))
+        return FileOutcome(file.name, "published", file.sha256, vendor)
+    reason = (
+        f"{file.name} has the same content as {first_name}, which arrived "
+        f"{first_arrived_at:%Y-%m-%d %H:%M} UTC and is {status}; nothing was loaded twice."
+    )
+    zone.quarantine(file, reason)
+    _record_file_issue(intake, file.name, file.sha256, "duplicate_file", reason, "info")
+    return FileOutcome(file.name, "duplicate", file.sha256, vendor, reason=reason)
+
+
+def _quarantine(intake: Intake, file: ClaimedFile, error: BadInputError) -> FileOutcome:
+    run, zone, rule = intake.run, landing_of(intake), rule_of(error)
+    vendor = _known_vendor(intake, file.name)
+    with run.services.database.transaction() as connection:
+        if vendor is not None:
+            control.register_vendor(connection, vendor.name, vendor.display_name, run.now())
+        control.mark_quarantined(
+            connection,
+            zone.pipeline,
+            file.sha256,
+            rule=rule,
+            reason=str(error),
+            now=run.now(),
+            vendor=vendor.name if vendor else None,
+        )
+    _record_location(intake, file, zone.quarantine(file, str(error)))
+    _record_file_issue(intake, file.name, file.sha256, rule, str(error), "warning")
+    name = vendor.name if vendor else None
+    return FileOutcome(file.name, "quarantined", file.sha256, name, reason=str(error))
+
+
+def _known_vendor(intake: Intake, file_name: str) -> Vendor | None:
+    try:
+        return intake.vendor_of(file_name)
+    except BadInputError:
+        return None
+
+
+def _record_location(intake: Intake, file: ClaimedFile, location: str) -> None:
+    with intake.run.services.database.transaction() as connection:
+        control.set_location(connection, intake.table.pipeline, file.sha256, location)
+
+
+def _record_file_issue(
+    intake: Intake, name: str, sha256: str | None, rule: str, reason: str, severity: str
+) -> None:
+    run = intake.run
+    with run.services.database.transaction() as connection:
+        record_issue(
+            connection,
+            Issue(
+                pipeline=intake.table.pipeline,
+                severity=severity,
+                issue_type="file",
+                rule=rule,
+                table_name=intake.table.name,
+                run_id=run.run_id,
+                file_name=name,
+                file_sha256=sha256,
+                description=reason,
+            ),
+            now=run.now(),
+        )

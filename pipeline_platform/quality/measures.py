@@ -1,0 +1,170 @@
+"""How thresholds are measured: by group, the worst of which decides; and what all measure alike.
+
+A pipeline's `measures.py` maps the names of its runbook to functions of a scope, each of which
+returns measurements by label (a partition, a day, a file, or `all`). A value that can't be had is
+"not measurable" with its reason, never a pass (B-14).
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Any, Generic, TypeVar
+
+from pipeline_platform.quality.measurements import (
+    Measurement,
+    Verdict,
+    judge,
+    percentage,
+    unmeasured,
+)
+from pipeline_platform.quality.observations import history
+from pipeline_platform.quality.thresholds import SEVERITIES, Threshold
+from pipeline_platform.run_context import RunContext
+
+Labelled = Mapping[str, Measurement]
+Run = TypeVar("Run", bound=RunContext)
+ALL = "all"
+SECONDS_PER_MINUTE = 60
+SECONDS_PER_DAY = 86_400
+HISTORY_LENGTH = 60
+RUN_WINDOW = timedelta(days=7)
+FILE_WINDOW = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Scope(Generic[Run]):
+    """What is measured: a run's surroundings and the partitions in question, oldest first.
+
+    `runs_succeeded` says how the pipeline's runs of the last seven days ended; None where
+    Dagster's storage isn't at hand.
+    """
+
+    run: Run
+    partitions: tuple[date, ...]
+    runs_succeeded: tuple[tuple[str, bool], ...] | None = None
+
+    @property
+    def pipeline(self) -> str:
+        """The pipeline whose runbook is measured."""
+        return self.run.runbook.pipeline
+
+    def rows(self, query: str, **values: object) -> list[Any]:
+        """Query PostgreSQL; `pipeline` is among the values."""
+        with self.run.services.database.connection() as connection:
+            named = {"pipeline": self.pipeline, **values}
+            return connection.execute(query.encode(), named).fetchall()
+
+
+Measure = Callable[[Scope[Run]], Labelled]
+
+
+def measure(
+    scope: Scope[Run], threshold: Threshold, measures: Mapping[str, Measure[Run]]
+) -> tuple[Measurement, Verdict]:
+    """Measure one threshold and judge it: the worst of its groups is the result.
+
+    A group that fails goes before one that can't be measured only if any fails; the offenders are
+    then the labels of all failing groups. Groups that can't be measured count only if none can.
+    """
+    labelled = measures[threshold.name](scope)
+    judged = {label: (one, judge(one, threshold)) for label, one in labelled.items()}
+    failed = {label: pair for label, pair in judged.items() if pair[1].outcome == "fail"}
+    if failed:
+        worst = min(failed.values(), key=lambda pair: _badness(pair, threshold))
+        if len(judged) > 1:
+            worst = (replace(worst[0], offenders=tuple(failed)), worst[1])
+    else:
+        measured = [pair for pair in judged.values() if pair[1].outcome == "pass"]
+        worst = (measured or list(judged.values()))[-1] if judged else _nothing(threshold)
+    return replace(worst[0], history=_earlier(scope, threshold.name)), worst[1]
+
+
+def processing_latency(scope: Scope[Run]) -> Labelled:
+    """Return the longest time from arrival until served, of the files of the last day, minutes."""
+    now = scope.run.now()
+    rows = scope.rows(
+        "SELECT file_name, extract(epoch FROM coalesce(completed_at, %(now)s) - arrived_at)"
+        " FROM etl_processing_log WHERE pipeline = %(pipeline)s AND status IN"
+        " ('CLAIMED', 'PUBLISHED', 'COMPLETED', 'FAILED')"
+        " AND coalesce(completed_at, %(now)s) > %(since)s",
+        now=now,
+        since=now - FILE_WINDOW,
+    )
+    return {ALL: _longest(scope, "processing_latency", rows)}
+
+
+def processing_time(scope: Scope[Run]) -> Labelled:
+    """Return the longest time that a file of the last day was in work, in minutes."""
+    now = scope.run.now()
+    rows = scope.rows(
+        "SELECT file_name, extract(epoch FROM"
+        " coalesce(processing_end_time, %(now)s) - processing_start_time)"
+        " FROM etl_processing_log WHERE pipeline = %(pipeline)s"
+        " AND coalesce(processing_end_time, %(now)s) > %(since)s",
+        now=now,
+        since=now - FILE_WINDOW,
+    )
+    return {ALL: _longest(scope, "processing_time_per_file", rows)}
+
+
+def oldest_in_processing(scope: Scope[Run]) -> Labelled:
+    """Return how long the oldest file has been in `processing/`, in minutes."""
+    waiting = scope.run.services.landing(scope.pipeline).list("processing")
+    now = scope.run.now()
+    age = max(((now - one.modified_at).total_seconds() for one in waiting), default=0.0)
+    return {
+        ALL: Measurement(
+            "oldest_file_in_processing",
+            age / SECONDS_PER_MINUTE,
+            sample_size=1,
+            offenders=tuple(one.key for one in waiting),
+        )
+    }
+
+
+def success_rate(scope: Scope[Run]) -> Labelled:
+    """Return the share of the pipeline's ended runs of the last seven days that succeeded."""
+    name = "pipeline_success_rate"
+    if scope.runs_succeeded is None:
+        return {ALL: unmeasured(name, "Dagster's run storage is not at hand")}
+    runs = scope.runs_succeeded
+    failed = [run_id for run_id, succeeded in runs if not succeeded]
+    return {ALL: percentage(name, len(runs) - len(failed), len(runs), offenders=failed)}
+
+
+def query_times(name: str, probes: Mapping[str, Callable[[], object]]) -> Labelled:
+    """Time each probe once, in seconds."""
+    found: dict[str, Measurement] = {}
+    for label, probe in probes.items():
+        started = time.perf_counter()
+        probe()
+        seconds = time.perf_counter() - started
+        found[label] = Measurement(name, seconds, sample_size=1)
+    return found
+
+
+def _badness(pair: tuple[Measurement, Verdict], threshold: Threshold) -> tuple[int, float]:
+    value = pair[0].value or 0.0
+    severity = SEVERITIES.index(pair[1].severity or "info")
+    return severity, value if threshold.direction == "at_least" else -value
+
+
+def _nothing(threshold: Threshold) -> tuple[Measurement, Verdict]:
+    nothing = unmeasured(threshold.name, "there is nothing to measure yet")
+    return nothing, judge(nothing, threshold)
+
+
+def _earlier(scope: Scope[Run], name: str) -> tuple[tuple[datetime, float], ...]:
+    with scope.run.services.database.connection() as connection:
+        return tuple(history(connection, scope.pipeline, name, limit=HISTORY_LENGTH))
+
+
+def _longest(scope: Scope[Run], name: str, rows: Sequence[tuple[str, Any]]) -> Measurement:
+    """Return the longest of files' times, in minutes; those over the mildest limit offend."""
+    if not rows:
+        return unmeasured(name, "no file was processed in the window")
+    minutes = sorted(((float(s) / SECONDS_PER_MINUTE, file) for file, s in rows), reverse=True)
+    limit = scope.run.runbook.thresholds[name].severest_first[-1].limit
+    offenders = [f"{file} {value:.1f} min" for value, file in minutes if value >= limit]
+    return Measurement(name, minutes[0][0], sample_size=len(minutes), offenders=tuple(offenders))
