@@ -129,30 +129,29 @@ def start_dbt_run(
 def publish_staged_models(
     lake: Lake,
     run: DbtRun,
-    tables: Sequence[LakeTable],
+    tables: Sequence[tuple[LakeTable, str | None]],
     *,
-    replace: str | None,
     properties: Mapping[str, str],
     audit: Callable[[Staged], None] | None = None,
 ) -> dict[str, Publication]:
     """Publish what a successful `dbt build` staged, one commit for each table.
 
-    `replace` and `properties` are those of `Lake.publish`; the pinned snapshots are added to the
-    properties as `inputs`. `audit` is called with each table's staged rows before the first
-    commit, and raises to stop all. Returns the publications by table name
-    (`advisory_performance_gold.reconciliation`). Raises NotFoundError when a table's model was
-    not built, AuditFailedError when a model was built whose table is not among `tables` or whose
-    columns are not those declared.
+    Each table comes with the filter of the rows that are replaced, as in `Lake.publish`, and
+    `properties` are that function's; the pinned snapshots are added to them as `inputs`. `audit`
+    is called with each table's staged rows before the first commit, and raises to stop all.
+    Returns the publications by table name (`advisory_performance_gold.reconciliation`). Raises
+    NotFoundError when a table's model was not built, AuditFailedError when a model was built whose
+    table is not among `tables` or whose columns are not those declared.
     """
     stored = _stored(run)
-    unknown = sorted(set(stored) - {_name(table) for table in tables})
+    unknown = sorted(set(stored) - {_name(table) for table, _ in tables})
     if unknown:
         raise AuditFailedError(
             f"dbt built {', '.join(unknown)}, which run {run.run_id} was not to publish; "
             "select other models or name their tables."
         )
     staged = []
-    for table in tables:
+    for table, _ in tables:
         if _name(table) not in stored:
             raise NotFoundError(
                 f"dbt built no external model for {_name(table)} in run {run.run_id}; "
@@ -165,7 +164,8 @@ def publish_staged_models(
             audit(rows)
     marks = {**properties, INPUTS: json.dumps(run.inputs, sort_keys=True)}
     published = {
-        _name(rows.table): lake.publish(rows, replace=replace, properties=marks) for rows in staged
+        _name(rows.table): lake.publish(rows, replace=replace, properties=marks)
+        for rows, (_, replace) in zip(staged, tables, strict=True)
     }
     shutil.rmtree(run.folder, ignore_errors=True)
     if not is_remote(run.staging):

@@ -242,6 +242,13 @@ class Lake:
             counts[reading.partition_value(table, file.partition)] += file.record_count
         return dict(counts)
 
+    def file_counts(self, table: LakeTable, *, snapshot_id: int | None = None) -> dict[date, int]:
+        """Return the number of data files in each date that the table is partitioned by."""
+        iceberg = self._tables.find(table)
+        files = reading.live_files(iceberg, snapshot_id=snapshot_id) if iceberg else []
+        values = (reading.partition_value(table, file.partition) for file in files)
+        return dict(Counter(value for value in values if isinstance(value, date)))
+
     def _staged(
         self,
         iceberg: "Table",
