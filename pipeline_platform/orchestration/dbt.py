@@ -156,8 +156,8 @@ def build_models(
             for one in nodes
             if one.node.resource_type == "test"
         ]
-    if engine != "duckdb":
-        nodes = _invoke(services, "duckdb", "compile", select, variables)
+        if engine != "duckdb":
+            nodes = _invoke(services, "duckdb", "compile", select, variables)
     queries = {one.node.name: str(one.node.compiled_code) for one in nodes if _is_model(one)}
     return ModelBuild(run, tests, queries)
 
