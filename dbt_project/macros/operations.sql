@@ -23,9 +23,9 @@
     {%- set answer = fromjson(found.rows[0][0]) -%}
     {%- for line in answer.lines %}{{ print(line) }}{% endfor -%}
     {%- if answer.outcome == 'fail' -%}
-      {{ exceptions.raise_compiler_error(answer.lines | join('\n')) }}
+      {{ exceptions.raise_compiler_error(name ~ ' found a fault: ' ~ answer.lines[-1]) }}
     {%- elif answer.outcome == 'warn' -%}
-      {{ exceptions.warn(answer.lines | join('\n')) }}
+      {{ exceptions.warn(name ~ ' warns: ' ~ answer.lines | join(' ')) }}
     {%- endif -%}
   {%- endif -%}
 {% endmacro %}

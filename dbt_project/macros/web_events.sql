@@ -39,11 +39,10 @@
 {# A client's or a server's mistake, by the response's status. #}
 {% macro is_error() -%} status_code between 400 and 599 {%- endmacro %}
 
-{# Does an event take a step of the funnel? All conditions that the step gives must hold. #}
+{# Does an event take a step of the funnel: its type, and its path where the step has a pattern? #}
 {% macro takes_step(step) -%}
-  (not is_bot
-  {%- if step.event_types %} and event_type in {{ text_list(step.event_types) }}{% endif %}
-  {%- if step.path_prefix %} and substr(url_path, 1, {{ step.path_prefix | length }}) = '{{ step.path_prefix }}'{% endif %})
+  (not is_bot and event_type = '{{ step.event_type }}'
+  {%- if step.url_path_pattern %} and url_path like '{{ step.url_path_pattern }}'{% endif %})
 {%- endmacro %}
 
 {# The figures that the summaries of a day and of a week share; over rows of silver web_events. #}

@@ -21,6 +21,7 @@ from pipeline_platform.lake.publications import Publication
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.orchestration.parsed_project import parsed_project
 from pipeline_platform.services import Services
+from pipeline_platform.settings import Settings
 
 PROJECT = Path(__file__).parents[2] / "dbt_project"
 _SOURCE = re.compile(r"source\(\s*'([^']+)'\s*,\s*'([^']+)'\s*\)")
@@ -166,6 +167,27 @@ def _is_model(result: Any) -> bool:
     return bool(result.node.resource_type == "model")
 
 
+def run_operation(settings: Settings, name: str, arguments: str) -> bool:
+    """Run a macro of the project with arguments in YAML; tell whether it found no fault.
+
+    dbt prints what the macro answers. It finds the platform by the environment, as `settings` do.
+    """
+    command = ["run-operation", name, "--args", arguments]
+    return bool(_run_dbt(settings, "duckdb", command).success)
+
+
+def _run_dbt(settings: Settings, engine: str, command: Sequence[str]) -> Any:
+    """Run dbt in this process, quietly, over the project as it is kept parsed."""
+    from dbt.cli.main import dbtRunner  # noqa: PLC0415 -- slow import, only where dbt runs
+
+    target = settings.home / "dbt" / engine
+    folders = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)]
+    folders += ["--target-path", str(target), "--target", engine]
+    quiet = ["--quiet", "--no-write-json", "--log-level-file", "none"]
+    manifest = parsed_project(PROJECT, target, folders)
+    return dbtRunner(manifest=manifest).invoke([*quiet, *command, *folders])
+
+
 def _invoke(
     services: Services,
     engine: str,
@@ -174,20 +196,12 @@ def _invoke(
     variables: Mapping[str, Any],
 ) -> list[Any]:
     """Run a command of dbt over some models and return what became of each node."""
-    from dbt.cli.main import dbtRunner  # noqa: PLC0415 -- slow import, only where dbt runs
-
-    target = services.settings.home / "dbt" / engine
-    folders = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)]
-    folders += ["--target-path", str(target), "--target", engine]
-    quiet = ["--quiet", "--no-write-json", "--log-level-file", "none"]
     chosen = ["--select", *select, "--indirect-selection", "buildable"]
     given = ["--vars", yaml.safe_dump(dict(variables))]
-    result = dbtRunner(manifest=parsed_project(PROJECT, target, folders)).invoke(
-        [*quiet, command, *chosen, *folders, *given]
-    )
+    result = _run_dbt(services.settings, engine, [command, *chosen, *given])
     if result.exception is not None:
         raise AuditFailedError(f"dbt could not {command} {', '.join(select)}: {result.exception}")
-    return list(result.result)  # type: ignore[arg-type]
+    return list(result.result)
 
 
 def test_results(

@@ -145,22 +145,16 @@ TRAFFIC_BY_SOURCE = _mart(
 )
 
 
-Plain = Annotated[str, Field(pattern=r"^[\w ./:-]+$")]
+Plain = Annotated[str, Field(pattern=r"^[\w ./:%-]+$")]
 """A text that goes into a model's SQL: neither quotes nor backslashes."""
 
 
 class FunnelStep(Part):
-    """One step of the funnel: an event takes it when it fulfils every condition that is given."""
+    """One step of the funnel: an event type and, if given, a pattern of the path (SQL's `like`)."""
 
     name: Plain
-    event_types: list[Plain] = Field(default_factory=list)
-    path_prefix: Plain | None = None
-
-    @model_validator(mode="after")
-    def _has_a_condition(self) -> Self:
-        if not self.event_types and self.path_prefix is None:
-            raise ValueError(f"the step {self.name} needs event_types, a path_prefix or both")
-        return self
+    event_type: Plain
+    url_path_pattern: Plain | None = None
 
 
 class MartRulings(Part):

@@ -20,10 +20,10 @@ RULINGS = MartRulings.model_validate(
     {
         "page_view_types": ["page_view"],
         "funnel_steps": [
-            {"name": "visit", "event_types": ["page_view"]},
-            {"name": "cart", "event_types": ["add_to_cart"]},
-            {"name": "checkout", "event_types": ["page_view"], "path_prefix": "/checkout"},
-            {"name": "purchase", "event_types": ["purchase"]},
+            {"name": "visit", "event_type": "page_view"},
+            {"name": "cart", "event_type": "add_to_cart"},
+            {"name": "checkout", "event_type": "page_view", "url_path_pattern": "/checkout%"},
+            {"name": "purchase", "event_type": "purchase"},
         ],
     }
 )

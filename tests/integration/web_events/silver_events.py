@@ -29,7 +29,9 @@ DEFAULTS: Mapping[str, Any] = {
 }
 
 
-def event(at: datetime, number: int, *, session: str = "s1", visitor: str = "v1", **more: Any) -> Event:
+def event(
+    at: datetime, number: int, *, session: str = "s1", visitor: str = "v1", **more: Any
+) -> Event:
     """Make one event; `number` is its place in the session."""
     return {
         **DEFAULTS,
