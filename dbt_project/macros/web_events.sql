@@ -26,15 +26,8 @@
   ) }} as decimal(12, 0)) * 0.000001 as decimal(9, 6))
 {%- endmacro %}
 
-{# Texts of a variable as the list of an `in`; the runbook allows neither quotes nor backslashes. #}
-{% macro text_list(texts) -%}
-  ({% for text in texts or ['never'] %}'{{ text }}'{% if not loop.last %}, {% endif %}{% endfor %})
-{%- endmacro %}
-
-{# A person looks at a page: which event types those are is in the runbook. #}
-{% macro is_page_view() -%}
-  (not is_bot and event_type in {{ text_list(var('page_view_types')) }})
-{%- endmacro %}
+{# A person looks at a page. #}
+{% macro is_page_view() -%} (not is_bot and event_type = 'page_view') {%- endmacro %}
 
 {# A client's or a server's mistake, by the response's status. #}
 {% macro is_error() -%} status_code between 400 and 599 {%- endmacro %}

@@ -4,12 +4,14 @@ Shares are percentages with four digits, scores lie between 0 and 1. The definit
 are in `dbt_project/macros/web_events.sql`.
 """
 
+from collections.abc import Sequence
 from datetime import date, timedelta
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import pyarrow as pa
-from pydantic import Field, model_validator
+from pydantic import Field
 
+from pipeline_platform.failures import InvalidRunbookError
 from pipeline_platform.lake.marts import Mart, MartGroup
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.quality.thresholds import Part
@@ -157,22 +159,21 @@ class FunnelStep(Part):
     url_path_pattern: Plain | None = None
 
 
-class MartRulings(Part):
-    """What the runbook rules of the marts: which events count as page views, and the funnel."""
+def mart_variables(session_minutes: int, funnel: Sequence[FunnelStep]) -> dict[str, Any]:
+    """Return the variables that the models of web_events ask dbt for: rulings of the runbook.
 
-    page_view_types: list[Plain] = Field(min_length=1)
-    funnel_steps: list[FunnelStep] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _names_differ(self) -> Self:
-        names = [step.name for step in self.funnel_steps]
-        if len(set(names)) != len(names):
-            raise ValueError("two steps of the funnel have the same name")
-        return self
-
-    def variables(self, session_minutes: int) -> dict[str, Any]:
-        """Return the variables that the models of web_events ask dbt for."""
-        return {"session_minutes": session_minutes, **self.model_dump()}
+    Raises InvalidRunbookError when two steps of the funnel have the same name, or there is none.
+    """
+    names = [step.name for step in funnel]
+    if not names or len(set(names)) != len(names):
+        raise InvalidRunbookError(
+            f"The funnel of {PIPELINE} needs steps of different names, not {names}; correct "
+            "`funnel` among the rulings of its runbook.yaml."
+        )
+    return {
+        "session_minutes": session_minutes,
+        "funnel_steps": [step.model_dump() for step in funnel],
+    }
 
 
 def week_start(day: date) -> date:

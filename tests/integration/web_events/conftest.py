@@ -2,8 +2,8 @@
 
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,32 +14,37 @@ from pipeline_platform.orchestration.dbt import ModelBuild
 from pipeline_platform.orchestration.marts import build_marts, publish_marts
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
-from pipeline_platform.web_events.marts import MARTS, MartRulings
+from pipeline_platform.web_events.marts import MARTS, FunnelStep, mart_variables
 
-RULINGS = MartRulings.model_validate(
-    {
-        "page_view_types": ["page_view"],
-        "funnel_steps": [
-            {"name": "visit", "event_type": "page_view"},
-            {"name": "cart", "event_type": "add_to_cart"},
-            {"name": "checkout", "event_type": "page_view", "url_path_pattern": "/checkout%"},
-            {"name": "purchase", "event_type": "purchase"},
-        ],
-    }
-)
-VARIABLES = RULINGS.variables(session_minutes=30)
-Build = Callable[..., ModelBuild]
+FUNNEL = [
+    FunnelStep(name="visit", event_type="page_view"),
+    FunnelStep(name="cart", event_type="add_to_cart"),
+    FunnelStep(name="checkout", event_type="page_view", url_path_pattern="/checkout%"),
+    FunnelStep(name="purchase", event_type="purchase"),
+]
+VARIABLES = mart_variables(session_minutes=30, funnel=FUNNEL)
 
 
 @pytest.fixture(scope="module")
-def services(
+def new_services(
     tmp_path_factory: pytest.TempPathFactory, new_database: Callable[[], str]
-) -> Iterator[Services]:
-    """A platform of this module alone."""
-    home: Path = tmp_path_factory.mktemp("home")
-    settings = Settings(home=home, environment="test", database_url=SecretStr(new_database()))
-    with Services(settings) as opened:
-        yield opened
+) -> Iterator[Callable[..., Services]]:
+    """Make platforms of their own, each with its folder and database."""
+    with ExitStack() as opened:
+
+        def make(**changes: Any) -> Services:
+            home = tmp_path_factory.mktemp("home")
+            url = SecretStr(new_database())
+            settings = Settings(home=home, environment="test", database_url=url, **changes)
+            return opened.enter_context(Services(settings))
+
+        yield make
+
+
+@pytest.fixture
+def services(new_services: Callable[..., Services]) -> Services:
+    """A platform of this test alone."""
+    return new_services()
 
 
 def build_and_publish(
