@@ -57,6 +57,7 @@ BENCHMARKS = (
         "code location loads in under 5 s; a run spends under 3 s outside our own work",
         ("--small",),
     ),
+    Benchmark("bots", "100,000 distinct agents judged in 5 s", ("--agents", "5000")),
     Benchmark("landing", "no bar: beside bare obstore and fsspec"),
     Benchmark("ingest", "no bar: beside bare DuckDB; every line accounted for", ("--small",)),
     Benchmark("kills", "killed at 200 random points: content equal, every time", ("10",)),

@@ -3,6 +3,7 @@
 import typer
 
 from pipeline_platform.commands import (
+    bots,
     dagster,
     database,
     dbt_operation,
@@ -28,6 +29,7 @@ app.command()(dagster.dev)
 app.command()(dagster.validate)
 app.command()(passport.passport)
 app.command()(dbt_operation.dbt_operation)
+app.add_typer(bots.app, name="bots")
 app.add_typer(landing.app, name="landing")
 app.add_typer(months.app, name="months")
 app.add_typer(marts.app, name="marts")

@@ -35,12 +35,17 @@ __all__ = [
 
 
 class Contact(Part):
-    """Who is told: a team, its place on the ladder and its channels (SA-100)."""
+    """Who is told: a team and its channels (SA-100).
+
+    Who is next on the ladder is told after `answers_within_minutes`, if that is given (SW-67),
+    else after the response time of the alert.
+    """
 
     title: str = Field(min_length=1)
     email: str = Field(pattern=r"^[^@\s]+@[^@\s]+$")
     slack: str = Field(pattern=r"^#\S+$")
     phone: Literal["emergency_only", "never"] = "never"
+    answers_within_minutes: int | None = Field(default=None, ge=1)
 
 
 class Route(Part):

@@ -4,20 +4,16 @@ Whatever the file holds, at most a few megabytes of it are in memory: a line lon
 limit ends the reading, however long it is.
 """
 
-import gzip
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
 
 from pipeline_platform.advisory_performance.vendor_formats import Delimited, FixedWidth, JsonLines
+from pipeline_platform.ingestion.content import Content, compression_of, open_content
 from pipeline_platform.ingestion.delivery_errors import (
-    CorruptGzipError,
     EmptyFileError,
     LineTooLongError,
     NotGzipError,
-    TruncatedGzipError,
     UnexpectedCompressionError,
     WrongEncodingError,
 )
@@ -27,7 +23,6 @@ READ_BYTES = 256 * 1024
 BLOCK_BYTES = 4 * 1024 * 1024
 BLOCK_LINES = 50_000
 
-_GZIP_MAGIC = b"\x1f\x8b"
 _UTF8_BOM = b"\xef\xbb\xbf"
 _OTHER_BOMS = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
 
@@ -60,7 +55,7 @@ def read_blocks(
     _check_compression(path, file_name, layout.compression)
     line_number = 1
     is_start = True
-    with _open(path, layout.compression) as source:
+    with open_content(path, file_name, layout.compression) as source:
         for data in _whole_lines(source, file_name, max_line_bytes):
             block = _without_mark(data, file_name, layout.encoding) if is_start else data
             is_start = False
@@ -91,44 +86,23 @@ def _is_escaped(record: str) -> bool:
     return all("\udc80" <= c <= "\udcff" for c in surrogates)
 
 
-def _check_compression(path: Path, file_name: str, compression: str) -> None:
-    with path.open("rb") as source:
-        magic = source.read(2)
-    if not magic:
-        raise EmptyFileError(f"{file_name} is empty; ask the vendor to deliver it again.")
-    is_gzip = magic == _GZIP_MAGIC
-    if compression == "gzip" and not is_gzip:
+def _check_compression(path: Path, file_name: str, wanted: str) -> None:
+    found = compression_of(path, file_name)
+    if wanted == "gzip" and found != "gzip":
         raise NotGzipError(f"{file_name} is not gzip although its mapping says so.")
-    if compression == "none" and is_gzip:
+    if wanted == "none" and found == "gzip":
         raise UnexpectedCompressionError(
             f"{file_name} is gzip although its mapping says plain text."
         )
 
 
-def _open(path: Path, compression: str) -> BinaryIO:
-    return cast("BinaryIO", gzip.open(path, "rb")) if compression == "gzip" else path.open("rb")
-
-
-def _read(source: BinaryIO, file_name: str) -> bytes:
-    try:
-        return source.read(READ_BYTES)
-    except EOFError:
-        raise TruncatedGzipError(
-            f"{file_name} is cut off: its gzip stream has no end; ask for it again."
-        ) from None
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise CorruptGzipError(
-            f"{file_name} is damaged: its gzip stream can't be read ({error}); ask for it again."
-        ) from None
-
-
-def _whole_lines(source: BinaryIO, file_name: str, max_line_bytes: int) -> Iterator[bytes]:
+def _whole_lines(source: Content, file_name: str, max_line_bytes: int) -> Iterator[bytes]:
     """Yield about BLOCK_BYTES of whole lines at a time; the last one may lack its line feed."""
     pieces: list[bytes] = []
     size = 0
     carry = b""
     has_any = False
-    while piece := _read(source, file_name):
+    while piece := source.read(READ_BYTES):
         has_any = True
         buffer = carry + piece
         if _longest_line(buffer, max_line_bytes) > max_line_bytes:

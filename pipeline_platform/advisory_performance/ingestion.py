@@ -33,9 +33,8 @@ class VendorReading:
         """The good lines, streamed."""
         return pa.RecordBatchReader.from_batches(VENDOR_ROWS.schema, self.delivery.batches())
 
-    @property
-    def rejected(self) -> RejectedLines:
-        """The lines that stay out."""
+    def rejected(self, published: int) -> RejectedLines:  # noqa: ARG002 -- known without it
+        """Return the lines that stay out."""
         return self.delivery.rejected
 
     @property

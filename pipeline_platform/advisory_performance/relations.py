@@ -1,26 +1,10 @@
 """DuckDB relations as names and columns that a query can use."""
 
-from itertools import count
-
 import pyarrow as pa
-from duckdb import DuckDBPyRelation
 
-_NUMBERS = count(1)
+from pipeline_platform.lake.relations import as_view, unique_name
 
-
-def unique_name(purpose: str) -> str:
-    """Return a name that no other view or table of this process has."""
-    return f"{purpose}_{next(_NUMBERS)}"
-
-
-def as_view(relation: DuckDBPyRelation, purpose: str = "input") -> str:
-    """Give the relation a name of its own, for use in SQL, and return that name.
-
-    The view lives as long as the relation's connection and copies nothing.
-    """
-    name = unique_name(purpose)
-    relation.create_view(name)
-    return name
+__all__ = ["as_view", "duckdb_type", "literal", "typed_columns", "unique_name"]
 
 
 def literal(text: str) -> str:

@@ -5,6 +5,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from pipeline_platform.ingestion import mappings
+
 RecordType = Literal["combined", "valuation", "flow", "return"]
 Encoding = Literal["utf-8", "ascii", "latin-1", "cp1252", "iso-8859-15"]
 
@@ -15,25 +17,17 @@ class FrozenModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class FileName(FrozenModel):
+class FileName(mappings.FileName):
     """Which files are this vendor's.
 
-    `pattern` (regular expression) must match the whole base name; its group `date`, if it has
-    one, is read by `date_format`; `example` is a name that matches, for people and tests.
+    The pattern's group `date`, if it has one, is read by `date_format`.
     """
 
-    pattern: str
     date_format: str | None = None
-    example: str
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
-        try:
-            groups = re.compile(self.pattern).groupindex
-        except re.error as error:
-            raise ValueError(f"pattern is not a regular expression ({error})") from None
-        if not re.fullmatch(self.pattern, self.example):
-            raise ValueError(f"example {self.example!r} does not match the pattern")
+        groups = re.compile(self.pattern).groupindex
         if ("date" in groups) != (self.date_format is not None):
             raise ValueError("the pattern's group `date` and date_format need each other")
         return self

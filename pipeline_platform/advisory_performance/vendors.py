@@ -6,15 +6,11 @@ rule and dates to bring lines into bronze as text; `normalisation.py` needs numb
 codes and defaults to bring bronze into silver.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping
 from datetime import date
 from functools import cache
-from pathlib import Path, PurePosixPath
-
-import yaml
-from pydantic import ValidationError
+from pathlib import Path
 
 from pipeline_platform.advisory_performance.vendor_mapping import (
     CANONICAL_CODES,
@@ -22,8 +18,8 @@ from pipeline_platform.advisory_performance.vendor_mapping import (
     FLOW_TIMINGS,
     VendorMapping,
 )
-from pipeline_platform.failures import InvalidSettingError
-from pipeline_platform.ingestion.delivery_errors import UnknownVendorError
+from pipeline_platform.ingestion import mappings
+from pipeline_platform.ingestion.mappings import InvalidMappingError
 
 __all__ = [
     "CANONICAL_CODES",
@@ -39,10 +35,6 @@ __all__ = [
 
 VENDORS_FOLDER = Path(__file__).parent / "vendors"
 _DATE_PARTS = {"%Y": r"\d{4}", "%m": r"\d{1,2}", "%d": r"\d{1,2}"}
-
-
-class InvalidMappingError(InvalidSettingError):
-    """A vendor mapping can't be used; the message names file and field."""
 
 
 @cache
@@ -73,49 +65,14 @@ def parse_day(text: str, formats: tuple[str, ...]) -> date | None:
 
 def load_mapping(path: Path) -> VendorMapping:
     """Read one mapping; raise InvalidMappingError that names file and field (SA-9)."""
-    content = path.read_bytes()
-    try:
-        values = yaml.safe_load(content)
-    except yaml.YAMLError as error:
-        place = getattr(error, "problem_mark", None)
-        line = f" at line {place.line + 1}" if place else ""
-        raise InvalidMappingError(f"{path.name} is not valid YAML{line}; correct it.") from None
-    if not isinstance(values, dict):
-        raise InvalidMappingError(f"{path.name} must hold the keys of a vendor mapping.")
-    try:
-        values = {**values, "version": hashlib.sha256(content).hexdigest()}
-        mapping = VendorMapping.model_validate(values)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "mapping"
-        fault = first["msg"].removeprefix("Value error, ")
-        raise InvalidMappingError(f"{path.name}, field {where}: {fault}.") from None
-    if mapping.vendor != path.stem:
-        raise InvalidMappingError(f"{path.name}, field vendor: must be {path.stem!r} as the file.")
-    return mapping
+    return mappings.load_mapping(path, VendorMapping, "vendor")
 
 
 def load_mappings(folder: Path | None = None) -> dict[str, VendorMapping]:
     """Read every `*.yaml` of the folder (default: the ones shipped) by vendor name."""
-    paths = sorted((folder or VENDORS_FOLDER).glob("*.yaml"))
-    if not paths:
-        raise InvalidMappingError(f"No vendor mapping (*.yaml) found in {folder}.")
-    return {mapping.vendor: mapping for mapping in map(load_mapping, paths)}
+    return mappings.load_mappings(folder or VENDORS_FOLDER, VendorMapping, "vendor")
 
 
-def mapping_for(file_name: str, mappings: Mapping[str, VendorMapping]) -> VendorMapping:
+def mapping_for(file_name: str, known: Mapping[str, VendorMapping]) -> VendorMapping:
     """Return the mapping whose file-name pattern matches; raise UnknownVendorError otherwise."""
-    name = PurePosixPath(file_name).name
-    matching = [m for m in mappings.values() if re.fullmatch(m.file_name.pattern, name)]
-    if len(matching) == 1:
-        return matching[0]
-    if matching:
-        vendors = ", ".join(sorted(mapping.vendor for mapping in matching))
-        raise UnknownVendorError(
-            f"The file name {name!r} matches more than one vendor ({vendors}); "
-            f"make their file_name patterns distinct."
-        )
-    raise UnknownVendorError(
-        f"No vendor mapping matches the file name {name!r}; rename the file or add a mapping "
-        f"(`vendor check` suggests one)."
-    )
+    return mappings.mapping_for(file_name, known, "vendor")

@@ -19,13 +19,17 @@ def dev(
     port: int = typer.Option(PORT, help="Port of the UI."),
     host: str = typer.Option("127.0.0.1", help="Address to listen on."),
 ) -> None:
-    """Run Dagster's UI and daemon until Ctrl-C."""
+    """Run Dagster's UI and daemon until Ctrl-C.
+
+    This process becomes Dagster's, so that a signal sent to it ends what it started.
+    """
     with plain_failures():
-        environment = instance_environment(Settings.from_env())
+        settings = Settings.from_env()
+        environment = instance_environment(settings) | {"PLATFORM_HOME": str(settings.home)}
     console.print(f"Dagster's UI will answer on http://{host}:{port} (Ctrl-C ends it).")
     command = [_dagster(), "dev", "-w", "workspace.yaml", "-h", host, "-p", str(port)]
-    finished = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, check=False)
-    raise typer.Exit(finished.returncode)
+    os.chdir(ROOT)
+    os.execve(command[0], command, {**os.environ, **environment})  # noqa: S606 -- our own command
 
 
 def validate() -> None:

@@ -98,6 +98,18 @@ class CorruptGzipError(DeliveryError):
     rule = "corrupt_gzip"
 
 
+class TruncatedZstdError(DeliveryError):
+    """The zstd stream ends in the middle of a frame."""
+
+    rule = "truncated_zstd"
+
+
+class CorruptZstdError(DeliveryError):
+    """The zstd stream is damaged."""
+
+    rule = "corrupt_zstd"
+
+
 class NotGzipError(DeliveryError):
     """The mapping says gzip, the file is none."""
 

@@ -13,7 +13,12 @@ from datetime import datetime
 from typing import Literal
 
 from pipeline_platform.code_version import code_version
-from pipeline_platform.failures import BadInputError, ConflictError, NotFoundError
+from pipeline_platform.failures import (
+    AuditFailedError,
+    BadInputError,
+    ConflictError,
+    NotFoundError,
+)
 from pipeline_platform.ingestion.intake import HOP, Intake, Reading, Vendor, rule_of
 from pipeline_platform.lake.staging import Staged
 from pipeline_platform.landing.zone import (
@@ -140,9 +145,9 @@ def arrived_at(intake: Intake, file: ClaimedFile) -> datetime:
 
 
 def rejected_rows(
-    intake: Intake, reading: Reading, file: ClaimedFile, vendor: Vendor
+    intake: Intake, reading: Reading, published: int, file: ClaimedFile, vendor: Vendor
 ) -> list[QuarantinedRow]:
-    """Return the rejected lines of a file that was read as rows for quarantine."""
+    """Return the rejected lines of a file of which so many records were written, as rows."""
     return [
         QuarantinedRow(
             pipeline=intake.table.pipeline,
@@ -158,7 +163,7 @@ def rejected_rows(
             record=line.record,
             run_id=intake.run.run_id,
         )
-        for line in reading.rejected
+        for line in reading.rejected(published)
     ]
 
 
@@ -224,7 +229,7 @@ def _stage_file(intake: Intake, file: ClaimedFile, *, again: bool) -> _StagedFil
             intake.read(file, path, arrived_at(intake, file)) as reading,
         ):
             staged = _stage(intake, file, reading)
-            rejected = tuple(rejected_rows(intake, reading, file, vendor))
+            rejected = tuple(rejected_rows(intake, reading, staged.row_count, file, vendor))
             arrived = reading.arrived
     except BadInputError as error:
         return _quarantine(intake, file, error)
@@ -257,9 +262,22 @@ def _entries(
     staged: Staged,
     rejected: Sequence[QuarantinedRow],
 ) -> tuple[LedgerEntry, ...]:
-    """Account for a file: what it held, what its data files hold, what was rejected."""
+    """Account for a file: what it held, what its data files hold, what was rejected.
+
+    Records that were counted without regard to partitions (under '') are those of the partitions
+    that the reading does not name; what then remains under '' is accounted for there.
+    """
     published = {str(value): count for value, count in staged.rows_by_partition.items()}
     quarantined = Counter(row.partition_key for row in rejected)
+    arrived = dict(arrived)
+    for key in {*published, *quarantined} - {*arrived, ""}:
+        arrived[key] = published.get(key, 0) + quarantined[key]
+        arrived[""] = arrived.get("", 0) - arrived[key]
+    if arrived.get("", 0) < 0:
+        raise AuditFailedError(
+            f"More records of {file.name} were written or rejected than it holds: the reading "
+            "of its source is at fault. Nothing of it was published."
+        )
     return tuple(
         LedgerEntry(
             pipeline=intake.table.pipeline,
@@ -272,7 +290,8 @@ def _entries(
             deduplicated=0,
             held_late=0,
         )
-        for key in sorted({*arrived, *published, *quarantined})
+        for key in sorted(arrived)
+        if key or arrived[key] or quarantined[key]
     )
 
 

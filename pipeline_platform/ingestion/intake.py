@@ -32,7 +32,7 @@ class Vendor:
 class Reading(Protocol):
     """An opened file: good records as rows of the bronze table, the rest as rejected lines.
 
-    Rows are pulled once. Afterwards `rejected` and `arrived` are complete, and `failure` is what
+    Rows are pulled once. Afterwards `rejected` and `arrived` are asked for, and `failure` is what
     the reading ended in, for an engine that hides the exception of an iterator it pulls from.
     """
 
@@ -40,16 +40,19 @@ class Reading(Protocol):
     def rows(self) -> Rows:
         """The good records, with the columns of the bronze table."""
 
-    @property
-    def rejected(self) -> Iterable[RejectedLine]:
-        """The lines that stay out of bronze."""
+    def rejected(self, published: int) -> Iterable[RejectedLine]:
+        """Return the lines that stay out of bronze; `published` records were written.
+
+        Raises BadInputError for a file of which nothing can be published.
+        """
 
     @property
     def arrived(self) -> Mapping[str, int]:
         """How many records the file holds, rejected ones included, by partition key.
 
-        '' stands for records whose partition is unknown. Counted where the file is read, not
-        from what was written: the ledger compares the two.
+        Under '' stand those whose partition is unknown, or all if records are counted without
+        regard to partitions. Counted where the file is read, not from what was written: the
+        ledger compares the two.
         """
 
     @property

@@ -85,12 +85,13 @@ def _read(intake: Intake, file: ClaimedFile, path: Path, rows: Path) -> FileTria
     vendor = intake.vendor_of(file.name)
     with intake.read(file, path, arrived_at(intake, file)) as reading:
         _write(intake, reading, rows)
+        published = _counted(intake, rows)
         return FileTrial(
             file_sha256=file.sha256,
             file_name=file.name,
             vendor=vendor.name,
-            published=_counted(intake, rows),
-            rejected=tuple(rejected_rows(intake, reading, file, vendor)),
+            published=published,
+            rejected=tuple(rejected_rows(intake, reading, sum(published.values()), file, vendor)),
             rows=rows,
         )
 

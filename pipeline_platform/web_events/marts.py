@@ -4,17 +4,14 @@ Shares are percentages with four digits, scores lie between 0 and 1. The definit
 are in `dbt_project/macros/web_events.sql`.
 """
 
-from collections.abc import Sequence
 from datetime import date, timedelta
-from typing import Annotated, Any
+from typing import Any
 
 import pyarrow as pa
-from pydantic import Field
 
-from pipeline_platform.failures import InvalidRunbookError
 from pipeline_platform.lake.marts import Mart, MartGroup
 from pipeline_platform.lake.tables import LakeTable
-from pipeline_platform.quality.thresholds import Part
+from pipeline_platform.web_events.rulings import Rulings
 from pipeline_platform.web_events.tables import AMOUNT, INSTANT, PIPELINE, WEB_EVENTS
 
 COUNT = pa.int64()
@@ -147,32 +144,11 @@ TRAFFIC_BY_SOURCE = _mart(
 )
 
 
-Plain = Annotated[str, Field(pattern=r"^[\w ./:%-]+$")]
-"""A text that goes into a model's SQL: neither quotes nor backslashes."""
-
-
-class FunnelStep(Part):
-    """One step of the funnel: an event type and, if given, a pattern of the path (SQL's `like`)."""
-
-    name: Plain
-    event_type: Plain
-    url_path_pattern: Plain | None = None
-
-
-def mart_variables(session_minutes: int, funnel: Sequence[FunnelStep]) -> dict[str, Any]:
-    """Return the variables that the models of web_events ask dbt for: rulings of the runbook.
-
-    Raises InvalidRunbookError when two steps of the funnel have the same name, or there is none.
-    """
-    names = [step.name for step in funnel]
-    if not names or len(set(names)) != len(names):
-        raise InvalidRunbookError(
-            f"The funnel of {PIPELINE} needs steps of different names, not {names}; correct "
-            "`funnel` among the rulings of its runbook.yaml."
-        )
+def mart_variables(rulings: Rulings) -> dict[str, Any]:
+    """Return the variables that the models of web_events ask dbt for: rulings of the runbook."""
     return {
-        "session_minutes": session_minutes,
-        "funnel_steps": [step.model_dump() for step in funnel],
+        "session_minutes": rulings.session_minutes,
+        "funnel_steps": [step.model_dump() for step in rulings.funnel],
     }
 
 

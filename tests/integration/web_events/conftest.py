@@ -14,7 +14,9 @@ from pipeline_platform.orchestration.dbt import ModelBuild
 from pipeline_platform.orchestration.marts import build_marts, publish_marts
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
-from pipeline_platform.web_events.marts import MARTS, FunnelStep, mart_variables
+from pipeline_platform.web_events.marts import MARTS, mart_variables
+from pipeline_platform.web_events.rulings import FunnelStep
+from pipeline_platform.web_events.run_context import load_runbook
 
 FUNNEL = [
     FunnelStep(name="visit", event_type="page_view"),
@@ -22,7 +24,8 @@ FUNNEL = [
     FunnelStep(name="checkout", event_type="page_view", url_path_pattern="/checkout%"),
     FunnelStep(name="purchase", event_type="purchase"),
 ]
-VARIABLES = mart_variables(session_minutes=30, funnel=FUNNEL)
+RULINGS = load_runbook().rulings.model_copy(update={"funnel": FUNNEL, "session_minutes": 30})
+VARIABLES = mart_variables(RULINGS)
 
 
 @pytest.fixture(scope="module")

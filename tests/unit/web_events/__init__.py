@@ -1,0 +1,1 @@
+"""Pure parts of web_events."""

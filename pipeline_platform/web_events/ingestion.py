@@ -1,0 +1,149 @@
+"""Event files on their way to bronze: split by bytes, judged by SQL, written as delivered."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+
+import duckdb
+
+from pipeline_platform.ingestion import files
+from pipeline_platform.ingestion.delivery_errors import DeliveryError, EmptyFileError
+from pipeline_platform.ingestion.files import FileOutcome
+from pipeline_platform.ingestion.intake import Vendor
+from pipeline_platform.ingestion.rejected_lines import RejectedLine
+from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.landing.zone import ClaimedFile
+from pipeline_platform.web_events.bronze_events import (
+    Provenance,
+    judged_records,
+    rejected_line,
+)
+from pipeline_platform.web_events.record_lines import RecordLines
+from pipeline_platform.web_events.rulings import Rulings
+from pipeline_platform.web_events.run_context import RunContext
+from pipeline_platform.web_events.sources import JsonEvents, SourceMapping, mapping_for
+from pipeline_platform.web_events.tables import RAW_EVENTS
+
+BRONZE_COLUMNS = ", ".join(RAW_EVENTS.schema.names)
+
+
+class NothingReadableError(DeliveryError):
+    """Every record of the file was rejected: it is of another kind than its name says."""
+
+    rule = "nothing_readable"
+
+
+class EventReading:
+    """One file's records.
+
+    The rows stream from the file to bronze. Rejected records are looked up by a second reading,
+    and only when fewer were written than read: a clean file is read once.
+    """
+
+    def __init__(
+        self,
+        engine: duckdb.DuckDBPyConnection,
+        path: Path,
+        mapping: SourceMapping,
+        provenance: Provenance,
+        rulings: Rulings,
+    ) -> None:
+        self._engine = engine
+        self._path = path
+        self._mapping = mapping
+        self._provenance = provenance
+        self._rulings = rulings
+
+    @cached_property
+    def _lines(self) -> RecordLines:
+        return self._read()
+
+    @property
+    def rows(self) -> duckdb.DuckDBPyRelation:
+        """The good records, with the columns of RAW_EVENTS."""
+        return self._judged(self._lines).filter("rule IS NULL").project(BRONZE_COLUMNS)
+
+    @property
+    def arrived(self) -> Mapping[str, int]:
+        """How many records the file holds, of whatever day."""
+        return {"": self._lines.count}
+
+    @property
+    def failure(self) -> Exception | None:
+        """What the reading ended in."""
+        return self._lines.failure
+
+    def rejected(self, published: int) -> Iterator[RejectedLine]:
+        """Yield the records that stay out of bronze.
+
+        Raises EmptyFileError for a file without records, NothingReadableError for one with no
+        readable record.
+        """
+        name, count = self._provenance.file_name, self._lines.count
+        if not count:
+            raise EmptyFileError(f"{name} holds no record; ask for it again, or discard the file.")
+        if not published:
+            first = next(iter(self._unread()))
+            raise NothingReadableError(
+                f"None of the {count:,} records of {name} can be read as its source "
+                f"{self._mapping.source} writes them; line {first.line_number}: {first.reason}"
+            )
+        if published < count:
+            yield from self._unread()
+
+    def _unread(self) -> Iterator[RejectedLine]:
+        yield from self._lines.rejected
+        again = self._judged(self._read()).filter("rule IS NOT NULL")
+        for values in again.project("line_number, rule, event_time, raw").fetchall():
+            yield rejected_line(*values)
+
+    def _read(self) -> RecordLines:
+        return RecordLines(
+            self._path,
+            self._provenance.file_name,
+            are_objects=isinstance(self._mapping.format, JsonEvents),
+            max_line_bytes=self._rulings.deliveries.max_line_bytes,
+            max_json_depth=self._rulings.max_json_depth,
+        )
+
+    def _judged(self, lines: RecordLines) -> duckdb.DuckDBPyRelation:
+        return judged_records(
+            self._engine,
+            self._engine.from_arrow(lines.reader()),
+            self._mapping,
+            self._provenance,
+            max_future=timedelta(minutes=self._rulings.max_future_minutes),
+        )
+
+
+@dataclass(frozen=True)
+class EventFiles:
+    """This pipeline's intake."""
+
+    run: RunContext
+    table: LakeTable = RAW_EVENTS
+
+    def vendor_of(self, file_name: str) -> Vendor:
+        """Return the source that a file's name belongs to; raise UnknownVendorError if none."""
+        mapping = mapping_for(file_name, self.run.sources)
+        return Vendor(mapping.source, mapping.title, mapping.version)
+
+    @contextmanager
+    def read(self, file: ClaimedFile, path: Path, received_at: datetime) -> Iterator[EventReading]:
+        """Open a file's content through its source's mapping."""
+        with self.run.services.connect() as engine:
+            yield EventReading(
+                engine,
+                path,
+                mapping_for(file.name, self.run.sources),
+                Provenance(file.name, file.sha256, received_at),
+                self.run.runbook.rulings,
+            )
+
+
+def ingest_arrivals(run: RunContext, keys: Sequence[str] | None = None) -> Iterator[FileOutcome]:
+    """Take waiting event files to bronze; see `ingestion.files.ingest_arrivals`."""
+    return files.ingest_arrivals(EventFiles(run), keys)

@@ -1,0 +1,309 @@
+"""Bronze to silver: records become typed, deduplicated, sessionised, labelled and scored events.
+
+Pure SQL on one engine. Silver of dates is a function of their bronze records and of the ids around
+them; nothing is added to what was there before. What a record says wrongly becomes null and costs
+score; it never costs the record.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import assert_never
+
+import duckdb
+
+from pipeline_platform.failures import NotFoundError
+from pipeline_platform.lake.engine import sql_text
+from pipeline_platform.lake.relations import as_view, unique_name
+from pipeline_platform.web_events import access_logs, event_lines, urls
+from pipeline_platform.web_events.agent_facts import agent_facts, agent_key_sql
+from pipeline_platform.web_events.bot_behaviour import (
+    BehaviourLimits,
+    behaviour_bots,
+    label_version,
+)
+from pipeline_platform.web_events.bots import BotList
+from pipeline_platform.web_events.duplicates import (
+    KEYS,
+    outdated_days,
+    related_records,
+    surplus_records,
+)
+from pipeline_platform.web_events.scoring import score_columns
+from pipeline_platform.web_events.sessions import sessions
+from pipeline_platform.web_events.sources import (
+    TEXTS,
+    CombinedLog,
+    JsonEvents,
+    SourceMapping,
+)
+from pipeline_platform.web_events.tables import WEB_EVENTS
+
+_GIVEN = {
+    name: f"given_{name}"
+    for name in (
+        *("event_type", "status_code", "response_bytes", "duration_ms", "value", "currency"),
+        "properties",
+    )
+}
+_KEPT = "event_date, event_at, event_id, source, file_name, file_sha256, line_number, received_at"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the runbook wants records read; see the rulings of the same names."""
+
+    sources: Mapping[str, SourceMapping]
+    bot_list: BotList
+    behaviour: BehaviourLimits
+    session_minutes: int
+    late_after_hours: int
+    deduplication_days: int
+    score: Mapping[str, float]
+    known_event_types: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What is known of some dates and the days around them; see `duplicates`.
+
+    `neighbours` are bronze records (KEYS) of other days, `published` the dates' present rows of
+    silver, `published_neighbours` those of the other days.
+    """
+
+    neighbours: duckdb.DuckDBPyRelation
+    published: duckdb.DuckDBPyRelation
+    published_neighbours: duckdb.DuckDBPyRelation
+
+
+@dataclass(frozen=True)
+class Normalised:
+    """Candidates for silver, what became of the records, and days that must be worked on again.
+
+    `counts`: file_sha256, event_date, arrived, deduplicated.
+    """
+
+    events: duckdb.DuckDBPyRelation
+    counts: duckdb.DuckDBPyRelation
+    outdated_days: Sequence[date]
+
+
+def normalise(
+    engine: duckdb.DuckDBPyConnection,
+    bronze: duckdb.DuckDBPyRelation,
+    dates: Sequence[date],
+    around: Surroundings,
+    reading: Reading,
+) -> Normalised:
+    """Return the events of consecutive dates from their bronze records (columns of RAW_EVENTS).
+
+    Raises NotFoundError if a record's source has no mapping any more.
+    """
+    typed = _table(engine, _typed(engine, bronze, reading), "typed")
+    arrived = _table(
+        engine,
+        engine.table(typed).aggregate("file_sha256, event_date, count(*) AS arrived"),
+        "arrived",
+    )
+    keys = engine.sql(f"SELECT {KEYS} FROM {typed}")
+    related = engine.table(
+        _table(
+            engine, related_records(engine, keys, around.neighbours, around.published), "related"
+        )
+    )
+    surplus = _table(
+        engine,
+        surplus_records(engine, keys.union(related), reading.deduplication_days),
+        "surplus",
+    )
+    engine.execute(
+        f"DELETE FROM {typed} WHERE (file_sha256, line_number) IN"
+        f" (SELECT (file_sha256, line_number) FROM {surplus})"
+    )
+    return Normalised(
+        events=_events(engine, typed, reading),
+        counts=engine.sql(
+            f"""
+            SELECT file_sha256, event_date, any_value(arrived) AS arrived,
+                count(surplus.line_number) AS deduplicated
+            FROM {arrived} LEFT JOIN {surplus} AS surplus USING (file_sha256, event_date)
+            GROUP BY file_sha256, event_date
+            """
+        ),
+        outdated_days=outdated_days(
+            engine,
+            related,
+            engine.table(surplus),
+            around.published_neighbours,
+            dates,
+            reading.deduplication_days,
+        ),
+    )
+
+
+def _typed(
+    engine: duckdb.DuckDBPyConnection, bronze: duckdb.DuckDBPyRelation, reading: Reading
+) -> duckdb.DuckDBPyRelation:
+    """Return the records with typed columns, parts of addresses, lateness and score."""
+    records = as_view(bronze, "records")
+    present = [name for (name,) in engine.sql(f"SELECT DISTINCT source FROM {records}").fetchall()]
+    texts = [_texts(_mapping(name, reading), records) for name in sorted(present)]
+    if not texts:
+        texts = [_texts(one, records) for one in reading.sources.values()][:1]
+    types = ", ".join(sql_text(name) for name in reading.known_event_types)
+    return engine.sql(
+        f"""
+        WITH given AS ({" UNION ALL BY NAME ".join(texts)}),
+        typed AS (
+            SELECT * EXCLUDE (url, referrer, untaken, given_properties, default_type,
+                    default_currency),
+                coalesce(lower(given_event_type), default_type, 'unknown') AS event_type,
+                {_number("given_status_code", "INTEGER", "BETWEEN 100 AND 599")} AS status_code,
+                {_number("given_response_bytes", "BIGINT", ">= 0")} AS response_bytes,
+                {_number("given_duration_ms", "DOUBLE", ">= 0")} AS duration_ms,
+                TRY_CAST(given_value AS DECIMAL(20, 4)) AS value,
+                CASE WHEN regexp_full_match(given_currency, '[A-Za-z]{{3}}')
+                        THEN upper(given_currency)
+                    WHEN given_currency IS NULL AND given_value IS NOT NULL
+                        THEN default_currency END AS currency,
+                url, referrer, {urls.url_parts("url")} AS part,
+                {urls.referrer_host("referrer")} AS referrer_host,
+                received_at - event_at > INTERVAL {reading.late_after_hours} HOUR AS is_late,
+                {_properties()} AS properties,
+                [{types}] AS known_event_types
+            FROM given
+        ),
+        located AS (
+            SELECT * EXCLUDE (part), nullif(lower(part.scheme), '') AS url_scheme,
+                nullif(lower(part.host), '') AS url_host,
+                coalesce(nullif(part.path, ''), CASE WHEN part.host <> '' THEN '/' END) AS url_path,
+                nullif(part.query, '') AS url_query,
+                CASE WHEN anonymous_id IS NOT NULL THEN anonymous_id
+                    WHEN user_id IS NOT NULL THEN user_id
+                    WHEN client_address IS NULL AND user_agent IS NULL
+                        THEN left(sha256(event_id), 16)
+                    ELSE left(sha256(concat_ws(' ', client_address, user_agent)), 16)
+                END AS visitor_id
+            FROM typed
+        ),
+        campaigns AS (
+            SELECT *, {
+            ", ".join(
+                f"{urls.campaign_parameter('url_query', name)} AS {name}"
+                for name in urls.CAMPAIGN_PARAMETERS
+            )
+        }
+            FROM located
+        )
+        SELECT * EXCLUDE (has_own_id, known_event_types, anonymous_id, given_event_id,
+                given_event_type, given_status_code, given_response_bytes, given_duration_ms,
+                given_value, given_currency),
+            {urls.traffic_channel()} AS traffic_channel,
+            {score_columns(reading.score)}
+        FROM campaigns
+        """
+    )
+
+
+def _texts(mapping: SourceMapping, records: str) -> str:
+    """Return the query for the texts of one source's records, '' as null."""
+    of_source = f"(SELECT {_KEPT}, raw FROM {records} WHERE source = {sql_text(mapping.source)})"
+    match mapping.format:
+        case JsonEvents() as layout:
+            found = event_lines.fields(layout, of_source)
+        case CombinedLog() as layout:
+            found = access_logs.fields(layout, of_source)
+        case never:
+            assert_never(never)
+    selected = [f"nullif(trim({name}), '') AS {_GIVEN.get(name, name)}" for name in TEXTS]
+    defaults = {
+        "default_type": mapping.defaults.get("event_type"),
+        "default_currency": mapping.defaults.get("currency"),
+    }
+    selected += [
+        f"CAST({sql_text(text) if text else 'NULL'} AS VARCHAR) AS {name}"
+        for name, text in defaults.items()
+    ]
+    return (
+        f"SELECT {_KEPT}, {', '.join(selected)}, given_event_id, has_own_id, untaken FROM ({found})"
+    )
+
+
+def _number(text: str, kind: str, condition: str) -> str:
+    """Return a text as a number, null if it is none or breaks the condition."""
+    number = f"TRY_CAST({text} AS {kind})"
+    return f"CASE WHEN {number} {condition} THEN {number} END"
+
+
+def _properties() -> str:
+    """Return the JSON object of all that no column takes: the source's own, and unknown keys."""
+    own = """
+        CASE WHEN given_properties IS NULL OR given_properties = '{}' THEN '{}'
+            WHEN starts_with(given_properties, '{') THEN given_properties
+            ELSE '{"properties":' || to_json(given_properties) || '}' END
+    """
+    return f"""
+        CASE WHEN untaken = '{{}}' THEN {own}
+            WHEN {own} = '{{}}' THEN untaken
+            ELSE substr({own}, 1, length({own}) - 1) || ',' || substr(untaken, 2) END
+    """
+
+
+def _events(
+    engine: duckdb.DuckDBPyConnection, typed: str, reading: Reading
+) -> duckdb.DuckDBPyRelation:
+    """Add sessions and labels to the records that count; return the columns of WEB_EVENTS."""
+    numbered = as_view(engine.sql(f"SELECT rowid AS event_number, * FROM {typed}"), "numbered")
+    session = as_view(sessions(engine, engine.table(numbered), reading.session_minutes))
+    facts = as_view(agent_facts(engine, engine.table(numbered), reading.bot_list), "facts")
+    labelled = engine.sql(
+        f"""
+        SELECT event_date, visitor_id, event_at, source, url_path, referrer, status_code,
+            facts.is_bot, facts.bot_rule_id
+        FROM {numbered} AS event
+        JOIN {facts} AS facts ON facts.agent_key = {agent_key_sql("event.user_agent")}
+        """
+    )
+    behaviour = as_view(
+        behaviour_bots(
+            engine,
+            labelled,
+            limits=reading.behaviour,
+            asset_logging_sources=[
+                one.source for one in reading.sources.values() if one.logs_assets
+            ],
+        ),
+        "behaviour",
+    )
+    return engine.sql(
+        f"""
+        SELECT {", ".join(WEB_EVENTS.schema.names)} FROM (
+            SELECT event.*, session.session_id, session.session_event_number,
+                facts.browser, facts.browser_version, facts.operating_system, facts.device_type,
+                facts.is_bot OR (facts.bot_rule_id IS NULL AND behaviour.bot_rule_id IS NOT NULL)
+                    AS is_bot,
+                coalesce(facts.bot_rule_id, behaviour.bot_rule_id) AS bot_rule_id,
+                '{label_version(reading.bot_list, reading.behaviour)}' AS bot_list_version
+            FROM {numbered} AS event
+            JOIN {session} AS session USING (event_number)
+            JOIN {facts} AS facts ON facts.agent_key = {agent_key_sql("event.user_agent")}
+            LEFT JOIN {behaviour} AS behaviour USING (event_date, visitor_id)
+        )
+        """
+    )
+
+
+def _mapping(source: str, reading: Reading) -> SourceMapping:
+    if source not in reading.sources:
+        raise NotFoundError(
+            f"Bronze has records of the source {source}, which no file of sources/ describes any "
+            "more; bring its mapping back."
+        )
+    return reading.sources[source]
+
+
+def _table(engine: duckdb.DuckDBPyConnection, rows: duckdb.DuckDBPyRelation, purpose: str) -> str:
+    """Keep rows in a temporary table, which spills to disk like everything else."""
+    name = unique_name(purpose)
+    engine.execute(f"CREATE TEMP TABLE {name} AS FROM {as_view(rows)}")
+    return name

@@ -1,0 +1,69 @@
+"""Precision, recall and the rules with false alarms, on labelled agents."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline_platform.failures import BadInputError
+from pipeline_platform.web_events.bot_evaluation import (
+    RuleCount,
+    evaluate,
+    read_labelled_agents,
+)
+from pipeline_platform.web_events.bots import load_bot_list
+
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:121.0) Gecko/20100101 Firefox/121.0"
+LABELLED = [
+    ("curl/8", True),
+    ("curl/7", False),
+    ("Wget/1.21", True),
+    (FIREFOX, False),
+    (FIREFOX + " ", True),
+]
+
+
+def test_the_confusion_matrix() -> None:
+    found = evaluate(LABELLED, load_bot_list())
+    assert (found.found, found.missed, found.false_alarms, found.left_alone) == (2, 1, 1, 1)
+
+
+def test_precision_and_recall() -> None:
+    found = evaluate(LABELLED, load_bot_list())
+    assert (found.precision, found.recall) == (2 / 3, 2 / 3)
+
+
+def test_the_worst_rules() -> None:
+    assert evaluate(LABELLED, load_bot_list()).worst_rules == (RuleCount("library/curl", 3, 1),)
+
+
+def test_nothing_labelled_is_not_wrong() -> None:
+    found = evaluate([], load_bot_list())
+    assert (found.precision, found.recall) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("column", ["ua", "user_agent"])
+def test_labels_are_read_from_csv(tmp_path: Path, column: str) -> None:
+    path = tmp_path / "labelled.csv"
+    path.write_text(f'is_bot,{column}\n1,"a, ""b"""\nfalse,\n', encoding="utf-8")
+    assert read_labelled_agents(path) == [('a, "b"', True), ("", False)]
+
+
+def test_a_file_without_the_columns_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "labelled.csv"
+    path.write_text("agent,bot\n")
+    with pytest.raises(BadInputError, match=r"user_agent \(or ua\) and is_bot; it has agent, bot"):
+        read_labelled_agents(path)
+
+
+def test_a_label_that_is_none_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "labelled.csv"
+    path.write_text("ua,is_bot\na,1\nb,maybe\n")
+    with pytest.raises(BadInputError, match="line 3: is_bot is 'maybe'"):
+        read_labelled_agents(path)
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "labelled.csv"
+    path.write_bytes(b"ua,is_bot\n\xff,1\n")
+    with pytest.raises(BadInputError, match="no CSV in UTF-8"):
+        read_labelled_agents(path)

@@ -1,0 +1,136 @@
+"""What another labeling would change, by day, by rule and with examples."""
+
+from datetime import date
+
+import duckdb
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline_platform.failures import BadInputError
+from pipeline_platform.web_events.relabelling import (
+    BECOMES_BOT,
+    BECOMES_HUMAN,
+    Relabelling,
+    compare_labelings,
+)
+
+MONDAY, TUESDAY = date(2026, 3, 2), date(2026, 3, 3)
+SCHEMA = pa.schema(
+    [
+        ("event_id", pa.string()),
+        ("event_date", pa.date32()),
+        ("user_agent", pa.string()),
+        ("is_bot", pa.bool_()),
+        ("bot_rule_id", pa.string()),
+    ]
+)
+Row = tuple[str, date, str | None, bool, str | None]
+
+
+def compare(before: list[Row], after: list[Row], examples: int = 20) -> Relabelling:
+    with duckdb.connect() as engine:
+        old, new = (
+            engine.from_arrow(
+                pa.Table.from_pylist(
+                    [dict(zip(SCHEMA.names, row, strict=True)) for row in rows], schema=SCHEMA
+                )
+            )
+            for rows in (before, after)
+        )
+        return compare_labelings(engine, old, new, examples=examples)
+
+
+def labelled(event_id: str, rule: str | None, day: date = MONDAY, agent: str | None = "a") -> Row:
+    return (event_id, day, agent, rule is not None and not rule.startswith("friend:"), rule)
+
+
+def test_the_share_of_each_day_before_and_after() -> None:
+    before = [labelled("1", "r"), labelled("2", None), labelled("3", None, TUESDAY)]
+    after = [labelled("1", "r"), labelled("2", "s"), labelled("3", None, TUESDAY)]
+    days = compare(before, after).by_day.to_pylist()
+    assert [tuple(day.values()) for day in days] == [
+        (MONDAY, 2, 1, 2, 50.0, 100.0, 1, 0),
+        (TUESDAY, 1, 0, 0, 0.0, 0.0, 0, 0),
+    ]
+
+
+def test_the_effect_of_each_rule() -> None:
+    before = [labelled("1", "old"), labelled("2", None), labelled("3", None), labelled("4", "old")]
+    after = [labelled("1", None), labelled("2", "new"), labelled("3", "new"), labelled("4", "new")]
+    rules = {row.pop("bot_rule_id"): row for row in compare(before, after).by_rule.to_pylist()}
+    assert rules["new"] == {
+        "events_before": 0,
+        "events_after": 3,
+        "becomes_bot": 2,
+        "becomes_human": 0,
+        "agents": 1,
+    }
+    assert (rules["old"]["becomes_human"], rules["old"]["events_after"]) == (1, 0)
+
+
+def test_examples_show_the_agent_its_rules_and_an_event() -> None:
+    before = [labelled("2", None, agent="x"), labelled("1", None, agent="x"), labelled("3", "old")]
+    after = [labelled("2", "new", agent="x"), labelled("1", "new", agent="x"), labelled("3", None)]
+    assert [tuple(row.values()) for row in compare(before, after).examples.to_pylist()] == [
+        (BECOMES_BOT, "x", None, "new", 2, "1"),
+        (BECOMES_HUMAN, "a", "old", None, 1, "3"),
+    ]
+
+
+def test_examples_are_bounded_for_each_direction() -> None:
+    before = [labelled(str(n), None if n % 2 else "r", agent=f"a{n}") for n in range(10)]
+    after = [labelled(str(n), "r" if n % 2 else None, agent=f"a{n}") for n in range(10)]
+    directions = compare(before, after, examples=2).examples["direction"].to_pylist()
+    assert directions == [BECOMES_BOT] * 2 + [BECOMES_HUMAN] * 2
+
+
+def test_befriended_events_are_counted() -> None:
+    found = compare([labelled("1", "library/curl")], [labelled("1", "friend:acme")])
+    assert (found.befriended_events, found.changed_events) == (1, 1)
+
+
+def test_a_change_of_rule_alone_changes_no_sides() -> None:
+    found = compare([labelled("1", "r")], [labelled("1", "s")])
+    assert (found.changed_events, found.relabelled_events, found.is_unchanged) == (0, 1, False)
+
+
+def test_rules_that_swap_their_events_are_a_change() -> None:
+    before = [labelled("1", "r"), labelled("2", "s")]
+    assert not compare(before, [labelled("1", "s"), labelled("2", "r")]).is_unchanged
+
+
+def test_the_same_labels_change_nothing() -> None:
+    rows = [labelled("1", "r"), labelled("2", None, agent=None)]
+    assert compare(rows, rows).is_unchanged
+
+
+def test_no_events_change_nothing() -> None:
+    assert compare([], []).is_unchanged
+
+
+@pytest.mark.parametrize("missing_in", ["before", "after"])
+def test_other_events_are_refused(missing_in: str) -> None:
+    one, two = [labelled("1", None)], [labelled("1", None), labelled("2", None)]
+    with pytest.raises(BadInputError, match="1 events stand in only one"):
+        compare(*((one, two) if missing_in == "before" else (two, one)))
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([MONDAY, TUESDAY]), *[st.sampled_from([None, "r", "s"])] * 2),
+        max_size=20,
+    )
+)
+def test_days_and_rules_add_up(changes: list[tuple[date, str | None, str | None]]) -> None:
+    before = [labelled(str(n), rule, day) for n, (day, rule, _) in enumerate(changes)]
+    after = [labelled(str(n), rule, day) for n, (day, _, rule) in enumerate(changes)]
+    found = compare(before, after)
+    days, rules = found.by_day.to_pylist(), found.by_rule.to_pylist()
+    assert sum(day["becomes_bot"] + day["becomes_human"] for day in days) == found.changed_events
+    assert sum(rule["becomes_bot"] + rule["becomes_human"] for rule in rules) == (
+        found.changed_events
+    )
+    assert sum(rule["events_after"] for rule in rules) == len(changes)
