@@ -8,7 +8,6 @@ works by itself, with the platform's environment; `pipeline-platform dbt-operati
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import duckdb
@@ -17,23 +16,17 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 from pipeline_platform.failures import BadInputError, NotFoundError, PlatformError
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.quality.measures import Measure, Scope, measure
-from pipeline_platform.run_context import RunContext
-from pipeline_platform.runbook import Runbook
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
-from pipeline_platform.web_events.mart_measures import (
-    QUALITY_TREND_DROP,
-    QUALITY_TREND_SLOPE,
-    quality_trend_drop,
-    quality_trend_slope,
-)
+from pipeline_platform.web_events.mart_measures import DROP, SLOPE, quality_drop, quality_trend
 from pipeline_platform.web_events.marts import MARTS
+from pipeline_platform.web_events.rulings import Runbook
+from pipeline_platform.web_events.run_context import RunContext, load_runbook
 from pipeline_platform.web_events.tables import RAW_EVENTS, WEB_EVENTS
 
-RUNBOOK = Path(__file__).with_name("runbook.yaml")
 TREND_MEASURES: Mapping[str, Measure[RunContext]] = {
-    QUALITY_TREND_SLOPE: quality_trend_slope,
-    QUALITY_TREND_DROP: quality_trend_drop,
+    SLOPE: quality_trend,
+    DROP: quality_drop,
 }
 
 
@@ -50,7 +43,7 @@ class Operations:
     """The operations by the name of their macro."""
 
     services: Services
-    runbook_path: Path = field(default=RUNBOOK)
+    runbook: Runbook = field(default_factory=load_runbook)
 
     def run(self, name: str, arguments: Mapping[str, Any]) -> Answer:
         """Run an operation; a failure of the platform is an answer, too."""
@@ -71,13 +64,10 @@ class Operations:
 
         A critical band fails; a warning, or a trend that can't be measured, warns.
         """
-        runbook = Runbook.load(self.runbook_path)
-        scope = Scope(RunContext(self.services, "dbt-operation", runbook=runbook), ())
-        missing = [name for name in TREND_MEASURES if name not in runbook.thresholds]
-        if missing:
-            raise NotFoundError(f"{self.runbook_path} has no threshold {missing[0]}; add it.")
+        scope = Scope(RunContext(self.services, "dbt-operation", runbook=self.runbook), ())
         verdicts = [
-            measure(scope, runbook.thresholds[name], TREND_MEASURES)[1] for name in TREND_MEASURES
+            measure(scope, self.runbook.thresholds[name], TREND_MEASURES)[1]
+            for name in TREND_MEASURES
         ]
         broken = [one for one in verdicts if one.outcome != "pass"]
         outcome: Literal["pass", "warn", "fail"] = "warn" if broken else "pass"

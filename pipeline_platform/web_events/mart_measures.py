@@ -15,20 +15,19 @@ from pipeline_platform.partition_ranges import dates_in
 from pipeline_platform.quality.measurements import Measurement, unmeasured
 from pipeline_platform.quality.measures import ALL, Labelled, Scope, query_times
 from pipeline_platform.quality.trends import FEWEST_DAYS, Points, drop, slope_per_day
-from pipeline_platform.run_context import RunContext
 from pipeline_platform.services import Services
 from pipeline_platform.web_events.marts import MARTS, QUALITY_TREND
+from pipeline_platform.web_events.run_context import RunContext
 from pipeline_platform.web_events.tables import WEB_EVENTS
 
-QUALITY_TREND_SLOPE = "quality_trend_slope"
-QUALITY_TREND_DROP = "quality_trend_drop"
-QUERY_TIME = "query_time_seconds"
-TREND_DAYS = 7
+SLOPE = "quality_trend"
+DROP = "quality_drop"
+QUERY_TIME = "query_time"
 QUERIES = Path(__file__).with_name("queries")
 QUERIED_DAYS = 35
 
 
-def quality_trend(services: Services, days: int = TREND_DAYS) -> Points:
+def trend_points(services: Services, days: int) -> Points:
     """Return day and mean score of the newest days that the trend's mart has, oldest first."""
     newest = sorted(dates_in(services.lake.partitions(QUALITY_TREND)))[-1:]
     if not newest:
@@ -40,17 +39,17 @@ def quality_trend(services: Services, days: int = TREND_DAYS) -> Points:
     return [(day, score) for day, score in found]
 
 
-def quality_trend_slope(scope: Scope[RunContext]) -> Labelled:
+def quality_trend(scope: Scope[RunContext]) -> Labelled:
     """Return by how much the mean score changes from day to day (SW-6, SW-27), per day."""
-    return _of_trend(scope, QUALITY_TREND_SLOPE, slope_per_day)
+    return _of_trend(scope, SLOPE, slope_per_day)
 
 
-def quality_trend_drop(scope: Scope[RunContext]) -> Labelled:
+def quality_drop(scope: Scope[RunContext]) -> Labelled:
     """Return how far the newest day's mean score lies below that of the days before (SW-6)."""
-    return _of_trend(scope, QUALITY_TREND_DROP, drop)
+    return _of_trend(scope, DROP, drop)
 
 
-def query_time_seconds(scope: Scope[RunContext]) -> Labelled:
+def query_time(scope: Scope[RunContext]) -> Labelled:
     """Return how long each query of `queries/` takes over the newest days, in seconds (X-5)."""
     services = scope.run.services
     newest = sorted(dates_in(services.lake.partitions(QUALITY_TREND)))[-1:]
@@ -87,7 +86,7 @@ def _create_view(
 
 
 def _of_trend(scope: Scope[RunContext], name: str, figure: Callable[[Points], float]) -> Labelled:
-    points = quality_trend(scope.run.services)
+    points = trend_points(scope.run.services, scope.run.runbook.rulings.trend_days)
     if len(points) < FEWEST_DAYS:
         reason = f"the trend has {len(points)} days, at least {FEWEST_DAYS} are needed"
         return {ALL: unmeasured(name, reason)}

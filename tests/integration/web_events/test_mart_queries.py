@@ -22,7 +22,7 @@ from tests.integration.web_events.test_marts import STEP_NAMES, STEPS
 FIRST, LAST = date(2020, 12, 21), date(2021, 1, 17)
 """Whole weeks, among them week 53 of 2020."""
 
-MANY = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 Run = Callable[[str, list[Event]], list[dict[str, Any]]]
 
 DAYS = st.integers(0, (LAST - FIRST).days).map(lambda number: FIRST + timedelta(days=number))
