@@ -6,12 +6,7 @@ from typing import Any
 import dagster as dg
 
 from pipeline_platform.advisory_performance import refinement
-from pipeline_platform.advisory_performance.audit import (
-    SILVER_TABLES,
-    contracts,
-    judged,
-    merged_results,
-)
+from pipeline_platform.advisory_performance.audit import SILVER_TABLES, contracts
 from pipeline_platform.advisory_performance.ingestion import VendorFiles
 from pipeline_platform.advisory_performance.marts import MARTS
 from pipeline_platform.advisory_performance.measurement import (
@@ -54,6 +49,7 @@ from pipeline_platform.orchestration.marts import marts_asset
 from pipeline_platform.orchestration.metadata import asset_key, table_spec
 from pipeline_platform.orchestration.resources import ServicesParam
 from pipeline_platform.partition_ranges import dates_in, pieces
+from pipeline_platform.quality.audit import judged, merged_results
 
 MONTHS_POOL = "advisory_performance_months"
 FRESHNESS = freshness_policies(load_runbook())
@@ -137,7 +133,9 @@ def _audit_results(audits: list[refinement.StagedSilver]) -> Iterator[dg.AssetCh
             yield expectation_result(asset_key(table), result)
     ledger = [entry for one in audits for entry in one.ledger]
     landed = [entry for one in audits for entry in one.landed]
-    for threshold, measurement, verdict in judged(ledger, load_runbook(), landed):
+    for threshold, measurement, verdict in judged(
+        ledger, load_runbook().blocking_thresholds, landed
+    ):
         yield threshold_result(threshold, measurement, verdict)
 
 

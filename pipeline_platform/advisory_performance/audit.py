@@ -1,7 +1,5 @@
 """The audit of staged silver: contract expectations and the runbook's blocking thresholds."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 
 from pipeline_platform.advisory_performance.run_context import FOLDER
@@ -10,11 +8,7 @@ from pipeline_platform.advisory_performance.tables import (
     REPORTED_RETURNS,
     VALUATIONS,
 )
-from pipeline_platform.quality.conservation import LedgerEntry, find_gaps, find_imbalances
-from pipeline_platform.quality.contracts import Contract, ExpectationResult
-from pipeline_platform.quality.measurements import Measurement, Verdict, judge, percentage
-from pipeline_platform.quality.thresholds import Threshold
-from pipeline_platform.runbook import Runbook
+from pipeline_platform.quality.contracts import Contract
 
 SILVER_TABLES = (VALUATIONS, EXTERNAL_FLOWS, REPORTED_RETURNS)
 
@@ -26,72 +20,3 @@ def contracts() -> dict[str, Contract]:
         table.name: Contract.load(FOLDER / "contracts" / f"{table.name}.yaml")
         for table in SILVER_TABLES
     }
-
-
-def ledger_measurements(
-    ledger: Sequence[LedgerEntry], before: Sequence[LedgerEntry] = ()
-) -> dict[str, Measurement]:
-    """Measure validity (SA-62) and conservation (B-8) on what one judging accounted for.
-
-    `before` are the entries of the hop before, for the same months and files: what it published
-    must have arrived here. The offenders name hop, file, month and how many records leak.
-    """
-    distinct = sum(entry.arrived - entry.deduplicated for entry in ledger)
-    held = sum(entry.quarantined for entry in ledger)
-    leaks = {
-        f"{one.hop} {one.file_sha256[:12]} {one.partition_key}: {one.imbalance:+d}": one.imbalance
-        for one in find_imbalances([*before, *ledger])
-    }
-    known = {entry.file_sha256 for entry in before}
-    leaks |= {
-        f"between hops {gap.file_sha256[:12]} {gap.partition_key}: "
-        f"{gap.published} published, {gap.arrived} arrived": gap.published - gap.arrived
-        for gap in find_gaps(before, [entry for entry in ledger if entry.file_sha256 in known])
-    }
-    return {
-        "data_validity": percentage(
-            "data_validity",
-            distinct - held,
-            distinct,
-            offenders=[
-                f"{entry.file_sha256[:12]} {entry.partition_key}"
-                for entry in sorted(ledger, key=lambda entry: -entry.quarantined)
-                if entry.quarantined
-            ],
-        ),
-        "conservation": Measurement(
-            "conservation",
-            float(sum(abs(leak) for leak in leaks.values())),
-            sample_size=len(before) + len(ledger),
-            offenders=tuple(leaks),
-        ),
-    }
-
-
-def judged(
-    ledger: Sequence[LedgerEntry], runbook: Runbook, before: Sequence[LedgerEntry] = ()
-) -> list[tuple[Threshold, Measurement, Verdict]]:
-    """Judge a ledger by every blocking threshold of silver."""
-    measurements = ledger_measurements(ledger, before)
-    return [
-        (threshold, measurements[threshold.name], judge(measurements[threshold.name], threshold))
-        for threshold in runbook.blocking_thresholds
-    ]
-
-
-def merged_results(
-    audits: Sequence[Mapping[str, Sequence[ExpectationResult]]], table: str
-) -> list[ExpectationResult]:
-    """Merge the pieces of one range: a rule holds where it holds in every piece."""
-    merged: dict[str, ExpectationResult] = {}
-    for audit in audits:
-        for result in audit[table]:
-            known = merged.get(result.rule)
-            if known is None:
-                merged[result.rule] = result
-                continue
-            worse = result if known.passed else known
-            merged[result.rule] = replace(
-                worse, failing_count=known.failing_count + result.failing_count
-            )
-    return list(merged.values())

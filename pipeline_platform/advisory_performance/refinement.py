@@ -11,7 +11,7 @@ from datetime import date, datetime
 
 import duckdb
 
-from pipeline_platform.advisory_performance.audit import SILVER_TABLES, contracts, judged
+from pipeline_platform.advisory_performance.audit import SILVER_TABLES, contracts
 from pipeline_platform.advisory_performance.normalisation import Normalised, normalise
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.tables import (
@@ -27,6 +27,7 @@ from pipeline_platform.lake.publications import Publication
 from pipeline_platform.lake.staging import Staged
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.partition_ranges import partition_key, range_filter, shifted, span_of
+from pipeline_platform.quality.audit import judged
 from pipeline_platform.quality.conservation import Connection, LedgerEntry, record_entries
 from pipeline_platform.quality.conservation import ledger as ledger_of
 from pipeline_platform.quality.contracts import ExpectationResult, row_rules, validate
@@ -141,7 +142,7 @@ def stage_months(run: RunContext, months: Sequence[date]) -> StagedSilver:
         rejected=rejected,
         ledger=ledger,
         landed=before_hop,
-        verdicts=judged(ledger, run.runbook, before_hop),
+        verdicts=judged(ledger, run.runbook.blocking_thresholds, before_hop),
         versions=versions,
         bronze_snapshot_id=last_bronze.snapshot_id if last_bronze else None,
         counts={name: one.row_count for name, one in staged.items()},

@@ -10,7 +10,6 @@ from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipeline_platform.advisory_performance.audit import ledger_measurements
 from pipeline_platform.advisory_performance.ingestion import VendorFiles
 from pipeline_platform.advisory_performance.refinement import HOP as SILVER_HOP
 from pipeline_platform.advisory_performance.replay_months import (
@@ -31,6 +30,7 @@ from pipeline_platform.ingestion.intake import HOP as LANDING_HOP
 from pipeline_platform.ingestion.trial import FileTrial, try_file
 from pipeline_platform.landing.objects import temporary_folder
 from pipeline_platform.partition_ranges import partition_key
+from pipeline_platform.quality.audit import ledger_measurements
 from pipeline_platform.quality.conservation import LedgerEntry, ledger
 from pipeline_platform.quality.quarantine import QuarantinedRow, list_rows
 from pipeline_platform.quality.replay import preview_replay as compared

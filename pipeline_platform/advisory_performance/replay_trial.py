@@ -7,7 +7,7 @@ from datetime import date
 
 import duckdb
 
-from pipeline_platform.advisory_performance.audit import contracts, judged
+from pipeline_platform.advisory_performance.audit import contracts
 from pipeline_platform.advisory_performance.months import rows_within
 from pipeline_platform.advisory_performance.normalisation import Normalised, normalise
 from pipeline_platform.advisory_performance.refinement import HOP, StagedSilver, rejected_records
@@ -16,6 +16,7 @@ from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.tables import ACCOUNT_STATES, PIPELINE, VENDOR_ROWS
 from pipeline_platform.ingestion.trial import FileTrial
 from pipeline_platform.partition_ranges import dates_in, pieces, shifted
+from pipeline_platform.quality.audit import judged
 from pipeline_platform.quality.conservation import LedgerEntry
 from pipeline_platform.quality.contracts import row_rules, validate
 from pipeline_platform.quality.quarantine import QuarantinedRow
@@ -112,7 +113,7 @@ def _audited(run: RunContext, months: Sequence[date], normalised: Normalised) ->
         },
         rejected=rejected_records(normalised, run.run_id),
         ledger=ledger,
-        verdicts=judged(ledger, run.runbook),
+        verdicts=judged(ledger, run.runbook.blocking_thresholds),
         versions={},
         bronze_snapshot_id=None,
     )

@@ -102,7 +102,9 @@ def normalise(
     typed = _table(engine, _typed(engine, bronze, reading), "typed")
     arrived = _table(
         engine,
-        engine.table(typed).aggregate("file_sha256, event_date, count(*) AS arrived"),
+        engine.table(typed).aggregate(
+            "file_sha256, event_date, count(*) AS arrived", "file_sha256, event_date"
+        ),
         "arrived",
     )
     keys = engine.sql(f"SELECT {KEYS} FROM {typed}")

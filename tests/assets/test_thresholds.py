@@ -19,10 +19,10 @@ import psycopg
 import pytest
 
 from pipeline_platform.advisory_performance import ingestion, measurement, refinement, serving
-from pipeline_platform.advisory_performance.audit import judged
 from pipeline_platform.advisory_performance.measures import MEASURES, Scope
 from pipeline_platform.advisory_performance.run_context import RunContext, load_runbook
 from pipeline_platform.advisory_performance.tables import PIPELINE, VENDOR_ROWS
+from pipeline_platform.quality.audit import judged
 from pipeline_platform.quality.measurements import Verdict
 from pipeline_platform.quality.measures import measure
 from pipeline_platform.services import Services
@@ -130,7 +130,11 @@ def of_bad_month(name: str, **scope: object) -> Callable[[State], Verdict]:
 
 
 def audited(state: State, name: str, ledger) -> Verdict:
-    return next(verdict for one, _, verdict in judged(ledger, RUNBOOK) if one.name == name)
+    return next(
+        verdict
+        for one, _, verdict in judged(ledger, RUNBOOK.blocking_thresholds)
+        if one.name == name
+    )
 
 
 def mostly_invalid(state: State) -> Verdict:

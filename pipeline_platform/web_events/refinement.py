@@ -1,0 +1,177 @@
+"""Bronze to silver: stage the events of days, audit them, publish them."""
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+from functools import cache
+
+import duckdb
+
+from pipeline_platform import partition_ranges
+from pipeline_platform.lake.publications import Publication
+from pipeline_platform.lake.reading import PartitionValue
+from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.partition_ranges import ONE_DAY, dates_in, partition_key, pieces, span_of
+from pipeline_platform.quality.conservation import LedgerEntry
+from pipeline_platform.quality.contracts import Contract, validate
+from pipeline_platform.refinement import (
+    HOP,
+    StagedSilver,
+    audited,
+    before_reading,
+    partitions_locked,
+    publish_silver,
+)
+from pipeline_platform.warehouse import control
+from pipeline_platform.web_events.bot_behaviour import BehaviourLimits
+from pipeline_platform.web_events.bots import load_bot_list
+from pipeline_platform.web_events.duplicates import KEYS, days_around
+from pipeline_platform.web_events.normalisation import (
+    Normalised,
+    Reading,
+    Surroundings,
+    normalise,
+)
+from pipeline_platform.web_events.run_context import FOLDER, RunContext
+from pipeline_platform.web_events.scoring import check_weights
+from pipeline_platform.web_events.tables import PIPELINE, RAW_EVENTS, WEB_EVENTS
+
+ROWS_PER_MEGABYTE = 1_000
+"""How many records a piece of a backfill may hold per megabyte of the memory limit."""
+
+
+@cache
+def contract() -> Contract:
+    """Read the data contract of silver once per process."""
+    return Contract.load(FOLDER / "contracts" / "web_events.yaml")
+
+
+def reading_of(run: RunContext) -> Reading:
+    """Return how the run's runbook, sources and bot list want records read."""
+    rulings = run.runbook.rulings
+    check_weights(rulings.score)
+    limits = rulings.behaviour
+    return Reading(
+        sources=run.sources,
+        bot_list=load_bot_list(rulings.friends),
+        behaviour=BehaviourLimits(
+            max_pages_per_minute=limits.max_pages_per_minute,
+            fast_minutes=limits.fast_minutes,
+            min_pages_without_assets=limits.min_pages_without_assets,
+        ),
+        session_minutes=rulings.session_minutes,
+        late_after_hours=rulings.late_after_hours,
+        deduplication_days=rulings.deduplication_days,
+        score=rulings.score,
+        known_event_types=rulings.known_event_types,
+    )
+
+
+def normalise_days(
+    run: RunContext,
+    engine: duckdb.DuckDBPyConnection,
+    days: Sequence[date],
+    bronze: duckdb.DuckDBPyRelation | None = None,
+) -> Normalised:
+    """Compute the events of consecutive days from bronze as it is now; nothing is stored.
+
+    `bronze` takes the place of the days' stored records (a replay that is tried first).
+    """
+    lake, reach = run.services.lake, run.runbook.rulings.deduplication_days
+    first, last = days_around(days, reach)
+    before, after = days[0] - ONE_DAY, days[-1] + ONE_DAY
+    if bronze is None:
+        bronze = lake.relation(engine, RAW_EVENTS, months=(days[0], days[-1]))
+
+    def around(table: LakeTable) -> duckdb.DuckDBPyRelation:
+        parts = [
+            lake.relation(engine, table, months=span).project(KEYS)
+            for span in ((first, before), (after, last))
+        ]
+        return parts[0].union(parts[1])
+
+    return normalise(
+        engine,
+        bronze,
+        days,
+        Surroundings(
+            neighbours=around(RAW_EVENTS),
+            published=lake.relation(engine, WEB_EVENTS, months=(days[0], days[-1])).project(KEYS),
+            published_neighbours=around(WEB_EVENTS),
+        ),
+        reading_of(run),
+    )
+
+
+def stage_days(run: RunContext, days: Sequence[date]) -> StagedSilver:
+    """Write the events of consecutive days beside the table and audit them."""
+    lake = run.services.lake
+    for table in (RAW_EVENTS, WEB_EVENTS):
+        lake.ensure(table)
+    before = before_reading(run, RAW_EVENTS, days)
+    with run.services.connect() as engine:
+        normalised = normalise_days(run, engine, days)
+        staged = lake.stage(
+            WEB_EVENTS, normalised.events, run_id=run.run_id, partition=span_of(days)
+        )
+        written = lake.staged_relation(engine, staged)
+        return audited(
+            run,
+            before,
+            days,
+            staged={WEB_EVENTS.name: staged},
+            audit={WEB_EVENTS.name: validate(contract(), written, now=run.now())},
+            ledger=_entries(normalised, written),
+            outdated=normalised.outdated_days,
+        )
+
+
+def publish_days(run: RunContext, silver: StagedSilver) -> Publication:
+    """Publish audited days; raise AuditFailedError where a blocking rule is broken."""
+    return publish_silver(run, silver)[WEB_EVENTS.name]
+
+
+def refine_days(run: RunContext, days: Sequence[date]) -> Iterator[StagedSilver]:
+    """Stage consecutive days in pieces that fit into memory; each is published when it is pulled.
+
+    The days of a piece are locked until the next one is asked for. What comes out may have
+    objections: then nothing of it was published and the caller must stop.
+    """
+    rows = dates_in(run.services.lake.partitions(RAW_EVENTS))
+    limit = partition_ranges.rows_within(run.services.settings.memory_limit, ROWS_PER_MEGABYTE)
+    for piece in pieces(days, rows, limit):
+        with partitions_locked(run, piece):
+            silver = stage_days(run, piece)
+            yield silver
+            publish_days(run, silver)
+
+
+def requested_days(run: RunContext) -> dict[date, int]:
+    """Return the days that wait to be processed, oldest first, with each request's version."""
+    with run.services.database.connection() as connection:
+        pending = control.pending_partitions(connection, PIPELINE)
+    return {date.fromisoformat(key): version for key, version in pending.items()}
+
+
+def _entries(normalised: Normalised, written: duckdb.DuckDBPyRelation) -> list[LedgerEntry]:
+    """Account for the days' records: what bronze had, what was dropped, what the files hold."""
+    published: dict[tuple[PartitionValue, str], int] = {
+        (day, sha256): count
+        for day, sha256, count in written.aggregate(
+            "event_date, file_sha256, count(*)", "event_date, file_sha256"
+        ).fetchall()
+    }
+    counted = normalised.counts.project("event_date, file_sha256, arrived, deduplicated").fetchall()
+    return [
+        LedgerEntry(
+            pipeline=PIPELINE,
+            hop=HOP,
+            file_sha256=sha256,
+            partition_key=partition_key(day),
+            arrived=arrived,
+            published=published.get((day, sha256), 0),
+            quarantined=0,
+            deduplicated=deduplicated,
+            held_late=0,
+        )
+        for day, sha256, arrived, deduplicated in counted
+    ]
