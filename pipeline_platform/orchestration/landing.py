@@ -51,7 +51,9 @@ def incoming_asset(pipeline: str) -> dg.SourceAsset:
 
 
 def ingest_asset(
-    table: LakeTable, intake_of: Callable[[Services, str], Intake]
+    table: LakeTable,
+    intake_of: Callable[[Services, str], Intake],
+    freshness_policy: dg.FreshnessPolicy | None = None,
 ) -> dg.AssetsDefinition:
     """Declare the asset that takes waiting files to bronze; `intake_of` gets services and run id.
 
@@ -66,6 +68,7 @@ def ingest_asset(
         description=table.description,
         metadata=table_spec(table).metadata,
         tags={"layer": table.layer},
+        freshness_policy=freshness_policy,
     )
     def ingest(
         context: dg.AssetExecutionContext, config: Arrivals, services: ServicesParam

@@ -6,7 +6,7 @@ cost how much, and by which weights it was made: other weights score history ane
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pipeline_platform.failures import InvalidRunbookError
 from pipeline_platform.lake.engine import sql_text
@@ -14,7 +14,7 @@ from pipeline_platform.lake.engine import sql_text
 RULES: Mapping[str, str] = {
     "missing_event_id": "has_own_id AND given_event_id IS NULL",
     "missing_event_type": "given_event_type IS NULL",
-    "unknown_event_type": "NOT list_contains(known_event_types, event_type)",
+    "unknown_event_type": "event_type NOT IN ({known_event_types})",
     "missing_visitor": (
         "anonymous_id IS NULL AND user_id IS NULL"
         " AND (client_address IS NULL OR user_agent IS NULL)"
@@ -36,8 +36,8 @@ RULES: Mapping[str, str] = {
 }
 """By name: the SQL condition that is true where an event breaks the rule.
 
-It is over the typed columns, the texts that were given (`given_...`), and the constants
-`has_own_id` (the source's events carry ids) and `known_event_types`.
+It is over the typed columns, the texts that were given (`given_...`), `has_own_id` (the source's
+events carry ids) and the runbook's `known_event_types`.
 """
 
 
@@ -57,14 +57,16 @@ def score_version(weights: Mapping[str, float]) -> str:
     return hashlib.sha256(json.dumps(dict(sorted(weights.items()))).encode()).hexdigest()[:12]
 
 
-def score_columns(weights: Mapping[str, float]) -> str:
+def score_columns(weights: Mapping[str, float], known_event_types: Sequence[str]) -> str:
     """Return the SQL of data_quality_score (0 to 1), score_deductions (JSON) and score_version."""
     costs = {rule: cost for rule, cost in sorted(weights.items()) if cost > 0}
+    known = ", ".join(sql_text(name) for name in known_event_types)
+    broken = {rule: RULES[rule].format(known_event_types=known) for rule in costs}
     sums = " + ".join(
-        f"CASE WHEN {RULES[rule]} THEN {cost!r} ELSE 0 END" for rule, cost in costs.items()
+        f"CASE WHEN {broken[rule]} THEN {cost!r} ELSE 0 END" for rule, cost in costs.items()
     )
     parts = ", ".join(
-        f"CASE WHEN {RULES[rule]} THEN {sql_text(json.dumps({rule: cost})[1:-1])} END"
+        f"CASE WHEN {broken[rule]} THEN {sql_text(json.dumps({rule: cost})[1:-1])} END"
         for rule, cost in costs.items()
     )
     return f"""

@@ -24,7 +24,9 @@ def sessions(
             SELECT event_number, event_date, visitor_id, event_at, event_id,
                 row_number() OVER visitor_events AS place,
                 coalesce(
-                    event_at - lag(event_at) OVER visitor_events > INTERVAL {minutes} MINUTE, true
+                    epoch_us(event_at) - epoch_us(lag(event_at) OVER visitor_events)
+                        > {minutes * 60_000_000},
+                    true
                 ) AS is_start
             FROM {as_view(events)}
             WINDOW visitor_events AS ({order})

@@ -41,10 +41,12 @@ def referrer_host(referrer: str) -> str:
 
 def campaign_parameter(query: str, name: str) -> str:
     """Return a parameter of an address's query, decoded; null where it is missing or empty."""
-    found = f"regexp_extract({query}, '(?:^|&){name}=([^&]*)', 1)"
+    found = f"split_part(split_part('&' || {query}, '&{name}=', 2), '&', 1)"
+    decoded = f"url_decode(replace({found}, '+', ' '))"
     return (
-        f"CASE WHEN contains({query}, '{name}=')"
-        f" THEN nullif(url_decode(replace({found}, '+', ' ')), '') END"
+        f"CASE WHEN contains({query}, '{name}=') THEN nullif("
+        f"CASE WHEN contains({query}, '%') OR contains({query}, '+') THEN {decoded}"
+        f" ELSE {found} END, '') END"
     )
 
 

@@ -1,0 +1,112 @@
+"""When this pipeline runs: arrivals start an ingest, touched days the workflow."""
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from pipeline_platform.orchestration.automation import (
+    ExecutableDefinition,
+    UnresolvedAssetJobDefinition,
+    schedule_from_runbook,
+)
+from pipeline_platform.orchestration.resources import ServicesParam
+from pipeline_platform.orchestration.sensors import (
+    RequestedRange,
+    arrivals_sensor,
+    requests_sensor,
+)
+from pipeline_platform.partition_ranges import stretches
+from pipeline_platform.services import Services
+from pipeline_platform.settings import Environment
+from pipeline_platform.web_events.assets import DAILY_KEYS, INGEST_KEYS
+from pipeline_platform.web_events.checks import (
+    DAILY_CHECK_KEYS,
+    INGEST_CHECK_KEYS,
+    SERVICE_CHECK_KEYS,
+)
+from pipeline_platform.web_events.measures import hourly_counts
+from pipeline_platform.web_events.refinement import requested_days
+from pipeline_platform.web_events.run_context import RunContext, load_runbook
+from pipeline_platform.web_events.tables import PIPELINE, RAW_EVENTS
+
+WORKFLOW = "web_events_s3_tables_pipeline"
+HOURS_SHOWN = 24
+
+ingest_job = dg.define_asset_job(
+    f"{PIPELINE}_ingest",
+    selection=dg.AssetSelection.assets(*INGEST_KEYS) | dg.AssetSelection.checks(*INGEST_CHECK_KEYS),
+    description="Event files from the landing zone to bronze.",
+)
+workflow_job = dg.define_asset_job(
+    WORKFLOW,
+    selection=dg.AssetSelection.assets(*DAILY_KEYS) | dg.AssetSelection.checks(*DAILY_CHECK_KEYS),
+    description=(
+        "A range of days from bronze to silver (SW-2); its step process_historical_data also does "
+        "backfills (SW-12)."
+    ),
+)
+health_job = dg.define_asset_job(
+    f"{PIPELINE}_health",
+    selection=dg.AssetSelection.all_asset_checks()
+    & dg.AssetSelection.checks(*SERVICE_CHECK_KEYS, *INGEST_CHECK_KEYS, *DAILY_CHECK_KEYS),
+    description="The morning review: every check that needs no new data (SW-1).",
+)
+
+
+@dg.op(description="Tell what arrived by hour in the last day (SW-8).")
+def summarise_day(context: dg.OpExecutionContext, services: ServicesParam) -> None:
+    """Report events and bots by hour, as a table in the run's metadata."""
+    run = RunContext(services, context.run.run_id)
+    hours = hourly_counts(run, run.now(), HOURS_SHOWN)
+    lines = ["| hour (UTC) | events | bots |", "|---|---|---|"]
+    lines += [f"| {hour:%Y-%m-%d %H}:00 | {events} | {bots} |" for hour, events, bots in hours]
+    context.add_output_metadata(
+        {
+            "events": sum(events for _, events, _ in hours),
+            "by_hour": dg.MetadataValue.md("\n".join(lines)),
+        }
+    )
+
+
+@dg.job(name=f"{PIPELINE}_end_of_day")
+def end_of_day_job() -> None:
+    """Tell what the day brought (SW-7)."""
+    summarise_day()
+
+
+JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
+    ingest_job,
+    workflow_job,
+    health_job,
+    end_of_day_job,
+]
+
+
+def requested_ranges(services: Services) -> list[RequestedRange]:
+    """Return the ranges of consecutive days that wait; each becomes one run."""
+    pending = requested_days(RunContext(services, "sensor"))
+    return [
+        RequestedRange(days[0], days[-1], max(pending[day] for day in days))
+        for days in stretches(pending)
+    ]
+
+
+def sensors(environment: Environment) -> Sequence[dg.SensorDefinition]:
+    """Return the two sensors, on or off as the runbook says for this environment."""
+    runbook = load_runbook()
+    return [
+        arrivals_sensor(runbook, ingest_job, RAW_EVENTS, environment),
+        requests_sensor(
+            runbook, "dates", "dates_to_process", workflow_job, requested_ranges, environment
+        ),
+    ]
+
+
+def schedules(environment: Environment) -> Sequence[dg.ScheduleDefinition]:
+    """Return the schedules of the runbook whose work exists, on or off for this environment."""
+    runbook = load_runbook()
+    jobs: dict[str, ExecutableDefinition] = {
+        "morning_health_check": health_job,
+        "end_of_day_summary": end_of_day_job,
+    }
+    return [schedule_from_runbook(runbook, name, job, environment) for name, job in jobs.items()]

@@ -1,0 +1,277 @@
+"""What each threshold of the runbook measures: one function per name, no limit anywhere.
+
+Functions read the lake, the landing zone or PostgreSQL and return measurements by label (a day, a
+query, or `all`); `MEASURES` maps the runbook's names to them. See `quality.measures`.
+"""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import duckdb
+
+from pipeline_platform.lake.relations import as_view
+from pipeline_platform.partition_ranges import ONE_DAY, dates_in, day_range, partition_key
+from pipeline_platform.quality import measures
+from pipeline_platform.quality.measurements import Measurement, percentage, unmeasured
+from pipeline_platform.quality.measures import ALL, FILE_WINDOW, Labelled
+from pipeline_platform.web_events.run_context import RunContext
+from pipeline_platform.web_events.tables import RAW_EVENTS, WEB_EVENTS
+
+Scope = measures.Scope[RunContext]
+LEAST_DAYS_OF_A_BASELINE = 3
+QUERIED_DAYS = 7
+
+
+def hourly_counts(run: RunContext, until: datetime, hours: int) -> list[tuple[datetime, int, int]]:
+    """Return hour, events and bot events of the last hours that had any (SW-8)."""
+    since = until - timedelta(hours=hours)
+    with run.services.connect() as engine:
+        return (
+            _events(run, engine, since.date(), until.date())
+            .filter(f"event_at > TIMESTAMPTZ '{since}' AND event_at <= TIMESTAMPTZ '{until}'")
+            .aggregate(
+                "date_trunc('hour', event_at) AS hour, count(*), count(*) FILTER (is_bot)", "hour"
+            )
+            .order("hour")
+            .fetchall()
+        )
+
+
+def _events(
+    run: RunContext, engine: duckdb.DuckDBPyConnection, first: date, last: date
+) -> duckdb.DuckDBPyRelation:
+    return run.services.lake.relation(engine, WEB_EVENTS, months=(first, last))
+
+
+def _failed_runs(scope: Scope) -> Labelled:
+    """Count the runs that failed since the last one that succeeded; runs come newest first."""
+    name = "failed_runs"
+    if scope.runs_succeeded is None:
+        return {ALL: unmeasured(name, "Dagster's run storage is not at hand")}
+    failed = []
+    for run_id, succeeded in scope.runs_succeeded:
+        if succeeded:
+            break
+        failed.append(run_id)
+    return {ALL: Measurement(name, len(failed), offenders=tuple(failed))}
+
+
+def _error_rate(scope: Scope) -> Labelled:
+    rows = scope.rows(
+        "SELECT log.file_name, sum(entry.quarantined)::bigint, sum(entry.arrived)::bigint"
+        " FROM conservation_ledger AS entry JOIN etl_processing_log AS log USING"
+        " (pipeline, file_sha256) WHERE pipeline = %(pipeline)s AND hop = 'landing_to_bronze'"
+        " AND log.published_at > %(since)s GROUP BY log.file_name"
+        " ORDER BY sum(entry.quarantined) DESC, log.file_name",
+        since=scope.run.now() - FILE_WINDOW,
+    )
+    return {
+        ALL: percentage(
+            "error_rate",
+            sum(held for _, held, _ in rows),
+            sum(arrived for _, _, arrived in rows),
+            offenders=[f"{name}: {held}" for name, held, _ in rows if held],
+        )
+    }
+
+
+def _quality_score(scope: Scope) -> Labelled:
+    if not scope.partitions:
+        return {}
+    with scope.run.services.connect() as engine:
+        days = (
+            _events(scope.run, engine, scope.partitions[0], scope.partitions[-1])
+            .aggregate("event_date, avg(data_quality_score), count(*)", "event_date")
+            .order("event_date")
+            .fetchall()
+        )
+    return {
+        partition_key(day): Measurement("data_quality_score", mean, sample_size=count)
+        for day, mean, count in days
+    }
+
+
+def _quality_trend(scope: Scope) -> Labelled:
+    """Fit a line through the daily means of the last days up to the latest one."""
+    if not scope.partitions:
+        return {}
+    last = scope.partitions[-1]
+    first = last - (scope.run.runbook.rulings.trend_days - 1) * ONE_DAY
+    with scope.run.services.connect() as engine:
+        means = _events(scope.run, engine, first, last).aggregate(
+            "event_date, avg(data_quality_score) AS mean", "event_date"
+        )
+        ((slope, days, falling),) = engine.sql(
+            f"""
+            SELECT regr_slope(mean, epoch(event_date) / 86400), count(*),
+                list(event_date || ': ' || round(mean, 3) ORDER BY event_date)
+            FROM {as_view(means)}
+            """
+        ).fetchall()
+    return {
+        ALL: Measurement("quality_trend", slope, sample_size=days, offenders=tuple(falling or ()))
+    }
+
+
+def _bot_share_spike(scope: Scope) -> Labelled:
+    """Compare each day's share of bots with the median of the days before it."""
+    shares = _by_day(scope, "100 * avg(is_bot::INTEGER), count(*)")
+    found: dict[str, Measurement] = {}
+    for day in scope.partitions:
+        if day not in shares:
+            continue
+        share, count = shares[day]
+        before = [value for other, (value, _) in shares.items() if _is_before(scope, other, day)]
+        if len(before) < LEAST_DAYS_OF_A_BASELINE:
+            found[partition_key(day)] = _no_baseline("bot_share_spike", before)
+        else:
+            usual = statistics.median(before)
+            found[partition_key(day)] = Measurement(
+                "bot_share_spike", share - usual, share, usual, count
+            )
+    return found
+
+
+def _unseen_kinds(scope: Scope) -> Labelled:
+    """Look for sources, and event types that the runbook does not name, that no day before had."""
+    known = set(scope.run.runbook.rulings.known_event_types)
+    kinds = _by_day(scope, "list(DISTINCT event_type), list(DISTINCT source), count(*)")
+    found: dict[str, Measurement] = {}
+    for day in scope.partitions:
+        if day not in kinds:
+            continue
+        types, sources, count = kinds[day]
+        before = [one for other, one in kinds.items() if _is_before(scope, other, day)]
+        if not before:
+            found[partition_key(day)] = _no_baseline("unseen_kinds", before)
+            continue
+        seen_types = known.union(*(one[0] for one in before))
+        seen_sources: set[str] = set().union(*(one[1] for one in before))
+        new = [f"event type {name}" for name in sorted(set(types) - seen_types)]
+        new += [f"source {name}" for name in sorted(set(sources) - seen_sources)]
+        found[partition_key(day)] = Measurement(
+            "unseen_kinds", len(new), sample_size=count, offenders=tuple(new)
+        )
+    return found
+
+
+def _hourly_volume(scope: Scope) -> Labelled:
+    """Compare each closed hour with the median of the same hour of the days before."""
+    by_hour = _by_day(scope, "histogram(hour(event_at)), count(*)")
+    now = scope.run.now()
+    found: dict[str, Measurement] = {}
+    for day in scope.partitions:
+        if day not in by_hour:
+            continue
+        counts, total = by_hour[day]
+        before = [one[0] for other, one in by_hour.items() if _is_before(scope, other, day)]
+        if len(before) < LEAST_DAYS_OF_A_BASELINE:
+            found[partition_key(day)] = _no_baseline("hourly_volume", before)
+            continue
+        closed = 24 if day < now.date() else now.hour
+        odds = {
+            hour: _times(counts.get(hour, 0), statistics.median(one.get(hour, 0) for one in before))
+            for hour in range(closed)
+        }
+        if not odds:
+            found[partition_key(day)] = unmeasured("hourly_volume", "no hour of the day is closed")
+            continue
+        hour = max(odds, key=lambda one: odds[one])
+        found[partition_key(day)] = Measurement(
+            "hourly_volume", odds[hour], sample_size=total, offenders=(f"{day} {hour:02d}:00",)
+        )
+    return found
+
+
+def _times(count: float, usual: float) -> float:
+    """Return how many times more or fewer; one is added to both so that nothing divides by 0."""
+    return max((count + 1) / (usual + 1), (usual + 1) / (count + 1))
+
+
+def _by_day(scope: Scope, expressions: str) -> dict[date, tuple[Any, ...]]:
+    """Aggregate the days in question and those of the baseline before them."""
+    if not scope.partitions:
+        return {}
+    first = scope.partitions[0] - scope.run.runbook.rulings.baseline_days * ONE_DAY
+    with scope.run.services.connect() as engine:
+        rows = (
+            _events(scope.run, engine, first, scope.partitions[-1])
+            .aggregate(f"event_date, {expressions}", "event_date")
+            .order("event_date")
+            .fetchall()
+        )
+    return {row[0]: row[1:] for row in rows}
+
+
+def _is_before(scope: Scope, other: date, day: date) -> bool:
+    return 0 < (day - other).days <= scope.run.runbook.rulings.baseline_days
+
+
+def _no_baseline(name: str, before: Sequence[object]) -> Measurement:
+    return unmeasured(name, f"only {len(before)} days before have events to compare with")
+
+
+def _last_closed_date(scope: Scope) -> Labelled:
+    name, today = "last_closed_date", scope.run.now().date()
+    present = dates_in(scope.run.services.lake.partitions(WEB_EVENTS))
+    if not present:
+        return {ALL: unmeasured(name, "no day has been published yet")}
+    first = max(min(present), today - scope.run.runbook.rulings.trend_days * ONE_DAY)
+    closed = day_range(first, today - ONE_DAY)
+    missing = [partition_key(day) for day in closed if day not in present]
+    return {
+        ALL: Measurement(
+            name,
+            len(missing),
+            len(missing),
+            len(closed),
+            sample_size=len(closed),
+            offenders=tuple(reversed(missing)),
+        )
+    }
+
+
+def _rows_of_today(scope: Scope) -> Labelled:
+    today = scope.run.now().date()
+    present = dates_in(scope.run.services.lake.partitions(RAW_EVENTS))
+    if not present:
+        return {ALL: unmeasured("rows_of_today", "bronze holds no record yet")}
+    return {ALL: Measurement("rows_of_today", present.get(today, 0))}
+
+
+def _query_times(scope: Scope, name: str) -> Labelled:
+    """Time the usual questions over the last days that silver has."""
+    present = [*dates_in(scope.run.services.lake.partitions(WEB_EVENTS))][-QUERIED_DAYS:]
+    if not present:
+        return {ALL: unmeasured(name, "silver holds no day yet")}
+    queries = {
+        "bots by day": "event_date, avg(data_quality_score), avg(is_bot::INTEGER), count(*)",
+        "pages of a day": "event_date, url_path, count(*), count(DISTINCT visitor_id)",
+    }
+    groups = {"bots by day": "event_date", "pages of a day": "event_date, url_path"}
+    with scope.run.services.connect() as engine:
+
+        def ask(label: str) -> object:
+            rows = _events(scope.run, engine, present[0], present[-1])
+            return rows.aggregate(queries[label], groups[label]).fetchall()
+
+        return measures.query_times(name, {label: partial(ask, label) for label in queries})
+
+
+MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
+    "failed_runs": _failed_runs,
+    "error_rate": _error_rate,
+    "data_quality_score": _quality_score,
+    "quality_trend": _quality_trend,
+    "bot_share_spike": _bot_share_spike,
+    "unseen_kinds": _unseen_kinds,
+    "hourly_volume": _hourly_volume,
+    "processing_latency": measures.processing_latency,
+    "last_closed_date": _last_closed_date,
+    "rows_of_today": _rows_of_today,
+    "query_time": partial(_query_times, name="query_time"),
+    "slow_queries": partial(_query_times, name="slow_queries"),
+}
