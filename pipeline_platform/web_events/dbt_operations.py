@@ -15,19 +15,18 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 
 from pipeline_platform.failures import BadInputError, NotFoundError, PlatformError
 from pipeline_platform.lake.tables import LakeTable
-from pipeline_platform.quality.measures import Measure, Scope, measure
+from pipeline_platform.partition_ranges import dates_in
+from pipeline_platform.quality.measures import Scope, measure
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
-from pipeline_platform.web_events.mart_measures import DROP, SLOPE, quality_drop, quality_trend
 from pipeline_platform.web_events.marts import MARTS
+from pipeline_platform.web_events.measures import MEASURES
 from pipeline_platform.web_events.rulings import Runbook
 from pipeline_platform.web_events.run_context import RunContext, load_runbook
 from pipeline_platform.web_events.tables import RAW_EVENTS, WEB_EVENTS
 
-TREND_MEASURES: Mapping[str, Measure[RunContext]] = {
-    SLOPE: quality_trend,
-    DROP: quality_drop,
-}
+TRENDS = ("quality_trend", "quality_drop")
+"""The thresholds of the runbook that tell whether quality declines."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +63,11 @@ class Operations:
 
         A critical band fails; a warning, or a trend that can't be measured, warns.
         """
-        scope = Scope(RunContext(self.services, "dbt-operation", runbook=self.runbook), ())
-        verdicts = [
-            measure(scope, self.runbook.thresholds[name], TREND_MEASURES)[1]
-            for name in TREND_MEASURES
-        ]
+        newest = [*dates_in(self.services.lake.partitions(WEB_EVENTS))][-1:]
+        run = RunContext(self.services, "dbt-operation", runbook=self.runbook)
+        scope = Scope(run, tuple(newest))
+        thresholds = [self.runbook.thresholds[name] for name in TRENDS]
+        verdicts = [measure(scope, threshold, MEASURES)[1] for threshold in thresholds]
         broken = [one for one in verdicts if one.outcome != "pass"]
         outcome: Literal["pass", "warn", "fail"] = "warn" if broken else "pass"
         if any(one.severity == "critical" for one in broken):

@@ -1,17 +1,18 @@
 """The marts as one asset: selected, checked, published together or not at all."""
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
 import dagster as dg
 import pytest
 
 from pipeline_platform.orchestration import marts as marts_module
 from pipeline_platform.orchestration.automation import range_tags
-from pipeline_platform.orchestration.marts import PRUNING_CHECK, marts_asset
+from pipeline_platform.orchestration.marts import PRUNING_CHECK
 from pipeline_platform.orchestration.metadata import asset_key
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse.locks import named_lock
+from pipeline_platform.web_events.assets import marts
 from pipeline_platform.web_events.marts import (
     DAILY_SUMMARY,
     MARTS,
@@ -19,26 +20,10 @@ from pipeline_platform.web_events.marts import (
     TRAFFIC_BY_SOURCE,
     WEEKLY_PERFORMANCE_SUMMARY,
 )
-from tests.integration.web_events.conftest import VARIABLES, rows_of
+from tests.integration.web_events.conftest import rows_of
 from tests.integration.web_events.silver_events import event, noon, publish_silver
 
 DAY = date(2025, 1, 1)
-DAILY = dg.DailyPartitionsDefinition(start_date=datetime(1990, 1, 1, tzinfo=UTC), end_offset=1)
-
-
-def days_of_run(context: dg.AssetExecutionContext) -> list[date]:
-    window = context.partition_time_window
-    days = (window.end - window.start).days
-    return [window.start.date() + timedelta(days=number) for number in range(days)]
-
-
-ASSET = marts_asset(
-    MARTS,
-    partitions_def=DAILY,
-    partitions_of_run=days_of_run,
-    variables=lambda: VARIABLES,
-    pool="web_events_dates",
-)
 
 
 @pytest.fixture
@@ -55,7 +40,7 @@ def materialize(
     selection: list[dg.AssetKey] | None = None,
 ) -> dg.ExecuteInProcessResult:
     return dg.materialize(
-        [ASSET],
+        [marts],
         instance=instance,
         resources={"services": services},
         tags=range_tags(first, last),

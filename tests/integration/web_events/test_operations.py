@@ -15,9 +15,9 @@ from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.orchestration.dbt import PROJECT
 from pipeline_platform.quality.measures import ALL, Scope
 from pipeline_platform.services import Services
+from pipeline_platform.web_events.analyst_queries import analyst_queries, run_query
 from pipeline_platform.web_events.dbt_operations import Operations
-from pipeline_platform.web_events.mart_measures import QUERIES, query_time
-from pipeline_platform.web_events.marts import QUALITY_TREND
+from pipeline_platform.web_events.measures import MEASURES
 from pipeline_platform.web_events.run_context import RunContext
 from pipeline_platform.web_events.tables import WEB_EVENTS
 from tests.integration.web_events.conftest import build_and_publish
@@ -28,19 +28,15 @@ STEADY = [0.9] * 7
 
 
 def publish_days(services: Services, scores: list[float]) -> None:
-    """Publish the trend's mart with one mean score a day, the last one on the newest day."""
+    """Publish an event a day with that score, the last one on the newest day."""
     first = NEWEST - timedelta(days=len(scores) - 1)
-    rows = ", ".join(
-        f"(DATE '{first + timedelta(days=number)}', {score}, 0, 5)"
-        for number, score in enumerate(scores)
+    publish_silver(
+        services,
+        [
+            event(noon(first + timedelta(days=number)), 1, data_quality_score=score)
+            for number, score in enumerate(scores)
+        ],
     )
-    with services.connect() as con:
-        found = con.sql(
-            f"SELECT * FROM (VALUES {rows})"
-            " AS days(event_date, avg_quality, bot_percentage, total_events)"
-        )
-        staged = services.lake.stage(QUALITY_TREND, found, run_id="run", partition="days")
-    services.lake.publish(staged, replace=None, properties={})
 
 
 def metadata(services: Services, table: LakeTable):
@@ -80,7 +76,7 @@ def test_a_declining_trend_warns_and_a_deep_fall_fails(
     assert len(answer.lines) == 2
 
 
-def test_a_trend_without_any_mart_is_not_measurable_and_warns(services: Services) -> None:
+def test_a_trend_without_any_day_is_not_measurable_and_warns(services: Services) -> None:
     answer = Operations(services).run("check_data_quality_trends", {})
 
     assert answer.outcome == "warn"
@@ -191,17 +187,26 @@ def test_the_command_sets_the_environment(
     assert "2025-01-08: 1 files, 1 rows" in ended.output + capfd.readouterr().out
 
 
-def test_each_analysts_query_is_timed(services: Services) -> None:
+@pytest.mark.parametrize("threshold", ["query_time", "slow_queries"])
+def test_each_analysts_query_is_timed(services: Services, threshold: str) -> None:
     publish_silver(services, [event(noon(NEWEST), 1)])
     build_and_publish(services, NEWEST, NEWEST)
 
-    found = query_time(Scope(RunContext(services, "run"), ()))
+    found = MEASURES[threshold](Scope(RunContext(services, "run"), ()))
 
-    assert set(found) == {path.stem for path in QUERIES.glob("*.sql")}
+    assert set(found) == set(analyst_queries())
     assert all(one.value is not None and one.value > 0 for one in found.values())
 
 
-def test_without_marts_query_time_is_not_measurable(services: Services) -> None:
-    found = query_time(Scope(RunContext(services, "run"), ()))
+@pytest.mark.parametrize("query", analyst_queries())
+def test_each_analysts_query_answers(services: Services, query: str) -> None:
+    publish_silver(services, [event(noon(NEWEST - timedelta(days=n)), 1) for n in range(3)])
+    build_and_publish(services, NEWEST - timedelta(days=2), NEWEST)
+
+    assert run_query(services, analyst_queries()[query], NEWEST)
+
+
+def test_without_events_query_time_is_not_measurable(services: Services) -> None:
+    found = MEASURES["query_time"](Scope(RunContext(services, "run"), ()))
 
     assert found[ALL].value is None
