@@ -6,8 +6,10 @@ from pipeline_platform.commands import (
     bots,
     dagster,
     database,
+    dbt_operation,
     demo,
     landing,
+    marts,
     months,
     passport,
     quarantine,
@@ -26,9 +28,11 @@ app.command()(demo.demo)
 app.command()(dagster.dev)
 app.command()(dagster.validate)
 app.command()(passport.passport)
+app.command()(dbt_operation.dbt_operation)
 app.add_typer(bots.app, name="bots")
 app.add_typer(landing.app, name="landing")
 app.add_typer(months.app, name="months")
+app.add_typer(marts.app, name="marts")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(vendor.app, name="vendor")
 app.add_typer(reports.app, name="reports")
