@@ -139,7 +139,7 @@ def _account_for_work(spans: Spans) -> None:
     """Put the accounts around the functions that a run calls."""
     from pipeline_platform.advisory_performance import assets, checks, refinement
     from pipeline_platform.lake.lake import Lake
-    from pipeline_platform.orchestration import dbt, threshold_checks
+    from pipeline_platform.orchestration import dbt, marts, threshold_checks
     from pipeline_platform.quality import suites
     from pipeline_platform.services import Services
 
@@ -149,16 +149,15 @@ def _account_for_work(spans: Spans) -> None:
     spans.wrap(suites, "_modules", "Great Expectations: import, context")
     for name in ("stage_months", "publish_months"):
         spans.wrap(refinement, name, OWN_WORK)
-    for name in (
-        *("measure_range", "reconcile_range", "compare_versions", "serve_months"),
-        "publish_models",
-    ):
+    for name in ("measure_range", "reconcile_range", "compare_versions", "serve_months"):
         spans.wrap(assets, name, OWN_WORK)
+    for name in ("publish_marts", "pruning_of"):
+        spans.wrap(marts, name, OWN_WORK)
     spans.wrap(checks, "measure", OWN_WORK)
     for name in ("record_verdict", "record_issues"):
         spans.wrap(threshold_checks, name, OWN_WORK)
     spans.wrap(dbt, "start_dbt_run", OWN_WORK)
-    build_models = vars(assets)["build_models"]
+    build_models = vars(marts)["build_models"]
 
     def accounted_build(*arguments: Any, **options: Any) -> Any:
         with spans.inside("dbt: import"):
@@ -167,7 +166,7 @@ def _account_for_work(spans: Spans) -> None:
         with spans.inside(DBT_START):
             return build_models(*arguments, **options)
 
-    vars(assets)["build_models"] = accounted_build
+    vars(marts)["build_models"] = accounted_build
     spans.watch_imports("other imports on first use", during={OWN_WORK, DAGSTER})
 
 

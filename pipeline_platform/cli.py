@@ -7,9 +7,11 @@ from pipeline_platform.commands import (
     cost,
     dagster,
     database,
+    dbt_operation,
     demo,
     history,
     landing,
+    marts,
     months,
     passport,
     quarantine,
@@ -32,9 +34,11 @@ app.command()(cost.cost)
 app.command()(history.runs)
 app.command()(history.check)
 app.command("partition-status")(history.partition_status)
+app.command()(dbt_operation.dbt_operation)
 app.add_typer(bots.app, name="bots")
 app.add_typer(landing.app, name="landing")
 app.add_typer(months.app, name="months")
+app.add_typer(marts.app, name="marts")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(vendor.app, name="vendor")
 app.add_typer(reports.app, name="reports")

@@ -9,19 +9,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from pipeline_platform.failures import InvalidSettingError
 
 PREFIX = "PLATFORM_"
 Environment = Literal["local", "test", "staging", "production"]
+Engine = Literal["duckdb", "spark"]
 
 
 class Settings(BaseModel):
     """Where things are and how much the platform may use.
 
     A location is a local folder or an `s3://bucket/prefix`. The four locations are the four roles
-    of the advisory data lake (SA-1): raw, processed, temp and archive.
+    of the advisory data lake (SA-1): raw, processed, temp and archive. `engine` builds the dbt
+    models; `spark_remote` is the cluster's address in Spark Connect's own form, which may hold a
+    token. Without one the platform starts an engine of its own for each build.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,8 +59,24 @@ class Settings(BaseModel):
 
     cost_source: Literal["cost_explorer"] | None = None
 
+    engine: Engine = "duckdb"
+    spark_remote: SecretStr | None = None
+
     memory_limit: str = Field(default="2GB", pattern=r"^\d+(MB|GB)$")
     threads: int = Field(default=2, ge=1)
+
+    @property
+    def memory_limit_bytes(self) -> int:
+        """The memory limit as a number of bytes."""
+        unit = 1_000_000_000 if self.memory_limit.endswith("GB") else 1_000_000
+        return int(self.memory_limit[:-2]) * unit
+
+    @field_validator("spark_remote")
+    @classmethod
+    def _is_spark_connect(cls, address: SecretStr | None) -> SecretStr | None:
+        if address is not None and not address.get_secret_value().startswith("sc://"):
+            raise PydanticCustomError("address", "give an address such as sc://host:15002")
+        return address
 
     @model_validator(mode="before")
     @classmethod

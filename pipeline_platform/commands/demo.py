@@ -1,9 +1,10 @@
-"""`pipeline-platform demo`: sample files to gold through Dagster, every check evaluated."""
+"""`pipeline-platform demo`: every pipeline's sample files through Dagster, and every check."""
 
 import logging
 import time
 import warnings
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -29,7 +30,11 @@ from pipeline_platform.commands.output import (
     plain_failures,
 )
 from pipeline_platform.commands.printing import show_rows
-from pipeline_platform.commands.sample import write_fault_ledger, yesterday
+from pipeline_platform.commands.sample import (
+    write_event_fault_ledger,
+    write_fault_ledger,
+    yesterday,
+)
 from pipeline_platform.definitions import build_defs
 from pipeline_platform.operations.automation import cost_job
 from pipeline_platform.orchestration.automation import range_tags
@@ -37,6 +42,10 @@ from pipeline_platform.orchestration.instance import open_instance
 from pipeline_platform.orchestration.landing import ingest_config
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
+from pipeline_platform.web_events import tables as web_events
+from pipeline_platform.web_events.automation import WORKFLOW as WEB_WORKFLOW
+from pipeline_platform.web_events.automation import requested_ranges
+from pipeline_platform.web_events.samples.events import ACCESS_LOG, generate_events
 
 ACCOUNTS = 10
 DAYS = 290
@@ -48,7 +57,7 @@ def demo(
     days: int = typer.Option(DAYS, help="Business days."),
     as_json: AsJson = False,
 ) -> None:
-    """Take sample vendor files to reconciled tables and gold marts, and evaluate every check."""
+    """Take sample files of every pipeline as far as it goes, and evaluate every check."""
     warnings.simplefilter("ignore")
     logging.getLogger("dagster").setLevel(logging.WARNING)
     started = time.perf_counter()
@@ -69,9 +78,9 @@ def demo(
                     services.landing(PIPELINE).put(file.name, file.content)
                 results.append(_ingest(definitions, instance))
                 results += _process(definitions, instance, services)
-            results += [
-                _run(definitions, instance, job) for job in (f"{PIPELINE}_health", cost_job.name)
-            ]
+            results.append(_run(definitions, instance, f"{PIPELINE}_health"))
+            results += _web_events(definitions, instance, services)
+            results.append(_run(definitions, instance, cost_job.name))
             failures = _report(services, results, as_json=as_json)
     _say(f"Done in {time.perf_counter() - started:.0f} s.")
     if not as_json:
@@ -119,6 +128,37 @@ def _process(
     return [_run(definitions, instance, WORKFLOW, tags=range_tags(first, last))]
 
 
+def _web_events(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, services: Services
+) -> list[dg.ExecuteInProcessResult]:
+    """Take a real access log and generated events, with faults, to checked silver; in two waves."""
+    made = generate_events(yesterday())
+    ledger = services.settings.home / "sample_event_faults.csv"
+    write_event_fault_ledger(made, ledger)
+    _say(f"A real access log and {made.event_count} events, {len(made.faults)} faults in {ledger}")
+    *first, last = made.files
+    zone = services.landing(web_events.PIPELINE)
+    results: list[dg.ExecuteInProcessResult] = []
+    log: tuple[str, bytes | Path] = (ACCESS_LOG.name, ACCESS_LOG)
+    waves: tuple[tuple[str, list[tuple[str, bytes | Path]]], ...] = (
+        ("web events and an access log", [log, *first]),
+        ("late web events and copies of others", [last]),
+    )
+    for what, files in waves:
+        _say(f"{len(files)} files arrive: {what}")
+        for name, content in files:
+            zone.put(name, content)
+        everything = ingest_config(web_events.RAW_EVENTS, [])
+        job = f"{web_events.PIPELINE}_ingest"
+        results.append(_run(definitions, instance, job, run_config=everything))
+        for one in requested_ranges(services):
+            _say(f"Bronze to silver: {one.first} to {one.last}")
+            tags = range_tags(one.first, one.last)
+            results.append(_run(definitions, instance, WEB_WORKFLOW, tags=tags))
+    results.append(_run(definitions, instance, f"{web_events.PIPELINE}_health"))
+    return results
+
+
 def _run(
     definitions: dg.Definitions, instance: dg.DagsterInstance, job: str, **options: Any
 ) -> dg.ExecuteInProcessResult:
@@ -146,23 +186,38 @@ def _report(
     )
     with services.database.connection() as connection:
         files = connection.execute(
-            "SELECT status, count(*), sum(records_processed), sum(records_quarantined)"
-            " FROM etl_processing_log GROUP BY status ORDER BY status"
+            "SELECT pipeline, status, count(*), sum(records_processed), sum(records_quarantined)"
+            " FROM etl_processing_log GROUP BY pipeline, status ORDER BY pipeline, status"
         ).fetchall()
         figures = connection.execute(
             "SELECT data_source, count(*), count(*) FILTER (WHERE reconciliation_status ="
             " 'COMPLETED'), count(*) FILTER (WHERE reconciliation_status = 'BREACH')"
             " FROM performance_data GROUP BY data_source ORDER BY data_source"
         ).fetchall()
-    names = ("status", "files", "records", "quarantined records")
+    names: tuple[str, ...] = ("pipeline", "status", "files", "records", "quarantined records")
     show_rows("Files", [dict(zip(names, row, strict=True)) for row in files], as_json=as_json)
     names = ("vendor", "account-days served", "completed", "breaches")
     show_rows(
         "performance_data", [dict(zip(names, row, strict=True)) for row in figures], as_json=as_json
     )
+    with services.connect() as engine:
+        traffic = (
+            services.lake.relation(engine, web_events.WEB_EVENTS)
+            .aggregate(
+                "source, count(*), count(*) FILTER (is_bot), count(DISTINCT visitor_id),"
+                " count(DISTINCT session_id), round(avg(data_quality_score), 3)",
+                "source",
+            )
+            .order("source")
+            .fetchall()
+        )
+    names = ("source", "events", "bot events", "visitors", "sessions", "quality score")
+    show_rows(
+        "web_events", [dict(zip(names, row, strict=True)) for row in traffic], as_json=as_json
+    )
     not_passed = [
         {
-            "asset": asset.removeprefix(f"{PIPELINE}/"),
+            "asset": asset,
             "check": name,
             "severity": one.severity.value,
             "why": one.description or "",

@@ -1,6 +1,7 @@
 """`pipeline-platform sample`: vendor files of accounts that live on real market prices."""
 
 import csv
+from dataclasses import astuple, fields
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,7 @@ from pipeline_platform.advisory_performance.samples.arrivals import (
 )
 from pipeline_platform.advisory_performance.tables import PIPELINE
 from pipeline_platform.commands.output import console, plain_failures, services
+from pipeline_platform.web_events.samples.events import SampleEvents, SampleFault
 
 app = typer.Typer(help="Sample arrivals for trying things, with faults on purpose.")
 
@@ -71,6 +73,15 @@ def generate(
 def yesterday() -> date:
     """Return the day before today (UTC), the last one that can be complete."""
     return datetime.now(UTC).date() - timedelta(days=1)
+
+
+def write_event_fault_ledger(made: SampleEvents, path: Path) -> None:
+    """Write the faults of generated events as CSV."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(field.name for field in fields(SampleFault))
+        writer.writerows(astuple(fault) for fault in made.faults)
 
 
 def write_fault_ledger(made: SampleArrivals, path: Path) -> None:

@@ -93,6 +93,15 @@ def is_remote(location: str) -> bool:
     return "://" in location
 
 
+def written_files(folder: str, con: duckdb.DuckDBPyConnection) -> list[str]:
+    """Return the paths of all Parquet files below a folder, by `con` if it is in a store."""
+    if not is_remote(folder):
+        return sorted(str(path) for path in Path(folder).rglob("*.parquet"))
+    pattern = sql_text(f"{folder}/**/*.parquet")
+    found = con.execute(f"SELECT file FROM glob({pattern})").fetchall()
+    return sorted(path for (path,) in found)
+
+
 def sql_name(name: str) -> str:
     """Quote an identifier for DuckDB."""
     return '"' + name.replace('"', '""') + '"'

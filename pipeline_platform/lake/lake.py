@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 import duckdb
 import pyarrow as pa
 
-from pipeline_platform.failures import (
-    AuditFailedError,
-    ConflictError,
-)
+from pipeline_platform.failures import AuditFailedError, ConflictError, NotFoundError
 from pipeline_platform.lake import publications, reading
 from pipeline_platform.lake.catalog import catalog_failures
 from pipeline_platform.lake.data_files import describe_file
 from pipeline_platform.lake.engine import connect
 from pipeline_platform.lake.iceberg_tables import IcebergTables
+from pipeline_platform.lake.partition_states import PartitionState, partition_states
 from pipeline_platform.lake.publications import Publication
 from pipeline_platform.lake.staging import (
     Staged,
@@ -247,6 +245,59 @@ class Lake:
         for file in reading.live_files(iceberg):
             counts[reading.stored_partition_value(iceberg, file.partition)] += file.record_count
         return dict(counts)
+
+    def file_counts(self, table: LakeTable, *, snapshot_id: int | None = None) -> dict[date, int]:
+        """Return the number of data files in each date that the table is partitioned by."""
+        iceberg = self._tables.find(table)
+        files = reading.live_files(iceberg, snapshot_id=snapshot_id) if iceberg else []
+        values = (reading.partition_value(table, file.partition) for file in files)
+        return dict(Counter(value for value in values if isinstance(value, date)))
+
+    def partition_states(self, table: LakeTable) -> list[PartitionState]:
+        """Look at each file of the current snapshot; NotFoundError if there is no such table."""
+        with catalog_failures():
+            return partition_states(self._tables.get(table), table)
+
+    def update_statistics(
+        self, table: LakeTable, columns: Sequence[str] | None = None
+    ) -> dict[str, int]:
+        """Count the different values of columns and keep that with the current snapshot.
+
+        Returns the counts by column, estimates above 4096. By default of all columns but those of
+        decimals and doubles. Memory is bounded by the settings. Raises NotFoundError without a
+        table or column, ConflictError when others commit all the time.
+        """
+        from pyiceberg.exceptions import CommitFailedException  # noqa: PLC0415
+
+        from pipeline_platform.lake import statistics  # noqa: PLC0415
+
+        chosen = statistics.counted_columns(table) if columns is None else list(columns)
+        unknown = sorted(set(chosen) - set(table.schema.names))
+        if unknown:
+            raise NotFoundError(f"The table {table.name} has no column {unknown[0]!r}.")
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                _wait(attempt)
+            iceberg = self._tables.get(table)
+            snapshot = iceberg.current_snapshot()
+            if snapshot is None:
+                return {}
+            with connect(self.settings) as con:
+                rows = self.relation(con, table, snapshot_id=snapshot.snapshot_id)
+                sketches = statistics.column_sketches(iceberg, rows, chosen)
+            try:
+                with catalog_failures():
+                    statistics.write_statistics(iceberg, snapshot, sketches)
+            except CommitFailedException:
+                continue
+            return {
+                iceberg.schema().find_column_name(field) or "": sketch.distinct_count
+                for field, sketch in sketches.items()
+            }
+        raise ConflictError(
+            f"The table {table.name} was changed by others {ATTEMPTS} times while its statistics "
+            "were written; run it again."
+        )
 
     def _staged(
         self,

@@ -24,10 +24,11 @@ PartitionValue: TypeAlias = Value | None
 
 @dataclass(frozen=True)
 class Pinned:
-    """A DuckDB query over exactly one snapshot; the snapshot is None before the first commit."""
+    """One snapshot (None before the first commit): its files, and a DuckDB query over them."""
 
     snapshot_id: int | None
     query: str
+    files: tuple[str, ...] = ()
 
 
 def pin(
@@ -50,7 +51,8 @@ def pin(
     where = {str(table.partition_by): months} if months else None
     files = live_files(iceberg, where=where, snapshot_id=seen)
     paths = [file.file_path for file in files]
-    return Pinned(seen, select_files(table, paths, mixed=len(iceberg.schemas()) > 1))
+    query = select_files(table, paths, mixed=len(iceberg.schemas()) > 1)
+    return Pinned(seen, query, tuple(paths))
 
 
 def live_files(

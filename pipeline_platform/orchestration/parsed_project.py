@@ -9,7 +9,8 @@ import hashlib
 import os
 import uuid
 from collections.abc import Sequence
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from pipeline_platform.failures import AuditFailedError
 
 _READ_BY_DBT = {".sql", ".yml", ".yaml", ".csv", ".md", ".py"}
 _WRITTEN_BY_DBT = {"target", "logs"}
-_DISTRIBUTIONS = ("dbt-core", "dbt-adapters", "dbt-duckdb")
+_DISTRIBUTIONS = ("dbt-core", "dbt-adapters", "dbt-duckdb", "dbt-spark")
 
 
 def parsed_project(project: Path, folder: Path, options: Sequence[str]) -> Any:
@@ -42,7 +43,8 @@ def project_version(project: Path) -> str:
     """Return a hash of all files that dbt reads of a project, and of dbt's versions."""
     digest = hashlib.sha256()
     for distribution in _DISTRIBUTIONS:
-        digest.update(f"{distribution}=={version(distribution)}\n".encode())
+        with suppress(PackageNotFoundError):  # dbt-spark is optional
+            digest.update(f"{distribution}=={version(distribution)}\n".encode())
     for path in sorted(project.rglob("*")):
         name = path.relative_to(project)
         if path.suffix in _READ_BY_DBT and name.parts[0] not in _WRITTEN_BY_DBT:

@@ -1,0 +1,1 @@
+"""Real access logs, and generated events with faults of which a ledger is kept."""
