@@ -1,11 +1,11 @@
 """The process from which runs are forked: everything is imported in it, nothing is open.
 
-    python -m pipeline_platform.orchestration.fork_server DESCRIPTOR MODULE...
+    python -m pipeline_platform.orchestration.fork_server DESCRIPTOR PRELOAD...
 
-Started and kept by `run_launcher.ForkingRunLauncher`; DESCRIPTOR is a socket to it, MODULE what is
-imported beforehand. Each message on the socket is one JSON object: `Ready` once, then a
-`StartRun` for each run and its answer. A fork costs a hundredth of a second where a new process
-needs seconds for imports.
+Started and kept by `run_launcher.ForkingRunLauncher`; DESCRIPTOR is a socket to it, PRELOAD a
+module to import beforehand, or `module:function` to call. Each message on the socket is one JSON
+object: that it is ready, once; then a request for each run, and its answer. A fork costs a
+hundredth of a second where a new process needs seconds for imports.
 
 Only a process without threads can be forked safely, so this one has none, and holds neither a
 connection nor a run of its own. It watches the processes that it forked: one that dies without an
@@ -38,6 +38,7 @@ from dagster._utils import get_run_crash_explanation
 from dagster._utils.interrupts import capture_interrupts
 
 from pipeline_platform.code_version import code_version
+from pipeline_platform.orchestration.pooled_storage import PooledEventLogStorage
 from pipeline_platform.orchestration.run_processes import PROCESS_TAG, RunProcess
 
 MESSAGE_BYTES = 1 << 20
@@ -119,6 +120,8 @@ def execute(instance: str, run_id: str, go: Connection, may_go: Connection) -> N
         return
     reference = deserialize_value(instance, InstanceRef)
     with capture_interrupts(), DagsterInstance.from_ref(reference) as opened:
+        if isinstance(opened.event_log_storage, PooledEventLogStorage):
+            opened.event_log_storage.hold_back_chatter()
         opened.add_run_tags(run_id, {PROCESS_TAG: RunProcess.current().to_tag()})
         _execute_run_command_body(run_id, opened, lambda _: None, set_exit_code_on_failure=False)
 
@@ -135,12 +138,15 @@ def report_crash(instance: str, run_id: str, exit_code: int) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """Import what is to be at hand, say so, and serve."""
-    descriptor, *modules = arguments
+    descriptor, *preload = arguments
     # Ctrl-C in a terminal reaches the runs, which then report that they were cancelled.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     version = code_version()
-    for module in modules:
-        importlib.import_module(module)
+    for name in preload:
+        module, _, function = name.partition(":")
+        imported = importlib.import_module(module)
+        if function:
+            getattr(imported, function)()
     if threading.active_count() > 1:
         names = ", ".join(thread.name for thread in threading.enumerate())
         raise SystemExit(f"The fork server must have one thread, it has: {names}.")

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
-from dagster import Field, StringSource
+from dagster import AssetCheckKey, Field, StringSource
 from dagster._config.config_schema import UserConfigSchema
 from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, DagsterEventType
 from dagster._core.events.log import EventLogEntry
@@ -32,17 +32,19 @@ from dagster_postgres.run_storage import PostgresRunStorage
 from dagster_postgres.schedule_storage import PostgresScheduleStorage
 from dagster_postgres.storage import DagsterPostgresStorage
 from dagster_postgres.utils import create_pg_engine, set_pg_statement_timeout
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
+from sqlalchemy import and_, event, or_
+from sqlalchemy.engine import Connection, Engine
 
 POOL_SIZE = 2
 MAX_OVERFLOW = 8
 WAIT_SECONDS = 30
 RECYCLE_SECONDS = 1800
+HELD_SECONDS = 1.0
 _PLANNED = {
     DagsterEventType.ASSET_MATERIALIZATION_PLANNED,
     DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED,
 }
+_CHATTER = {DagsterEventType.STEP_OUTPUT, DagsterEventType.ASSET_CHECK_EVALUATION}
 
 
 class PoolSettings(NamedTuple):
@@ -136,6 +138,9 @@ class PooledEventLogStorage(_FromPool, PostgresEventLogStorage):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._tables_seen: set[str] = set()
         self._columns_seen: set[str] = set()
+        self._holds_back = False
+        self._held: list[EventLogEntry] = []
+        self._held_lock = threading.RLock()
         super().__init__(*arguments, **options)
 
     def has_table(self, table_name: str) -> bool:
@@ -150,11 +155,44 @@ class PooledEventLogStorage(_FromPool, PostgresEventLogStorage):
             self._columns_seen.add(column_name)
         return column_name in self._columns_seen
 
+    def hold_back_chatter(self) -> None:
+        """Write what a step says of its outputs and checks together, at most a second later.
+
+        For a process that executes one run. Whatever else happens is written at once, after what
+        was held back. A process that is killed takes at most a second of such events with it, of a
+        step that had not ended.
+        """
+        self._holds_back = True
+
     def store_event(self, event: EventLogEntry) -> None:
         """Store one event, and what asset and check tables keep of it.
 
         As `dagster-postgres` does, less its NOTIFY, to which no current version listens.
         """
+        with self._held_lock:
+            if self._holds_back and _types([event]) <= _CHATTER:
+                if not self._held:
+                    timer = threading.Timer(HELD_SECONDS, self.write_held)
+                    timer.daemon = True
+                    timer.start()
+                self._held.append(event)
+                return
+            self.write_held()
+            self._store_one(event)
+
+    def write_held(self) -> None:
+        """Write what was held back, all of it or nothing."""
+        with self._held_lock:
+            if self._held:
+                self.store_event_batch(self._held)
+                self._held = []
+
+    def dispose(self) -> None:
+        """Write what was held back, and stop watching."""
+        self.write_held()
+        super().dispose()
+
+    def _store_one(self, event: EventLogEntry) -> None:
         statement = self.prepare_insert_event(event).returning(SqlEventLogStorageTable.c.id)
         with self._connect() as connection:
             event_id = int(connection.execute(statement).scalar_one())
@@ -169,8 +207,12 @@ class PooledEventLogStorage(_FromPool, PostgresEventLogStorage):
             self.store_asset_check_event(event, event_id)
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
-        """Store what belongs together; announcements of a run all at once, or none of them."""
-        if not {one.get_dagster_event().event_type for one in events} <= _PLANNED:
+        """Store events that belong together, all of them or none.
+
+        Announcements of a run and the chatter of a step take a few statements together; other
+        batches are Dagster's.
+        """
+        if not _types(events) <= _PLANNED | _CHATTER:
             super().store_event_batch(events)
             return
         statement = self.prepare_insert_event_batch(events)
@@ -181,29 +223,76 @@ class PooledEventLogStorage(_FromPool, PostgresEventLogStorage):
             for one, event_id in zip(events, ids, strict=True):
                 if one.dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION_PLANNED:
                     self._store_asset_event(connection, one, event_id)
-                else:
+                elif one.dagster_event_type == DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED:
                     checks += self._planned_checks(one, event_id)
+                elif one.dagster_event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
+                    checks.append(self._evaluated_check(one, event_id))
             if checks:
-                connection.execute(AssetCheckExecutionsTable.insert().values(checks))
+                self._replace_checks(connection, checks)
 
     def _planned_checks(self, entry: EventLogEntry, event_id: int) -> list[dict[str, object]]:
         """Return the rows of one announced check, one per partition."""
         planned = entry.get_dagster_event().asset_check_planned_data
         subset = planned.partitions_subset
         partitions: list[str | None] = list(subset.get_partition_keys()) if subset else [None]
+        status = AssetCheckExecutionRecordStatus.PLANNED
         return [
-            {
-                "asset_key": planned.asset_key.to_string(),
-                "check_name": planned.check_name,
-                "partition": partition,
-                "run_id": entry.run_id,
-                "execution_status": AssetCheckExecutionRecordStatus.PLANNED.value,
-                "evaluation_event": serialize_value(entry),
-                "evaluation_event_timestamp": self._event_insert_timestamp(entry),  # type: ignore[no-untyped-call]
-                "evaluation_event_storage_id": event_id,
-            }
+            self._check_row(entry, event_id, planned.asset_check_key, partition, status)
             for partition in partitions
         ]
+
+    def _evaluated_check(self, entry: EventLogEntry, event_id: int) -> dict[str, object]:
+        """Return the row of one evaluated check."""
+        found = entry.get_dagster_event().asset_check_evaluation_data
+        status = (
+            AssetCheckExecutionRecordStatus.SUCCEEDED
+            if found.passed
+            else AssetCheckExecutionRecordStatus.FAILED
+        )
+        row = self._check_row(entry, event_id, found.asset_check_key, found.partition, status)
+        target = found.target_materialization_data
+        return {**row, "materialization_event_storage_id": target.storage_id if target else None}
+
+    def _check_row(
+        self,
+        entry: EventLogEntry,
+        event_id: int,
+        key: AssetCheckKey,
+        partition: str | None,
+        status: AssetCheckExecutionRecordStatus,
+    ) -> dict[str, object]:
+        return {
+            "asset_key": key.asset_key.to_string(),
+            "check_name": key.name,
+            "partition": partition,
+            "run_id": entry.run_id,
+            "execution_status": status.value,
+            "evaluation_event": serialize_value(entry),
+            "evaluation_event_timestamp": self._event_insert_timestamp(entry),  # type: ignore[no-untyped-call]
+            "evaluation_event_storage_id": event_id,
+            "materialization_event_storage_id": None,
+        }
+
+    def _replace_checks(self, connection: Connection, rows: list[dict[str, object]]) -> None:
+        """Write rows of checks; an evaluation takes the place of the run's announcement."""
+        table = AssetCheckExecutionsTable.c
+        announced = [
+            and_(
+                table.run_id == row["run_id"],
+                table.asset_key == row["asset_key"],
+                table.check_name == row["check_name"],
+                table.partition.is_not_distinct_from(row["partition"]),
+            )
+            for row in rows
+            if row["execution_status"] != AssetCheckExecutionRecordStatus.PLANNED.value
+        ]
+        if announced:
+            connection.execute(AssetCheckExecutionsTable.delete().where(or_(*announced)))
+        connection.execute(AssetCheckExecutionsTable.insert().values(rows))
+
+
+def _types(events: Sequence[EventLogEntry]) -> set[DagsterEventType | None]:
+    return {one.dagster_event_type if one.is_dagster_event else None for one in events}
 
 
 class PooledPostgresStorage(DagsterPostgresStorage):

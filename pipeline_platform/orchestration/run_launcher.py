@@ -43,12 +43,12 @@ class ForkServerError(Exception):
 class ForkServerProcess:
     """A fork server and the socket to it; ForkServerError if it does not answer."""
 
-    def __init__(self, modules: Sequence[str]) -> None:
+    def __init__(self, preload: Sequence[str]) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         module = "pipeline_platform.orchestration.fork_server"
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", module, str(theirs.fileno()), *modules],
+                [sys.executable, "-m", module, str(theirs.fileno()), *preload],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
             )
@@ -93,13 +93,16 @@ class ForkServerProcess:
 
 
 class ForkingRunLauncher(DefaultRunLauncher):
-    """Launches runs as forks of a process that has imported `preload` (names of modules)."""
+    """Launches runs as forks of a process that has done `preload`.
+
+    Each entry is the name of a module to import, or `module:function` to call.
+    """
 
     def __init__(
         self, preload: Sequence[str] = (), inst_data: ConfigurableClassData | None = None
     ) -> None:
         super().__init__(inst_data)
-        self._modules = list(preload)
+        self._preload = list(preload)
         self._server: ForkServerProcess | None = None
         self._lock = threading.Lock()
 
@@ -135,7 +138,7 @@ class ForkingRunLauncher(DefaultRunLauncher):
         with self._lock:
             if self._server is None or not self._server.is_current:
                 self._let_go()
-                self._server = ForkServerProcess(self._modules)
+                self._server = ForkServerProcess(self._preload)
             try:
                 self._server.start_run(serialize_value(self._instance.get_ref()), run.run_id)
             except ForkServerError:
