@@ -21,7 +21,6 @@ IMPORTED_ON_FIRST_USE = (
     *("pyarrow.dataset", "pyarrow.parquet", "pyarrow.pandas_compat", "zstandard", "upath"),
     *("pipeline_platform.lake.local_files", "pipeline_platform.lake.replacement"),
     *("fsspec.implementations.local", "babel.dates", "dbt_common.clients.agate_helper"),
-    *("matplotlib.figure", "matplotlib.dates", "matplotlib.backends.backend_agg"),
 )
 
 
