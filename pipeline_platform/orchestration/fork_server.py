@@ -139,8 +139,6 @@ def report_crash(instance: str, run_id: str, exit_code: int) -> None:
 def main(arguments: Sequence[str]) -> None:
     """Import what is to be at hand, say so, and serve."""
     descriptor, *preload = arguments
-    # Ctrl-C in a terminal reaches the runs, which then report that they were cancelled.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     version = code_version()
     for name in preload:
         module, _, function = name.partition(":")
@@ -150,6 +148,9 @@ def main(arguments: Sequence[str]) -> None:
     if threading.active_count() > 1:
         names = ", ".join(thread.name for thread in threading.enumerate())
         raise SystemExit(f"The fork server must have one thread, it has: {names}.")
+    # Ctrl-C in a terminal reaches the runs, which then say that they were interrupted. (Libraries
+    # change this while they are imported.)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.collect()
     gc.freeze()
     with socket.socket(fileno=int(descriptor)) as launcher:

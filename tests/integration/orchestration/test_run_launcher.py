@@ -284,6 +284,16 @@ def is_zombie(pid: int) -> bool:
     return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
+def test_ctrl_c_in_a_terminal_ends_the_run_but_not_the_server(
+    launching: Launching, server_pid: int
+) -> None:
+    run_id, process = launching.start_endless()
+    os.kill(server_pid, signal.SIGINT)
+    assert process.interrupt()
+    assert launching.finish(run_id) == dg.DagsterRunStatus.FAILURE
+    assert launching.materialized(launching.launch("quick"))["parent"] == server_pid
+
+
 def test_a_process_id_that_was_given_to_another_process_is_not_the_run() -> None:
     process = RunProcess.current()
     assert process.is_alive
