@@ -9,20 +9,19 @@ Bars (design, section 6): the code location loads in under 5 s; a partition's ru
 graph and every job, from its start until that is done; and the whole of `dagster definitions
 validate`, as CI runs it. The slower of the two counts.
 
-*Run* is a fresh process that does what Dagster's launcher starts for one month of the workflow:
-load the code location, open the instance, execute the job in process. The whole wall time, from
-the process's start to its end, is divided into accounts that don't overlap (`benchmarks.spans`).
-**Own work** is time inside the functions that read, compute, audit, stage, publish and load: those
-of refinement, measurement, serving and the checks' measures, and what dbt reports as execution of
-models and tests; less what they wait for in imports, connections, Great Expectations' import and
-dbt's start. Everything else is outside our own work and counts against the bar. A first run fills
-caches (byte code, dbt's parsed project); the median of the following rounds counts. Every round
-processes the same month again with the same content. What a process does after it has answered
-(the interpreter frees half a million objects) delays nobody: it is shown and not counted.
+*Run* is one month of the workflow as it is launched: requested through GraphQL, launched by the
+launcher of dagster.yaml, executed in a process forked from the fork server. The wall time from the
+request to the event that ends the run is divided into accounts that don't overlap
+(`benchmarks.spans`, `benchmarks.run_accounts`). **Own work** is time inside the functions that read,
+compute, audit, stage, publish and load: those of refinement, measurement, serving and the checks'
+measures, and the stretches in which dbt builds or tests a model; less what they wait for in imports,
+connections, Great Expectations' import and dbt's start. Everything else is outside our own work and
+counts against the bar. The time in the daemon's queue is not part of it: there is none here. A first
+run starts the fork server and fills caches (dbt's parsed project); the median of the following
+rounds counts. Every round processes the same month again with the same content. What a process does
+after the run's last event delays nobody: it is shown and not counted.
 
-The same run once more in a process that has run before shows what is left without imports: what a
-launcher could reach that forks its runs from a process with everything loaded. It is context; the
-bar is held against the fresh process.
+The same run in a fresh process, without a launcher, is shown for context.
 
 Processor seconds stand beside wall seconds, because on a busy machine only they mean much.
 """

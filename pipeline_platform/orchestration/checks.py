@@ -117,7 +117,7 @@ def threshold_result(
 def trend_plot(title: str, history: Sequence[tuple[datetime, float]], limit: float | None) -> str:
     """Draw earlier values and the limit; return Markdown with the picture inside.
 
-    An SVG made of text: a plotting library needs a hundred times as long for each check of a run.
+    An SVG made of text: a plotting library needs some fifty times as long, for each check of a run.
     """
     width, height, left, top, bottom = 480, 176, 64, 28, 24
     values = [value for _, value in history]
