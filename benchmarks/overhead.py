@@ -10,16 +10,17 @@ graph and every job, from its start until that is done; and the whole of `dagste
 validate`, as CI runs it. The slower of the two counts.
 
 *Run* is one month of the workflow as it is launched: requested through GraphQL, launched by the
-launcher of dagster.yaml, executed in a process forked from the fork server. The wall time from the
-request to the event that ends the run is divided into accounts that don't overlap
-(`benchmarks.spans`, `benchmarks.run_accounts`). **Own work** is time inside the functions that read,
-compute, audit, stage, publish and load: those of refinement, measurement, serving and the checks'
-measures, and the stretches in which dbt builds or tests a model; less what they wait for in imports,
-connections, Great Expectations' import and dbt's start. Everything else is outside our own work and
-counts against the bar. The time in the daemon's queue is not part of it: there is none here. A first
-run starts the fork server and fills caches (dbt's parsed project); the median of the following
-rounds counts. Every round processes the same month again with the same content. What a process does
-after the run's last event delays nobody: it is shown and not counted.
+launcher of dagster.yaml, executed in a process forked from the fork server. The wall time from
+the request to the event that ends the run is divided into accounts that don't overlap
+(`benchmarks.spans`, `benchmarks.run_accounts`). **Own work** is time inside the functions that
+read, compute, audit, stage, publish and load: those of refinement, measurement, serving and the
+checks' measures, and the stretches in which dbt builds or tests a model; less what they wait for
+in imports, connections, Great Expectations' import and dbt's start. Everything else is outside
+our own work and counts against the bar. The time in the daemon's queue is not part of it: there
+is none here. A first run starts the fork server and fills caches (dbt's parsed project); the
+median of the following rounds counts. Every round processes the same month again with the same
+content. What a process does after the run's last event delays nobody: it is shown and not
+counted.
 
 The same run in a fresh process, without a launcher, is shown for context.
 

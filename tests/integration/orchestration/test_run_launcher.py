@@ -14,12 +14,18 @@ from typing import Any
 import dagster as dg
 import psutil
 import pytest
+import yaml
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import ModuleTarget
 from dagster_graphql.cli import execute_query
 
 from pipeline_platform.orchestration import run_launcher
-from pipeline_platform.orchestration.run_launcher import ForkingRunLauncher
+from pipeline_platform.orchestration.instance import ROOT
+from pipeline_platform.orchestration.run_launcher import (
+    ForkingRunLauncher,
+    ForkServerError,
+    ForkServerProcess,
+)
 from pipeline_platform.orchestration.run_processes import PROCESS_TAG, RunProcess
 
 CODE = """
@@ -292,6 +298,32 @@ def test_ctrl_c_in_a_terminal_ends_the_run_but_not_the_server(
     assert process.interrupt()
     assert launching.finish(run_id) == dg.DagsterRunStatus.FAILURE
     assert launching.materialized(launching.launch("quick"))["parent"] == server_pid
+
+
+def test_what_dagster_yaml_preloads_can_be_forked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A preloaded module that starts a thread would end the server."""
+    monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))
+    described = yaml.safe_load((ROOT / "dagster.yaml").read_text("utf-8"))
+    server = ForkServerProcess(described["run_launcher"]["config"]["preload"])
+    try:
+        assert server.is_current
+        connections = psutil.Process(server.pid).net_connections("inet")
+        assert connections == []
+    finally:
+        server.close()
+
+
+def test_a_preloaded_module_with_a_thread_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thread = "threading.Thread(target=time.sleep, args=(9,), daemon=True).start()"
+    source = f"import threading, time\n{thread}\n"
+    (tmp_path / "threaded.py").write_text(source, "utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(ForkServerError):
+        ForkServerProcess(["threaded"])
 
 
 def test_a_process_id_that_was_given_to_another_process_is_not_the_run() -> None:
