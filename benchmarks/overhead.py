@@ -214,7 +214,6 @@ def _launch_once(workspace: Any, home: Path) -> dict[str, Any]:
         time.sleep(0.05)
         if instance.get_run_by_id(run_id).status.value in ("FAILURE", "CANCELED"):
             raise SystemExit(f"The run {run_id} failed.")
-    time.sleep(0.5)  # the process writes its accounts as the last thing it does
     in_run = json.loads(path.read_text("utf-8"))
     record = instance.get_run_record_by_id(run_id)
     whole = record.end_time - requested_at

@@ -118,7 +118,9 @@ def account_for_forks() -> None:
             spent = os.times()
             helpers = spent.children_user + spent.children_system
             path = accounts_file(Path(os.environ["PLATFORM_HOME"]), run_ids[0])
-            path.write_text(json.dumps({**spans.finish(), "helpers": helpers}))
+            unfinished = path.with_suffix(".part")
+            unfinished.write_text(json.dumps({**spans.finish(), "helpers": helpers}), "utf-8")
+            unfinished.replace(path)
 
     os.register_at_fork(after_in_child=lambda: spans.restart(DAGSTER))
     atexit.register(leave)
