@@ -169,16 +169,19 @@ class PooledEventLogStorage(_FromPool, PostgresEventLogStorage):
 
         As `dagster-postgres` does, less its NOTIFY, to which no current version listens.
         """
+        if not self._holds_back:
+            self._store_one(event)
+            return
         with self._held_lock:
-            if self._holds_back and _types([event]) <= _CHATTER:
+            if event.run_id and _types([event]) <= _CHATTER:
                 if not self._held:
                     timer = threading.Timer(HELD_SECONDS, self.write_held)
                     timer.daemon = True
                     timer.start()
                 self._held.append(event)
-                return
-            self.write_held()
-            self._store_one(event)
+            else:
+                self.write_held()
+                self._store_one(event)
 
     def write_held(self) -> None:
         """Write what was held back, all of it or nothing."""
