@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from pipeline_platform.failures import AuditFailedError, PermanentError
+from pipeline_platform.failures import AuditFailedError, ConflictError, PermanentError
 from pipeline_platform.lake import publications, reading
 from pipeline_platform.lake.data_files import describe_file
 from pipeline_platform.lake.engine import connect, sql_name
@@ -100,7 +100,8 @@ def compact(
     """Rewrite what `plan_compaction` names; a few partitions make one commit.
 
     Readers see the same rows before, meanwhile and after. A partition that another run publishes
-    in between is left as that run wants it and told as skipped. Raises AuditFailedError, before
+    in between is left as that run wants it and told as skipped, as are those of a commit that
+    others always came before. Raises AuditFailedError, before
     anything is published, if the new files do not hold the rows of the old ones.
     """
     iceberg = lake.iceberg(table)
@@ -262,9 +263,13 @@ def _commit(lake: Lake, table: LakeTable, prepared: "Sequence[_Prepared]", run_i
             )
         return unchanged
 
-    swapped = lake.commit(table, attempt, run_id=run_id)
+    why = "another run published this partition meanwhile"
+    try:
+        swapped = lake.commit(table, attempt, run_id=run_id)
+    except ConflictError:
+        swapped, why = [], "other runs published to the table without a pause"
     for one in prepared:
         if one not in swapped:
             lake.discard(one.staged)
-            one.outcome.skipped = "another run published this partition meanwhile"
+            one.outcome.skipped = why
             one.outcome.files_after, one.outcome.bytes_after = 0, 0

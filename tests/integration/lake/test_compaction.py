@@ -279,3 +279,19 @@ def test_what_was_rewritten_in_vain_is_removed(
     while_rewriting(lambda: publish(count=7, run_id="rival"))
     compact(lake, balances, LIMITS, run_id="in-vain")
     assert not list(tmp_path.rglob("in-vain*"))
+
+
+def test_a_table_that_others_never_leave_alone_is_left_to_them(
+    lake, balances, fragmented, append, monkeypatch, content
+):
+    commit, rivals = compaction.publications.commit_files, iter(range(100))
+
+    def commit_late(table, **arguments):
+        if arguments.get("keeps_content"):
+            append("2026-11-01", count=1, run_id=f"rival-{next(rivals)}")
+        return commit(table, **arguments)
+
+    monkeypatch.setattr(compaction.publications, "commit_files", commit_late)
+    monkeypatch.setattr("pipeline_platform.lake.lake.FIRST_WAIT_SECONDS", 0)
+    (done,) = compact(lake, balances, LIMITS, run_id="m")
+    assert ("without a pause" in done.skipped, lake.partitions(balances)[OCTOBER]) == (True, 10)
