@@ -9,6 +9,7 @@ from pipeline_platform.commands import (
     dbt_operation,
     demo,
     landing,
+    maintenance,
     marts,
     months,
     passport,
@@ -29,6 +30,8 @@ app.command()(dagster.dev)
 app.command()(dagster.validate)
 app.command()(passport.passport)
 app.command()(dbt_operation.dbt_operation)
+app.command()(maintenance.optimize)
+app.command()(maintenance.restore)
 app.add_typer(bots.app, name="bots")
 app.add_typer(landing.app, name="landing")
 app.add_typer(months.app, name="months")
@@ -36,6 +39,8 @@ app.add_typer(marts.app, name="marts")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(vendor.app, name="vendor")
 app.add_typer(reports.app, name="reports")
+app.add_typer(maintenance.app, name="maintenance")
+app.add_typer(maintenance.backup_app, name="backup")
 app.add_typer(database.app, name="database")
 app.add_typer(sample.app, name="sample")
 

@@ -24,6 +24,7 @@ __all__ = [
     "DeliveryLimits",
     "Dimension",
     "Freshness",
+    "Maintenance",
     "Route",
     "Rulings",
     "Runbook",
@@ -117,6 +118,45 @@ class DeliveryLimits(Part):
     max_line_bytes: int = Field(ge=1)
 
 
+class CompactionLimits(Part):
+    """From how many files on a partition is rewritten, which are small, how large the new are."""
+
+    min_files: int = Field(ge=2)
+    small_file_mb: int = Field(ge=1)
+    target_file_mb: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _new_files_are_not_small(self) -> Self:
+        if self.target_file_mb <= self.small_file_mb:
+            raise ValueError("target_file_mb must be more than small_file_mb")
+        return self
+
+
+class SnapshotRetention(Part):
+    """How long a snapshot can be read and restored: so many days, and always so many of them.
+
+    Days count from when the next one took its place. At least one day, which is longer than the
+    longest run (`max_runtime_seconds` in dagster.yaml): a run that is repeated finds what it
+    published, a reader what it opened.
+    """
+
+    snapshots_kept_days: int = Field(ge=1)
+    snapshots_kept_count: int = Field(ge=1)
+
+
+class Maintenance(SnapshotRetention):
+    """How a pipeline's tables are kept (B-13); `tables` has exceptions by layer/noun."""
+
+    orphans_kept_days: int = Field(ge=1)
+    staging_kept_days: int = Field(ge=1)
+    compaction: CompactionLimits
+    tables: dict[str, SnapshotRetention] = Field(default_factory=dict)
+
+    def retention(self, layer: str, name: str) -> SnapshotRetention:
+        """Return the retention of one table."""
+        return self.tables.get(f"{layer}/{name}", self)
+
+
 class Rulings(Part):
     """Settings that decide how a pipeline reads an open question of its runbook.
 
@@ -164,6 +204,7 @@ class Runbook(Part):
     contacts: dict[str, Contact] = Field(min_length=1)
     routes: dict[str, Route] = Field(min_length=1)
     rulings: Rulings
+    maintenance: Maintenance
     score_weights: dict[Dimension, float] = Field(default_factory=dict)
     schedules: dict[str, Schedule]
     sensors: dict[str, Sensor] = Field(default_factory=dict)

@@ -121,8 +121,13 @@ def _locations(settings: Settings) -> tuple[str, ...]:
     )
 
 
-def _spill_folder(settings: Settings) -> Path:
+def local_temp(settings: Settings) -> Path:
+    """Return the folder of temporary files, which is local whatever the temp location says."""
     temp = settings.temp_location
-    parent = (settings.home / "temp" if is_remote(temp) else Path(temp)) / "duckdb"
+    return settings.home / "temp" if is_remote(temp) else Path(temp)
+
+
+def _spill_folder(settings: Settings) -> Path:
+    parent = local_temp(settings) / "duckdb"
     parent.mkdir(parents=True, exist_ok=True)
     return parent / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"

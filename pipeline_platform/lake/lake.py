@@ -8,9 +8,9 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 ATTEMPTS = 6
 FIRST_WAIT_SECONDS = 0.1
 Rows: TypeAlias = duckdb.DuckDBPyRelation | pa.Table | pa.RecordBatchReader
+Outcome = TypeVar("Outcome")
 
 _log = logging.getLogger(__name__)
 
@@ -80,22 +81,73 @@ class Lake:
         """Tell whether the table has been created."""
         return self._tables.find(table) is not None
 
-    def stage(self, table: LakeTable, source: Rows, *, run_id: str, partition: str) -> Staged:
+    def iceberg(self, table: LakeTable) -> "Table":
+        """Return PyIceberg's table with fresh metadata, for maintenance; NotFoundError without."""
+        with catalog_failures():
+            return self._tables.get(table)
+
+    def commit(
+        self,
+        table: LakeTable,
+        attempt: "Callable[[Table], Outcome]",
+        *,
+        run_id: str,
+        first: "Table | None" = None,
+    ) -> Outcome:
+        """Return what `attempt` returns, called with fresh metadata until no other commit is first.
+
+        It decides from the metadata that it is given and commits on top of exactly these. `first`
+        are metadata that were just read. Raises ConflictError after five more attempts.
+        """
+        from pyiceberg.exceptions import CommitFailedException, ValidationException  # noqa: PLC0415
+
+        for number in range(ATTEMPTS):
+            if number:
+                _wait(number)
+            fresh = first if first is not None and not number else self._tables.get(table)
+            try:
+                with catalog_failures():
+                    return attempt(fresh)
+            except (CommitFailedException, ValidationException):
+                _log.info("Another commit to %s came first (attempt %s)", table.name, number + 1)
+        raise ConflictError(
+            f"The table {table.name} was changed by others {ATTEMPTS} times while run {run_id} "
+            "wanted to publish; run it again."
+        )
+
+    def stage(
+        self,
+        table: LakeTable,
+        source: Rows,
+        *,
+        run_id: str,
+        partition: str,
+        file_bytes: int | None = None,
+    ) -> Staged:
         """Write rows to data files that no snapshot names; the table is created if missing.
 
         `partition` is a key for people and repetition. If it is a value of the partition column
         (`2026-10-01`), all rows must have that value; with any other key (such as a file's hash)
         rows are split into files by the partition column. Columns are cast to the declared types;
-        decimals are rounded half away from zero. Raises AuditFailedError if the rows can't be
-        rows of the table. What a killed stage has written is never named by a snapshot.
+        decimals are rounded half away from zero. `file_bytes` splits the sorted rows of one value
+        into files of about that size, which needs a connection of one thread. Raises
+        AuditFailedError if the rows can't be rows of the table. What a killed stage has written is
+        never named by a snapshot.
         """
         if not isinstance(source, duckdb.DuckDBPyRelation):
             with connect(self.settings) as con:
                 rows = con.from_arrow(source)
-                return self.stage(table, rows, run_id=run_id, partition=partition)
+                return self.stage(
+                    table, rows, run_id=run_id, partition=partition, file_bytes=file_bytes
+                )
         iceberg = self._tables.ensure(table)
         paths = write_rows(
-            table, source, location=iceberg.location(), run_id=run_id, partition=partition
+            table,
+            source,
+            location=iceberg.location(),
+            run_id=run_id,
+            partition=partition,
+            file_bytes=file_bytes,
         )
         return self._staged(iceberg, table, paths, run_id=run_id, partition=partition)
 
@@ -131,7 +183,8 @@ class Lake:
         `replace` is a filter such as `as_of_month == '2026-10-01'` whose rows the staged ones
         take the place of (with nothing staged they just go); None appends. An append whose run
         and partitions were published before is not repeated: its new files are discarded and the
-        earlier publication is returned; a replacement is repeated, as it has the same result.
+        earlier publication is returned; a replacement is repeated, as it has the same result. Of
+        a file that a compaction made, the rows that don't match are written anew.
         A concurrent commit is met by starting anew from fresh metadata; ConflictError after five
         more attempts. Raises AuditFailedError if whole files can't be replaced, or a staged file is
         not what its table declares; NotFoundError if one is gone.
@@ -144,23 +197,30 @@ class Lake:
         paths = [path for staged in batch for path in staged.files]
         iceberg = self._tables.ensure(table)
         added = [describe_file(iceberg, table, path) for path in paths]
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                _wait(attempt)
-                iceberg = self._tables.get(table)
-            earlier = publications.find_publication(iceberg, marks) if replace is None else None
+
+        def attempt(fresh: "Table") -> Publication:
+            earlier = publications.find_publication(fresh, marks) if replace is None else None
             if earlier is not None:
                 for staged in batch:
                     self.discard(staged)
                 return earlier
-            published = self._commit(iceberg, replace, added, marks)
-            if published is not None:
-                return published
-            _log.info("Another commit to %s came first (attempt %s)", table.name, attempt + 1)
-        raise ConflictError(
-            f"The table {table.name} was changed by others {ATTEMPTS} times while run {run_id} "
-            "wanted to publish; run it again."
-        )
+            if replace is None:
+                return publications.commit_files(fresh, removed=[], added=added, properties=marks)
+            removed, shared = publications.files_to_replace(fresh, replace)
+            if {file.file_path for file in removed} & set(paths):
+                published = publications.find_publication(fresh, marks)
+                if published is not None:
+                    return published
+            rest = self._rest(table, fresh, shared, replace, run_id)
+            counted = {publications.PUBLISHED_ROWS: str(sum(one.row_count for one in batch))}
+            return publications.commit_files(
+                fresh,
+                removed=[*removed, *(file for file, _ in rest)],
+                added=[*added, *(file for _, files in rest for file in files)],
+                properties={**marks, **(counted if rest else {})},
+            )
+
+        return self.commit(table, attempt, run_id=run_id, first=iceberg)
 
     def discard(self, staged: Staged) -> None:
         """Delete staged files; those that a snapshot names are kept."""
@@ -325,26 +385,43 @@ class Lake:
             rows_by_partition=dict(counts),
         )
 
-    def _commit(
+    def _rest(
         self,
-        iceberg: "Table",
-        replace: str | None,
-        added: "Sequence[DataFile]",
-        marks: Mapping[str, str],
-    ) -> Publication | None:
-        """Commit once; None says that another commit came first."""
-        from pyiceberg.exceptions import CommitFailedException, ValidationException  # noqa: PLC0415
-
-        with catalog_failures():
-            removed = publications.files_to_replace(iceberg, replace) if replace else []
-            if {file.file_path for file in removed} & {file.file_path for file in added}:
-                return publications.find_publication(iceberg, marks)
-            try:
-                return publications.commit_files(
-                    iceberg, removed=removed, added=added, properties=marks
+        table: LakeTable,
+        fresh: "Table",
+        shared: "Sequence[DataFile]",
+        replace: str,
+        run_id: str,
+    ) -> "list[tuple[DataFile, list[DataFile]]]":
+        """Return the compacted files that do hold rows to replace, with their other rows anew."""
+        if not shared:
+            return []
+        rest = []
+        mixed = len(fresh.schemas()) > 1
+        with connect(self.settings, threads=1) as con:
+            for file in shared:
+                query = reading.select_files(table, [file.file_path], mixed=mixed)
+                matching = con.sql(f"FROM ({query}) WHERE {replace}").aggregate("count(*)")
+                (count,) = matching.fetchone() or (0,)
+                if not count:
+                    continue
+                staged = self.stage(
+                    table,
+                    con.sql(f"FROM ({query}) WHERE ({replace}) IS NOT TRUE"),
+                    run_id=run_id,
+                    partition=str(reading.partition_value(table, file.partition) or "all"),
                 )
-            except (CommitFailedException, ValidationException):
-                return None
+                if staged.row_count + count != file.record_count:
+                    raise AuditFailedError(
+                        f"Of the {file.record_count} rows of {file.file_path}, {count} match "
+                        f"{replace} and {staged.row_count} do not; nothing was published."
+                    )
+                order = file.sort_order_id
+                described = [
+                    describe_file(fresh, table, path, sort_order_id=order) for path in staged.files
+                ]
+                rest.append((file, described))
+        return rest
 
 
 def _wait(attempt: int) -> None:

@@ -9,6 +9,7 @@ from pipeline_platform.orchestration.automation import (
     UnresolvedAssetJobDefinition,
     schedule_from_runbook,
 )
+from pipeline_platform.orchestration.maintenance import maintenance_job
 from pipeline_platform.orchestration.resources import ServicesParam
 from pipeline_platform.orchestration.sensors import (
     RequestedRange,
@@ -24,10 +25,11 @@ from pipeline_platform.web_events.checks import (
     INGEST_CHECK_KEYS,
     SERVICE_CHECK_KEYS,
 )
+from pipeline_platform.web_events.marts import MARTS
 from pipeline_platform.web_events.measures import hourly_counts
 from pipeline_platform.web_events.refinement import requested_days
 from pipeline_platform.web_events.run_context import RunContext, load_runbook
-from pipeline_platform.web_events.tables import PIPELINE, RAW_EVENTS
+from pipeline_platform.web_events.tables import PIPELINE, RAW_EVENTS, TABLES
 
 WORKFLOW = "web_events_s3_tables_pipeline"
 HOURS_SHOWN = 24
@@ -74,11 +76,14 @@ def end_of_day_job() -> None:
     summarise_day()
 
 
+maintain_job = maintenance_job(PIPELINE, (*TABLES, *MARTS.tables), load_runbook)
+
 JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     ingest_job,
     workflow_job,
     health_job,
     end_of_day_job,
+    maintain_job,
 ]
 
 
@@ -108,5 +113,6 @@ def schedules(environment: Environment) -> Sequence[dg.ScheduleDefinition]:
     jobs: dict[str, ExecutableDefinition] = {
         "morning_health_check": health_job,
         "end_of_day_summary": end_of_day_job,
+        "weekly_maintenance": maintain_job,
     }
     return [schedule_from_runbook(runbook, name, job, environment) for name, job in jobs.items()]
