@@ -13,6 +13,7 @@ from pipeline_platform.commands import (
     marts,
     months,
     passport,
+    quality,
     quarantine,
     reports,
     sample,
@@ -36,6 +37,7 @@ app.add_typer(bots.app, name="bots")
 app.add_typer(landing.app, name="landing")
 app.add_typer(months.app, name="months")
 app.add_typer(marts.app, name="marts")
+app.add_typer(quality.app, name="quality")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(vendor.app, name="vendor")
 app.add_typer(reports.app, name="reports")

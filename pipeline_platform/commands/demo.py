@@ -1,4 +1,4 @@
-"""`pipeline-platform demo`: every pipeline's sample files through Dagster, every check evaluated."""
+"""`pipeline-platform demo`: sample files of every pipeline through Dagster, every check told."""
 
 import logging
 import time

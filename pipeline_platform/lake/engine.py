@@ -37,13 +37,16 @@ def options(
 ) -> dict[str, str]:
     """Return the configuration of a new DuckDB, by option name.
 
-    The spill folder is a new one on each call: two databases must not share theirs.
+    The spill folder is a new one on each call: two databases must not share theirs. Freed memory
+    goes back to the system soon: by default DuckDB keeps up to half a gigabyte of it.
     """
     return {
-        "memory_limit": memory_limit or settings.memory_limit,
-        "threads": str(threads or settings.threads),
+        "memory_limit": memory_limit or settings.engine_memory_limit,
+        "threads": str(threads or settings.engine_threads),
         "temp_directory": str(_spill_folder(settings)),
         "preserve_insertion_order": "false",
+        "allocator_flush_threshold": "8MB",
+        "allocator_bulk_deallocation_flush_threshold": "8MB",
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
     }

@@ -30,6 +30,7 @@ from pipeline_platform.lake.staging import (
     move_files,
     write_rows,
 )
+from pipeline_platform.lake.streamed_files import StreamedFiles
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.settings import Settings
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table
 
 ATTEMPTS = 6
+STREAM_SHARE = 16
+"""Rows that wait for their file take at most this part of the memory limit."""
 FIRST_WAIT_SECONDS = 0.1
 Rows: TypeAlias = duckdb.DuckDBPyRelation | pa.Table | pa.RecordBatchReader
 Outcome = TypeVar("Outcome")
@@ -133,7 +136,14 @@ class Lake:
         into files of about that size, which needs a connection of one thread. Raises
         AuditFailedError if the rows can't be rows of the table. What a killed stage has written is
         never named by a snapshot.
+
+        A reader's batches are written as they come, in bounded memory and in their own order.
         """
+        if isinstance(source, pa.RecordBatchReader):
+            with self.stream(table, run_id=run_id, partition=partition) as stream:
+                for batch in source:
+                    stream.write(batch)
+            return self.stage_stream(stream)
         if not isinstance(source, duckdb.DuckDBPyRelation):
             with connect(self.settings) as con:
                 rows = con.from_arrow(source)
@@ -150,6 +160,33 @@ class Lake:
             file_bytes=file_bytes,
         )
         return self._staged(iceberg, table, paths, run_id=run_id, partition=partition)
+
+    def stream(self, table: LakeTable, *, run_id: str, partition: str) -> StreamedFiles:
+        """Open files for rows that come bit by bit; the table is created if missing.
+
+        Use it in a `with` block, then give it to `stage_stream`. As for `stage`, `partition` is a
+        key, and rows that can't be rows of the table raise AuditFailedError.
+        """
+        iceberg = self._tables.ensure(table)
+        return StreamedFiles(
+            table,
+            iceberg.io,
+            location=iceberg.location(),
+            run_id=run_id,
+            partition=partition,
+            pending_bytes=self.settings.memory_bytes // STREAM_SHARE,
+        )
+
+    def stage_stream(self, stream: StreamedFiles) -> Staged:
+        """Return what was written to a stream as staged."""
+        stream.close()
+        return self._staged(
+            self._tables.ensure(stream.table),
+            stream.table,
+            stream.paths,
+            run_id=stream.run_id,
+            partition=stream.partition,
+        )
 
     def adopt(
         self, table: LakeTable, paths: Sequence[str], *, run_id: str, partition: str

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pyiceberg.io import FileIO
 
 _SOURCE = "rows_to_stage"
-_ROW_GROUP_ROWS = 122_880
+ROW_GROUP_ROWS = 122_880
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,13 @@ def write_rows(
     that size. Raises AuditFailedError if columns are missing, unknown or can't be
     cast, UnavailableError if the place can't be written.
     """
-    folder, stem = _new_names(location, run_id, partition)
+    folder, stem = new_names(location, run_id, partition)
     # Sorting holds everything in memory or on disk first; a table that declares none streams.
     columns = filter(None, [table.partition_by, *table.sort_by]) if table.sort_by else ()
     order = ", ".join(sql_name(name) for name in columns)
-    query = f"SELECT {_columns(table, rows)} FROM {_SOURCE}" + (
-        f" ORDER BY {order}" if order else ""
-    )
-    parquet = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_ROW_GROUP_ROWS}"
+    check_columns(table, rows.columns)
+    query = f"SELECT {columns_of(table)} FROM {_SOURCE}" + (f" ORDER BY {order}" if order else "")
+    parquet = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
     if table.partition_by is None or is_value(table, partition):
         if file_bytes is not None:
             options = (
@@ -110,7 +109,7 @@ def move_files(
 
     A local file is renamed, an object is copied by the store and deleted. NotFoundError without.
     """
-    folder, stem = _new_names(location, run_id, partition)
+    folder, stem = new_names(location, run_id, partition)
     moved = [f"{folder}/{stem}-{number}.parquet" for number in range(len(paths))]
     for source, target in zip(paths, moved, strict=True):
         try:
@@ -143,7 +142,7 @@ def file_name_part(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "_", text).strip(".")
 
 
-def _new_names(location: str, run_id: str, partition: str) -> tuple[str, str]:
+def new_names(location: str, run_id: str, partition: str) -> tuple[str, str]:
     """Return the folder of a partition's files, created if local, and a stem never used before."""
     folder = f"{location}/data/{file_name_part(partition) or 'all'}"
     if not is_remote(folder):
@@ -164,14 +163,19 @@ def _move(files: "FileIO", source: str, target: str) -> None:
     store.delete_file(source_key)
 
 
-def _columns(table: LakeTable, rows: duckdb.DuckDBPyRelation) -> str:
-    missing = [name for name in table.schema.names if name not in rows.columns]
-    unknown = [name for name in rows.columns if name not in table.schema.names]
+def check_columns(table: LakeTable, columns: Sequence[str]) -> None:
+    """Raise AuditFailedError unless these are exactly the declared columns, in any order."""
+    missing = [name for name in table.schema.names if name not in columns]
+    unknown = [name for name in columns if name not in table.schema.names]
     if missing or unknown:
         raise AuditFailedError(
             f"The rows for {table.name} lack {missing or 'no column'} and have "
             f"{unknown or 'none'} beyond its declaration; select exactly the declared columns."
         )
+
+
+def columns_of(table: LakeTable) -> str:
+    """Return a select list that gives every declared column its type."""
     return ", ".join(
         f"CAST({sql_name(column.name)} AS {duckdb_type(column)}) AS {sql_name(column.name)}"
         for column in table.schema

@@ -276,7 +276,7 @@ def test_every_job_and_sensor_is_named_on_the_page(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "advisory_performance.md").read_text("utf-8")
     definitions = build_defs(Settings(home=tmp_path, environment="test"))
     jobs = [*(definitions.jobs or []), *(definitions.sensors or [])]
-    names = [one.name for one in jobs]
+    names = [one.name for one in jobs if one.name.startswith("advisory_performance")]
     assert [name for name in names if f"`{name}`" not in page] == []
 
 

@@ -20,6 +20,7 @@ from pipeline_platform.web_events.bots import load_bot_list
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 SCHEMA = pa.schema(
     [
+        ("event_date", pa.date32()),
         ("visitor_id", pa.string()),
         ("event_at", pa.timestamp("us", tz="UTC")),
         ("source", pa.string()),
@@ -34,9 +35,11 @@ LIMITS = BehaviourLimits(max_pages_per_minute=4, fast_minutes=2, min_pages_witho
 
 
 def event(visitor: str = "v", *, after: float = 0, **other: object) -> dict[str, object]:
+    event_at = NOON + timedelta(seconds=after)
     return {
+        "event_date": event_at.date(),
         "visitor_id": visitor,
-        "event_at": NOON + timedelta(seconds=after),
+        "event_at": event_at,
         "source": "access_log",
         "url_path": "/page",
         "referrer": "https://example.org/",
@@ -54,7 +57,7 @@ def bots(events: list[dict[str, object]], limits: BehaviourLimits = LIMITS) -> d
         found = behaviour_bots(
             engine, relation, limits=limits, asset_logging_sources=["access_log"]
         )
-        return dict(found.fetchall())
+        return dict(found.project("visitor_id, bot_rule_id").fetchall())
 
 
 def fast(minutes: int, per_minute: int, **other: object) -> list[dict[str, object]]:
