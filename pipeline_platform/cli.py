@@ -4,10 +4,12 @@ import typer
 
 from pipeline_platform.commands import (
     bots,
+    cost,
     dagster,
     database,
     dbt_operation,
     demo,
+    history,
     landing,
     maintenance,
     marts,
@@ -30,6 +32,10 @@ app.command()(demo.demo)
 app.command()(dagster.dev)
 app.command()(dagster.validate)
 app.command()(passport.passport)
+app.command()(cost.cost)
+app.command()(history.runs)
+app.command()(history.check)
+app.command("partition-status")(history.partition_status)
 app.command()(dbt_operation.dbt_operation)
 app.command()(maintenance.optimize)
 app.command()(maintenance.restore)

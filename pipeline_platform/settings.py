@@ -63,6 +63,8 @@ class Settings(BaseModel):
     catalog: Literal["sql", "glue", "rest"] = "sql"
     catalog_uri: str | None = None
 
+    cost_source: Literal["cost_explorer"] | None = None
+
     engine: Engine = "duckdb"
     spark_remote: SecretStr | None = None
 

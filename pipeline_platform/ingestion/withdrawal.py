@@ -43,7 +43,7 @@ def registered_file(
     if len(rows) != 1:
         found = "no published file" if not rows else "more than one published file"
         raise NotFoundError(
-            f"The hash {prefix[:64]!r} names {found}; `reports runs` lists files and hashes."
+            f"The hash {prefix[:64]!r} names {found}; `reports files` lists files and hashes."
         )
     sha256, vendor, partitions = rows[0]
     return sha256, vendor, tuple(partitions)

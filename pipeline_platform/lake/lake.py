@@ -331,10 +331,16 @@ class Lake:
 
     def partitions(self, table: LakeTable) -> dict[reading.PartitionValue, int]:
         """Return the row count of each partition value; an unpartitioned table has None only."""
-        iceberg = self._tables.find(table)
+        return self.row_counts(table.identifier)
+
+    def row_counts(self, identifier: tuple[str, str]) -> dict[reading.PartitionValue, int]:
+        """Return the same of a table of which only namespace and name are known."""
+        iceberg = self._tables.named(identifier)
         counts: Counter[reading.PartitionValue] = Counter()
-        for file in reading.live_files(iceberg) if iceberg else []:
-            counts[reading.partition_value(table, file.partition)] += file.record_count
+        if iceberg is None:
+            return {}
+        for file in reading.live_files(iceberg):
+            counts[reading.stored_partition_value(iceberg, file.partition)] += file.record_count
         return dict(counts)
 
     def file_counts(self, table: LakeTable, *, snapshot_id: int | None = None) -> dict[date, int]:

@@ -122,6 +122,16 @@ def partition_value(table: LakeTable, partition: "Record") -> PartitionValue:
     return value
 
 
+def stored_partition_value(iceberg: "Table", partition: "Record") -> PartitionValue:
+    """Return the value of a data file's partition as the stored table itself types it."""
+    fields = iceberg.spec().fields
+    if not fields:
+        return None
+    value: PartitionValue = partition[0]
+    is_date = str(iceberg.schema().find_type(fields[0].source_id)) == "date"
+    return date(1970, 1, 1) + timedelta(days=value) if is_date and isinstance(value, int) else value
+
+
 def _condition(where: Mapping[str, Value | Range]) -> str:
     parts = []
     for column, wanted in where.items():

@@ -9,6 +9,7 @@ from pipeline_platform.orchestration.automation import (
     UnresolvedAssetJobDefinition,
     schedule_from_runbook,
 )
+from pipeline_platform.orchestration.landing import landing_key
 from pipeline_platform.orchestration.maintenance import maintenance_job
 from pipeline_platform.orchestration.resources import ServicesParam
 from pipeline_platform.orchestration.sensors import (
@@ -49,9 +50,9 @@ workflow_job = dg.define_asset_job(
 )
 health_job = dg.define_asset_job(
     f"{PIPELINE}_health",
-    selection=dg.AssetSelection.all_asset_checks()
-    & dg.AssetSelection.checks(*SERVICE_CHECK_KEYS, *INGEST_CHECK_KEYS, *DAILY_CHECK_KEYS),
-    description="The morning review: every check that needs no new data (SW-1).",
+    selection=dg.AssetSelection.assets(landing_key(PIPELINE))
+    | dg.AssetSelection.checks(*SERVICE_CHECK_KEYS, *INGEST_CHECK_KEYS, *DAILY_CHECK_KEYS),
+    description="The morning review: what waits, and every check that needs no new data (SW-1).",
 )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import duckdb
 
+from pipeline_platform.operations.cost_readings import cost_increase
 from pipeline_platform.partition_ranges import ONE_DAY, dates_in, day_range, partition_key
 from pipeline_platform.quality import measures
 from pipeline_platform.quality.measurements import Measurement, percentage, unmeasured
@@ -276,4 +277,5 @@ MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "rows_of_today": _rows_of_today,
     "query_time": partial(_query_times, name="query_time"),
     "slow_queries": partial(_query_times, name="slow_queries"),
+    "cost_increase": cost_increase,
 }

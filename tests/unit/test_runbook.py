@@ -49,7 +49,13 @@ def test_every_required_row_has_a_threshold(runbook: Runbook) -> None:
 
 
 def test_every_asset_of_a_threshold_belongs_to_the_pipeline(runbook: Runbook) -> None:
-    assert {t.asset.split("/")[0] for t in runbook.thresholds.values()} == {runbook.pipeline}
+    assets = {t.asset for t in runbook.thresholds.values() if t.stage != "cost"}
+    assert {asset.split("/")[0] for asset in assets} == {runbook.pipeline}
+
+
+def test_rules_on_cost_judge_the_cost_of_all_pipelines(runbook: Runbook) -> None:
+    assets = {t.asset for t in runbook.thresholds.values() if t.stage == "cost"}
+    assert assets == {"operations/cost/daily_cost"}
 
 
 def test_the_morning_check_runs_at_nine_utc_every_day(runbook: Runbook) -> None:

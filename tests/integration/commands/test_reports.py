@@ -157,4 +157,4 @@ def test_a_report_over_nothing_is_no_error(shell: Shell, report: str) -> None:
 
 def test_a_database_that_does_not_answer_asks_to_try_later(shell: Shell) -> None:
     shell.database_url = "postgresql://nobody@127.0.0.1:1/nothing"
-    assert shell("reports", "runs").exit_code == 75
+    assert shell("reports", "files").exit_code == 75

@@ -50,6 +50,7 @@ CROSSINGS = [
     Crossing("database_connections", 79, 80, route="capacity_thresholds"),
     Crossing("database_connection_share", 80 - NEXT, 80, route="capacity_thresholds"),
     Crossing("database_query_response", 5 - NEXT, 5, route="performance_degradation"),
+    Crossing("cost_anomaly", 40, 40 + NEXT, route="cost_anomalies"),
 ]
 SAMPLES = {
     "pipeline_success_rate": 20,
@@ -60,6 +61,7 @@ SAMPLES = {
     "data_completeness": 100,
     "data_validity": 100,
     "database_cpu": 5,
+    "cost_anomaly": 14,
 }
 BLOCKING = {("conservation", "critical"), ("data_validity", "critical")}
 every_crossing = pytest.mark.parametrize(
