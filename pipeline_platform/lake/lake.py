@@ -22,7 +22,7 @@ from pipeline_platform.lake.data_files import describe_file
 from pipeline_platform.lake.engine import connect
 from pipeline_platform.lake.iceberg_tables import IcebergTables
 from pipeline_platform.lake.partition_states import PartitionState, partition_states
-from pipeline_platform.lake.publications import Publication
+from pipeline_platform.lake.publications import PropertyChange, Publication
 from pipeline_platform.lake.staging import (
     Staged,
     common_table_and_run,
@@ -125,6 +125,7 @@ class Lake:
         *,
         replace: str | None,
         properties: Mapping[str, str],
+        change: PropertyChange | None = None,
     ) -> Publication:
         """Make staged rows of one table and run visible in one commit, with `properties`.
 
@@ -133,8 +134,10 @@ class Lake:
         and partitions were published before is not repeated: its new files are discarded and the
         earlier publication is returned; a replacement is repeated, as it has the same result.
         A concurrent commit is met by starting anew from fresh metadata; ConflictError after five
-        more attempts. Raises AuditFailedError if whole files can't be replaced, or a staged file is
-        not what its table declares; NotFoundError if one is gone.
+        more attempts. `change` sets a property of the table in the same commit; ConflictError at
+        once, with nothing published, if it is no longer what the change starts from. Raises
+        AuditFailedError if whole files can't be replaced, or a staged file is not what its table
+        declares; NotFoundError if one is gone.
         """
         batch = [stageds] if isinstance(stageds, Staged) else list(stageds)
         table, run_id = common_table_and_run(batch)
@@ -153,7 +156,12 @@ class Lake:
                 for staged in batch:
                     self.discard(staged)
                 return earlier
-            published = self._commit(iceberg, replace, added, marks)
+            if change is not None and not change.fits(iceberg.properties):
+                raise ConflictError(
+                    f"Another run has changed {change.name} of {table.name} since run {run_id} "
+                    "read it, so nothing was published; start again from its present value."
+                )
+            published = self._commit(iceberg, replace, added, marks, change)
             if published is not None:
                 return published
             _log.info("Another commit to %s came first (attempt %s)", table.name, attempt + 1)
@@ -231,6 +239,11 @@ class Lake:
         iceberg = self._tables.find(table)
         snapshot = iceberg.current_snapshot() if iceberg else None
         return Publication.of(snapshot) if snapshot else None
+
+    def property(self, table: LakeTable, name: str) -> str | None:
+        """Return what the table's property is in its current metadata; None without either."""
+        iceberg = self._tables.find(table)
+        return None if iceberg is None else iceberg.properties.get(name)
 
     def partitions(self, table: LakeTable) -> dict[reading.PartitionValue, int]:
         """Return the row count of each partition value; an unpartitioned table has None only."""
@@ -331,6 +344,7 @@ class Lake:
         replace: str | None,
         added: "Sequence[DataFile]",
         marks: Mapping[str, str],
+        change: PropertyChange | None,
     ) -> Publication | None:
         """Commit once; None says that another commit came first."""
         from pyiceberg.exceptions import CommitFailedException, ValidationException  # noqa: PLC0415
@@ -341,7 +355,7 @@ class Lake:
                 return publications.find_publication(iceberg, marks)
             try:
                 return publications.commit_files(
-                    iceberg, removed=removed, added=added, properties=marks
+                    iceberg, removed=removed, added=added, properties=marks, change=change
                 )
             except (CommitFailedException, ValidationException):
                 return None

@@ -25,6 +25,23 @@ _PROPERTY_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @dataclass(frozen=True)
+class PropertyChange:
+    """A table property that is set in the same commit as the rows, if it still is `expected`.
+
+    This is how a source's position moves together with what was read up to it: a snapshot is
+    forgotten one day, the table's own property is not. None = the property is not there yet.
+    """
+
+    name: str
+    expected: str | None
+    value: str
+
+    def fits(self, properties: Mapping[str, str]) -> bool:
+        """Tell whether the property is still what the change starts from."""
+        return properties.get(self.name) == self.expected
+
+
+@dataclass(frozen=True)
 class Publication:
     """One commit: the rows it added, when, and the properties that its writer gave it."""
 
@@ -102,10 +119,12 @@ def commit_files(
     removed: "Sequence[DataFile]",
     added: "Sequence[DataFile]",
     properties: Mapping[str, str],
+    change: PropertyChange | None = None,
 ) -> Publication:
     """Replace files in one snapshot; with none of both it only carries the properties.
 
-    PyIceberg's CommitFailedException says that another commit came first and nothing was done.
+    PyIceberg's CommitFailedException or ValidationException say that another commit came first
+    and nothing was done.
     """
     from pyiceberg.table.snapshots import Operation  # noqa: PLC0415 - slow imports
 
@@ -122,6 +141,8 @@ def commit_files(
                 producer.delete_data_file(file)
             for file in added:
                 producer.append_data_file(file)
+        if change is not None:
+            transaction.set_properties({change.name: change.value})
     snapshot = table.snapshot_by_id(producer.snapshot_id)
     if snapshot is None:
         raise PermanentError(
