@@ -152,7 +152,7 @@ class Lake:
                 _wait(attempt)
                 iceberg = self._tables.get(table)
             earlier = publications.find_publication(iceberg, marks) if replace is None else None
-            if earlier is not None:
+            if earlier is not None and (change is None or change.is_done(iceberg.properties)):
                 for staged in batch:
                     self.discard(staged)
                 return earlier

@@ -40,6 +40,10 @@ class PropertyChange:
         """Tell whether the property is still what the change starts from."""
         return properties.get(self.name) == self.expected
 
+    def is_done(self, properties: Mapping[str, str]) -> bool:
+        """Tell whether the property already is what the change makes it."""
+        return properties.get(self.name) == self.value
+
 
 @dataclass(frozen=True)
 class Publication:
