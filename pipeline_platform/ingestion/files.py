@@ -159,26 +159,22 @@ def arrived_at(intake: Intake, file: ClaimedFile) -> datetime:
     return row[0] if row else file.arrived_at
 
 
-def recoverable(intake: Intake, *, is_batch: bool) -> list[ClaimedFile]:
-    """Return what lies in `processing/`: a stream's batches whose fate is open, or all the rest.
+def open_batches(intake: Intake, claimed: Sequence[ClaimedFile]) -> list[ClaimedFile]:
+    """Return the claimed files that are batches of a stream and were never recorded as published.
 
-    A batch that was never recorded as published is its stream's: only the positions in the table
-    say whether it was published, or is going to be read again.
+    They are their stream's: only the positions in the table say whether such a batch was
+    published, or its records are going to be read again.
     """
-    found = landing_of(intake).recover()
+    batches = [file for file in claimed if is_batch_name(file.name)]
     with intake.run.services.database.connection() as connection:
         rows = connection.execute(
             "SELECT file_sha256 FROM etl_processing_log"
             " WHERE pipeline = %s AND file_sha256 = ANY(%s)"
             " AND (status NOT IN ('CLAIMED', 'FAILED') OR published_at IS NOT NULL)",
-            (intake.table.pipeline, [file.sha256 for file in found]),
+            (intake.table.pipeline, [file.sha256 for file in batches]),
         ).fetchall()
     recorded = {sha256 for (sha256,) in rows}
-    return [
-        file
-        for file in found
-        if (is_batch_name(file.name) and file.sha256 not in recorded) == is_batch
-    ]
+    return [file for file in batches if file.sha256 not in recorded]
 
 
 def rejected_rows(
@@ -211,7 +207,9 @@ def _recovered(intake: Intake) -> Iterator[FileOutcome]:
         with named_lock(
             intake.run.services.database, ingest_lock(zone.pipeline), wait_seconds=0.05
         ):
-            yield from ingest_files(intake, recoverable(intake, is_batch=False))
+            left = zone.recover()
+            batches = open_batches(intake, left)
+            yield from ingest_files(intake, [file for file in left if file not in batches])
     except ConflictError:
         return
 

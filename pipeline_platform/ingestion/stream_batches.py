@@ -21,7 +21,7 @@ from pipeline_platform.ingestion.files import (
     ingest_files,
     ingest_lock,
     landing_of,
-    recoverable,
+    open_batches,
 )
 from pipeline_platform.ingestion.intake import Intake
 from pipeline_platform.lake.publications import PropertyChange
@@ -123,7 +123,7 @@ def _finish(intake: Intake, stream: str) -> Committed:
     committed = _committed(intake, stream)
     left = [
         file
-        for file in recoverable(intake, is_batch=True)
+        for file in open_batches(intake, landing_of(intake).claimed())
         if file.name.startswith(batch_folder(stream))
     ]
     list(ingest_files(intake, [file for file in left if file.sha256 in committed.last_files]))

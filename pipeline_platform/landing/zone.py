@@ -169,6 +169,10 @@ class LandingZone:
             self._finish(key, before)
         self._raw.tidy()
         self._archive.tidy()
+        return self.claimed()
+
+    def claimed(self) -> ClaimedFiles:
+        """Return what lies in `processing/`, whoever claimed it; nothing is touched."""
         found = []
         for item in self.list("processing"):
             sha256, _, name = item.key.partition("/")

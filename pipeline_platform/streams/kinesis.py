@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
 
 from pipeline_platform.failures import InvalidSettingError, PermanentError, UnavailableError
 from pipeline_platform.settings import Settings
@@ -264,6 +269,11 @@ class KinesisReader:
                 ) from None
             raise UnavailableError(
                 f"The stream {self.stream} did not answer ({code} at {what}); try again."
+            ) from None
+        except (NoCredentialsError, PartialCredentialsError):
+            raise InvalidSettingError(
+                f"There are no AWS credentials to read the stream {self.stream} with; give the "
+                "process a role, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
             ) from None
         except BotoCoreError as error:
             raise UnavailableError(
