@@ -99,7 +99,7 @@ def ingest_arrivals(intake: Intake, keys: Sequence[str] | None = None) -> Iterat
     of the platform itself is raised.
     """
     zone = landing_of(intake)
-    yield from _recovered(intake)
+    yield from recover_arrivals(intake)
     with named_lock(intake.run.services.database, ingest_lock(zone.pipeline), is_shared=True):
         waiting = [one.key for one in zone.list("incoming")] if keys is None else list(keys)
         for start in range(0, len(waiting), FILES_PER_COMMIT):
@@ -200,7 +200,7 @@ def rejected_rows(
     ]
 
 
-def _recovered(intake: Intake) -> Iterator[FileOutcome]:
+def recover_arrivals(intake: Intake) -> Iterator[FileOutcome]:
     """Take up what killed runs left in `processing/`, but only while no other run is at work."""
     zone = landing_of(intake)
     try:

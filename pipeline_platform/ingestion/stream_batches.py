@@ -22,6 +22,7 @@ from pipeline_platform.ingestion.files import (
     ingest_lock,
     landing_of,
     open_batches,
+    recover_arrivals,
 )
 from pipeline_platform.ingestion.intake import Intake
 from pipeline_platform.lake.publications import PropertyChange
@@ -59,20 +60,19 @@ def consume(
     stream, and what the reader raises.
     """
     database, pipeline = intake.run.services.database, intake.table.pipeline
-    with (
-        named_lock(database, stream_lock(pipeline, reader.stream), wait_seconds=1),
-        named_lock(database, ingest_lock(pipeline), is_shared=True),
-    ):
-        for _ in range(max_batches):
-            try:
-                outcome = consume_batch(intake, reader, limits)
-            except PlatformError as error:
-                _remember(intake, reader, None, str(error))
-                raise
-            _remember(intake, reader, outcome)
-            if not outcome.records:
-                return
-            yield outcome
+    with named_lock(database, stream_lock(pipeline, reader.stream), wait_seconds=1):
+        list(recover_arrivals(intake))
+        with named_lock(database, ingest_lock(pipeline), is_shared=True):
+            for _ in range(max_batches):
+                try:
+                    outcome = consume_batch(intake, reader, limits)
+                except PlatformError as error:
+                    _remember(intake, reader, None, str(error))
+                    raise
+                _remember(intake, reader, outcome)
+                if not outcome.records:
+                    return
+                yield outcome
 
 
 def consume_batch(intake: Intake, reader: StreamReader, limits: Limits) -> BatchOutcome:

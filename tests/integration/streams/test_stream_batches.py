@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, Phase, example, given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
@@ -300,7 +300,21 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-@budget(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@example(
+    [
+        ("put bad", 1),
+        ("put", 7),
+        ("die after publishing", 1),
+        ("put", 2),
+        ("die while archiving", 1),
+    ]
+)
+@budget(
+    max_examples=5,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.generate],  # an example takes seconds: shrinking takes minutes
+)
 def test_whatever_happens_each_record_is_in_the_table_once(
     made_up_credentials, new_database, tmp_path_factory, steps
 ):
