@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import AwareDatetime, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline_platform.failures import InvalidRunbookError
 from pipeline_platform.quality.strict_yaml import read_yaml
 from pipeline_platform.quality.thresholds import Band, Dimension, Part, Severity, Threshold
 from pipeline_platform.settings import Environment
+from pipeline_platform.streams.reading import Limits
 
 __all__ = [
     "ArrivalLimits",
@@ -109,6 +110,25 @@ class ArrivalLimits(Part):
 
     max_files: int = Field(ge=1)
     max_bytes: int = Field(ge=1)
+
+
+class StreamReading(Part):
+    """How a pipeline reads its stream: where it begins and how much one batch and run may take.
+
+    `start` is TRIM_HORIZON (all that the stream still keeps) or an instant with its offset; it
+    counts only for shards that have no position yet.
+    """
+
+    start: Literal["TRIM_HORIZON"] | AwareDatetime
+    max_records: int = Field(ge=1)
+    max_bytes: int = Field(ge=1)
+    max_seconds: float = Field(gt=0)
+    max_batches: int = Field(ge=1)
+
+    @property
+    def limits(self) -> Limits:
+        """Where one batch ends."""
+        return Limits(self.max_records, self.max_bytes, self.max_seconds)
 
 
 class DeliveryLimits(Part):

@@ -25,14 +25,13 @@ from pipeline_platform.ingestion.files import ingest_arrivals
 from pipeline_platform.ingestion.stream_batches import consume
 from pipeline_platform.quality.conservation import imbalances
 from pipeline_platform.quality.quarantine import list_rows
-from pipeline_platform.run_context import RunContext
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 from pipeline_platform.streams.kinesis import KinesisReader
 from pipeline_platform.streams.reading import Limits
 from tests.integration.landing.local_s3 import MADE_UP_CREDENTIALS
 from tests.integration.streams.local_kinesis import LocalKinesis
-from tests.integration.streams.sample_intake import CLICKS, ClicksIntake
+from tests.integration.streams.sample_intake import CLICKS, clicks_intake
 
 STREAM = "clicks"
 LIMITS = Limits(max_records=20, max_bytes=10_000_000, max_seconds=5)
@@ -78,7 +77,7 @@ def read_stream(place: Place, kill_at_line: int | None, lines: Any = None) -> No
 
     with Services(place.settings()) as services:
         services.lake.ensure(CLICKS)
-        intake = ClicksIntake(RunContext(services, f"run-{os.getpid()}"))
+        intake = clicks_intake(services, f"run-{os.getpid()}")
         sys.settrace(count_calls)
         list(consume(intake, KinesisReader(services.settings, STREAM), LIMITS, max_batches=100))
         sys.settrace(None)
@@ -103,14 +102,15 @@ def end_state(place: Place) -> dict[str, Any]:
     """Return rows, what is held, and what of landing zone, register and ledger disagrees."""
     with Services(place.settings()) as services, services.connect() as con:
         try:
-            list(ingest_arrivals(ClicksIntake(RunContext(services, "recover"))))
+            list(ingest_arrivals(clicks_intake(services, "recover")))
         except ConflictError as error:
             raise AssertionError("A killed run's locks are still held.") from error
         rows = services.lake.relation(con, CLICKS).project("id").fetchall()
         zone = services.landing("clicks")
         with services.database.connection() as connection:
             registered = connection.execute(
-                "SELECT file_name FROM etl_processing_log WHERE status IN ('PUBLISHED', 'COMPLETED')"
+                "SELECT file_name FROM etl_processing_log"
+                " WHERE status IN ('PUBLISHED', 'COMPLETED')"
             ).fetchall()
             accounted = connection.execute(
                 "SELECT sum(published), sum(quarantined) FROM conservation_ledger"

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_platform.run_context import RunContext
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 from tests.integration.landing.local_s3 import MADE_UP_CREDENTIALS
 from tests.integration.streams.local_kinesis import LocalKinesis
-from tests.integration.streams.sample_intake import ClicksIntake
+from tests.integration.streams.sample_intake import ClicksIntake, clicks_intake
 
 STREAM = "clicks"
 
@@ -48,4 +47,4 @@ def services(settings: Settings) -> Iterator[Services]:
 
 @pytest.fixture
 def intake(services: Services) -> ClicksIntake:
-    return ClicksIntake(RunContext(services, "run-1"))
+    return clicks_intake(services, "run-1")

@@ -67,3 +67,8 @@ class ClicksIntake:
         arrays = [pa.array(c, t.type) for c, t in zip(columns, CLICKS.schema, strict=True)]
         table = pa.Table.from_arrays(arrays, schema=CLICKS.schema)
         yield Lines(table, rejected, arrived)
+
+
+def clicks_intake(services, run_id):
+    """Return the intake of one run; it needs no runbook."""
+    return ClicksIntake(RunContext(services, run_id, runbook=None))

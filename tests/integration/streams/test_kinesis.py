@@ -24,6 +24,10 @@ def texts(batch):
     return [record.data.decode() for record in batch.records]
 
 
+def all_texts(batches):
+    return [text for batch in batches for text in texts(batch)]
+
+
 def all_batches(reader, limits, positions=None):
     batches, positions = [], positions or {}
     while (batch := reader.read_batch(positions, limits)).records:
@@ -73,7 +77,7 @@ def test_a_batch_ends_at_its_records(kinesis, reader):
     put_many(kinesis, 25)
     batches = all_batches(reader, Limits(10, 10_000_000, 5))
     assert [len(batch.records) for batch in batches] == [10, 10, 5]
-    assert sorted(sum(map(texts, batches), []), key=int) == [str(n) for n in range(25)]
+    assert sorted(all_texts(batches), key=int) == [str(n) for n in range(25)]
 
 
 def test_a_batch_ends_before_its_bytes_are_exceeded(kinesis, reader):
@@ -122,7 +126,7 @@ def test_a_split_shard_is_finished_before_its_children_begin(kinesis, reader):
         kinesis.put(str(number).encode(), key="one key", shard="shardId-000000000002")
     kinesis.page_records = 2
     batches = all_batches(reader, Limits(4, 10_000_000, 5))
-    assert sum(map(texts, batches), []) == [str(number) for number in range(12)]
+    assert all_texts(batches) == [str(number) for number in range(12)]
     assert batches[-1].new_positions[FIRST] == FINISHED
 
 
@@ -132,7 +136,7 @@ def test_a_merged_shard_waits_for_both_parents(kinesis, reader):
     kinesis.merge(FIRST, SECOND)
     kinesis.put(b"merged", key="any")
     batches = all_batches(reader, Limits(1, 10_000_000, 5))
-    assert sum(map(texts, batches), [])[-1] == "merged"
+    assert all_texts(batches)[-1] == "merged"
 
 
 def test_a_parent_that_the_stream_has_forgotten_holds_nobody_up(kinesis, reader):

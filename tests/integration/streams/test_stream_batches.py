@@ -16,7 +16,6 @@ from pipeline_platform.ingestion.files import ingest_arrivals, ingest_files
 from pipeline_platform.ingestion.stream_batches import consume, consume_batch, stream_lock
 from pipeline_platform.quality.conservation import imbalances
 from pipeline_platform.quality.quarantine import list_rows
-from pipeline_platform.run_context import RunContext
 from pipeline_platform.services import Services
 from pipeline_platform.streams.committed import Committed, property_name
 from pipeline_platform.streams.kinesis import KinesisReader
@@ -25,7 +24,7 @@ from pipeline_platform.streams.reads import stream_health
 from pipeline_platform.warehouse.locks import named_lock
 from tests.integration.streams.conftest import STREAM
 from tests.integration.streams.local_kinesis import LocalKinesis
-from tests.integration.streams.sample_intake import CLICKS, ClicksIntake
+from tests.integration.streams.sample_intake import CLICKS, clicks_intake
 
 LIMITS = Limits(max_records=5, max_bytes=10_000_000, max_seconds=5)
 
@@ -169,9 +168,12 @@ def test_an_archived_batch_can_be_replayed(kinesis, services, intake, reader):
 
 
 def test_a_stream_is_read_by_one_run_at_a_time(kinesis, settings, intake, reader):
-    with Services(settings) as others, named_lock(others.database, stream_lock("clicks", STREAM)):
-        with pytest.raises(ConflictError, match="held the lock"):
-            run_all(intake, reader)
+    with (
+        Services(settings) as others,
+        named_lock(others.database, stream_lock("clicks", STREAM)),
+        pytest.raises(ConflictError, match="held the lock"),
+    ):
+        run_all(intake, reader)
 
 
 def test_of_two_readers_without_a_lock_one_publishes(kinesis, settings, services, reader):
@@ -182,7 +184,7 @@ def test_of_two_readers_without_a_lock_one_publishes(kinesis, settings, services
     def read(number):
         with Services(settings) as own:
             try:
-                consume_batch(ClicksIntake(RunContext(own, f"run-{number}")), reader, LIMITS)
+                consume_batch(clicks_intake(own, f"run-{number}"), reader, LIMITS)
             except ConflictError:
                 return 0
             return 1
@@ -205,13 +207,13 @@ def test_who_reads_the_same_records_later_and_commits_first_wins(
         monkeypatch.setattr(ingestion_files, "_stage_file", stage)
         put_events(kinesis, [3])
         with Services(settings) as others:
-            consume_batch(ClicksIntake(RunContext(others, "fast")), reader, LIMITS)
+            consume_batch(clicks_intake(others, "fast"), reader, LIMITS)
         return staged
 
     monkeypatch.setattr(ingestion_files, "_stage_file", be_overtaken)
     with pytest.raises(ConflictError, match="was faster"):
         consume_batch(intake, reader, LIMITS)
-    run_all(ClicksIntake(RunContext(services, "next")), reader)
+    run_all(clicks_intake(services, "next"), reader)
     assert ids(services) == list(range(4))
     assert services.landing("clicks").list("processing") == []
 
@@ -229,14 +231,14 @@ def test_who_was_given_up_for_dead_can_not_publish(
             return publish(intake, files, advance)
         monkeypatch.setattr(ingestion_files, "_publish", publish)
         with Services(settings) as others:
-            stream_batches._finish(ClicksIntake(RunContext(others, "other")), STREAM)
+            stream_batches._finish(clicks_intake(others, "other"), STREAM)
         return publish(intake, files, advance)
 
     monkeypatch.setattr(ingestion_files, "_publish", be_given_up)
     with pytest.raises(ConflictError, match="was faster"):
         consume_batch(intake, reader, LIMITS)
     assert ids(services) == []
-    run_all(ClicksIntake(RunContext(services, "next")), reader)
+    run_all(clicks_intake(services, "next"), reader)
     assert ids(services) == [0, 1, 2]
 
 
@@ -369,7 +371,7 @@ class World:
 
     def read(self, count):
         self.runs += 1
-        intake = ClicksIntake(RunContext(self.services, f"run-{self.runs}"))
+        intake = clicks_intake(self.services, f"run-{self.runs}")
         list(
             consume(
                 intake, KinesisReader(self.services.settings, STREAM), LIMITS, max_batches=count
