@@ -4,6 +4,7 @@ import typer
 
 from pipeline_platform.commands import (
     bots,
+    capacity,
     dagster,
     database,
     dbt_operation,
@@ -29,6 +30,7 @@ app.command()(dagster.dev)
 app.command()(dagster.validate)
 app.command()(passport.passport)
 app.command()(dbt_operation.dbt_operation)
+app.command()(capacity.capacity)
 app.add_typer(bots.app, name="bots")
 app.add_typer(landing.app, name="landing")
 app.add_typer(months.app, name="months")

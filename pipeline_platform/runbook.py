@@ -112,6 +112,13 @@ class ArrivalLimits(Part):
     max_bytes: int = Field(ge=1)
 
 
+class CapacityLimit(Part):
+    """How far something may grow; `capacity` says when it will have (SW-66)."""
+
+    limit: float = Field(gt=0)
+    requirements: list[str] = Field(min_length=1)
+
+
 class StreamReading(Part):
     """How a pipeline reads its stream: where it begins and how much one batch and run may take.
 
@@ -175,6 +182,8 @@ class Runbook(Part):
 
     A pipeline derives its own, whose `rulings` are its own model. `score_weights` are the shares
     of the quality dimensions in an overall score; a pipeline that scores otherwise has none.
+    `capacity` gives limits by the name of a series, such as
+    `web_events/silver/web_events/rows_per_day` or `database/bytes`.
     """
 
     pipeline: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -189,6 +198,7 @@ class Runbook(Part):
     sensors: dict[str, Sensor] = Field(default_factory=dict)
     freshness: dict[str, Freshness]
     thresholds: dict[str, Threshold] = Field(min_length=1)
+    capacity: dict[str, CapacityLimit] = Field(default_factory=dict)
     source_sha256: str
 
     @classmethod

@@ -9,6 +9,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Self, TypeAlias
 
@@ -43,6 +44,14 @@ FIRST_WAIT_SECONDS = 0.1
 Rows: TypeAlias = duckdb.DuckDBPyRelation | pa.Table | pa.RecordBatchReader
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PartitionSize:
+    """What the live data files of a partition hold."""
+
+    rows: int
+    bytes: int
 
 
 class Lake:
@@ -247,11 +256,19 @@ class Lake:
 
     def partitions(self, table: LakeTable) -> dict[reading.PartitionValue, int]:
         """Return the row count of each partition value; an unpartitioned table has None only."""
+        return {value: size.rows for value, size in self.partition_sizes(table).items()}
+
+    def partition_sizes(self, table: LakeTable) -> dict[reading.PartitionValue, PartitionSize]:
+        """Return the rows and bytes that the live files of each partition value hold."""
         iceberg = self._tables.find(table)
-        counts: Counter[reading.PartitionValue] = Counter()
+        sizes: dict[reading.PartitionValue, PartitionSize] = {}
         for file in reading.live_files(iceberg) if iceberg else []:
-            counts[reading.partition_value(table, file.partition)] += file.record_count
-        return dict(counts)
+            value = reading.partition_value(table, file.partition)
+            before = sizes.get(value, PartitionSize(0, 0))
+            sizes[value] = PartitionSize(
+                before.rows + file.record_count, before.bytes + file.file_size_in_bytes
+            )
+        return sizes
 
     def file_counts(self, table: LakeTable, *, snapshot_id: int | None = None) -> dict[date, int]:
         """Return the number of data files in each date that the table is partitioned by."""
