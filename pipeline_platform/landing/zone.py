@@ -24,6 +24,7 @@ from pipeline_platform.landing.keys import (
     check_claimable,
     check_key,
     printable,
+    stored_name,
     unclaimable_reason,
 )
 from pipeline_platform.landing.objects import (
@@ -231,7 +232,7 @@ class LandingZone:
             )
         folder, item = found
         store, prefix = self._place(folder)
-        name = _name_in(item.key, sha256)
+        name = stored_name(item.key, sha256)
         key = f"{sha256}/{name}"
         arrived_at = store.arrived_at(prefix + item.key)
         if folder != "processing":
@@ -255,7 +256,7 @@ class LandingZone:
             same = [
                 item
                 for item in self._objects(folder, below)
-                if name is None or _name_in(item.key, sha256) == name
+                if name is None or stored_name(item.key, sha256) == name
             ]
             if same:
                 return folder, min(same, key=lambda item: item.key)
@@ -307,11 +308,6 @@ class LandingZone:
         self._raw.delete(source_key)
         self._raw.remove_empty_folders(source_key)
         return f"{store.location}/{target_key}"
-
-
-def _name_in(key: str, sha256: str) -> str:
-    """Return the file's name from its key, `<sha256>/<name>` below whatever folders."""
-    return key.partition(f"{sha256}/")[2]
 
 
 def _archive_key(file: ClaimedFile) -> str:

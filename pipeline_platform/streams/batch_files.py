@@ -14,6 +14,7 @@ from itertools import groupby
 
 from pipeline_platform.streams.reading import Record
 
+_KIND = "kinesis"
 _LEVEL = 6
 _HEADER_WITH_NAME = b"\x1f\x8b\x08\x08\x00\x00\x00\x00\x00\xff"
 
@@ -29,7 +30,7 @@ class BatchFile:
 
 def batch_folder(stream: str) -> str:
     """Return the folder that the names of a stream's batches begin with."""
-    return f"kinesis/{stream}/"
+    return f"{_KIND}/{stream}/"
 
 
 def batch_files(stream: str, records: Iterable[Record]) -> list[BatchFile]:
@@ -52,8 +53,8 @@ def batch_files(stream: str, records: Iterable[Record]) -> list[BatchFile]:
 
 
 def is_batch_name(name: str) -> bool:
-    """Tell whether a claimed file is a stream's batch; a delivered one has no folder."""
-    return "/" in name
+    """Tell whether a file's name is that of a stream's batch."""
+    return name.startswith(f"{_KIND}/")
 
 
 def _compressed(name: str, content: bytes) -> bytes:

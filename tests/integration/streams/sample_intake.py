@@ -37,9 +37,12 @@ class Lines:
     """What a file's lines are: rows, rejected lines, and how many arrived by day."""
 
     rows: pa.Table
-    rejected: list[RejectedLine] = field(default_factory=list)
+    bad: list[RejectedLine] = field(default_factory=list)
     arrived: Counter = field(default_factory=Counter)
     failure: Exception | None = None
+
+    def rejected(self, published):
+        return self.bad
 
 
 @dataclass(frozen=True)
