@@ -4,6 +4,7 @@ import typer
 
 from pipeline_platform.commands import (
     bots,
+    capacity,
     cost,
     dagster,
     database,
@@ -37,6 +38,7 @@ app.command()(history.runs)
 app.command()(history.check)
 app.command("partition-status")(history.partition_status)
 app.command()(dbt_operation.dbt_operation)
+app.command()(capacity.capacity)
 app.command()(maintenance.optimize)
 app.command()(maintenance.restore)
 app.add_typer(bots.app, name="bots")

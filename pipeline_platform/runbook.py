@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import AwareDatetime, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline_platform.failures import InvalidRunbookError
 from pipeline_platform.quality.strict_yaml import read_yaml
 from pipeline_platform.quality.thresholds import Band, Dimension, Part, Severity, Threshold
 from pipeline_platform.settings import Environment
+from pipeline_platform.streams.reading import Limits
 
 __all__ = [
     "ArrivalLimits",
@@ -112,6 +113,32 @@ class ArrivalLimits(Part):
     max_bytes: int = Field(ge=1)
 
 
+class CapacityLimit(Part):
+    """How far something may grow; `capacity` says when it will have (SW-66)."""
+
+    limit: float = Field(gt=0)
+    requirements: list[str] = Field(min_length=1)
+
+
+class StreamReading(Part):
+    """How a pipeline reads its stream: where it begins and how much one batch and run may take.
+
+    `start` is TRIM_HORIZON (all that the stream still keeps) or an instant with its offset; it
+    counts only for shards that have no position yet.
+    """
+
+    start: Literal["TRIM_HORIZON"] | AwareDatetime
+    max_records: int = Field(ge=1)
+    max_bytes: int = Field(ge=1)
+    max_seconds: float = Field(gt=0)
+    max_batches: int = Field(ge=1)
+
+    @property
+    def limits(self) -> Limits:
+        """Where one batch ends."""
+        return Limits(self.max_records, self.max_bytes, self.max_seconds)
+
+
 class DeliveryLimits(Part):
     """What a delivered file may hold before it is refused."""
 
@@ -195,6 +222,8 @@ class Runbook(Part):
 
     A pipeline derives its own, whose `rulings` are its own model. `score_weights` are the shares
     of the quality dimensions in an overall score; a pipeline that scores otherwise has none.
+    `capacity` gives limits by the name of a series, such as
+    `web_events/silver/web_events/rows_per_day` or `database/bytes`.
     """
 
     pipeline: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -210,6 +239,7 @@ class Runbook(Part):
     sensors: dict[str, Sensor] = Field(default_factory=dict)
     freshness: dict[str, Freshness]
     thresholds: dict[str, Threshold] = Field(min_length=1)
+    capacity: dict[str, CapacityLimit] = Field(default_factory=dict)
     source_sha256: str
 
     @classmethod

@@ -54,6 +54,8 @@ class Settings(BaseModel):
     arrivals_queue_url: str | None = None
     s3_endpoint: str | None = None
     s3_region: str = "us-east-1"
+    events_stream: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]{1,128}$")
+    kinesis_endpoint: str | None = None
 
     database_url: SecretStr | None = None
     database_secret_name: str | None = None

@@ -9,6 +9,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
 
@@ -22,7 +23,7 @@ from pipeline_platform.lake.data_files import describe_file
 from pipeline_platform.lake.engine import connect
 from pipeline_platform.lake.iceberg_tables import IcebergTables
 from pipeline_platform.lake.partition_states import PartitionState, partition_states
-from pipeline_platform.lake.publications import Publication
+from pipeline_platform.lake.publications import PropertyChange, Publication
 from pipeline_platform.lake.staging import (
     Staged,
     common_table_and_run,
@@ -47,6 +48,14 @@ Rows: TypeAlias = duckdb.DuckDBPyRelation | pa.Table | pa.RecordBatchReader
 Outcome = TypeVar("Outcome")
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PartitionSize:
+    """What the live data files of a partition hold."""
+
+    rows: int
+    bytes: int
 
 
 class Lake:
@@ -214,6 +223,7 @@ class Lake:
         *,
         replace: str | None,
         properties: Mapping[str, str],
+        change: PropertyChange | None = None,
     ) -> Publication:
         """Make staged rows of one table and run visible in one commit, with `properties`.
 
@@ -223,8 +233,10 @@ class Lake:
         earlier publication is returned; a replacement is repeated, as it has the same result. Of
         a file that a compaction made, the rows that don't match are written anew.
         A concurrent commit is met by starting anew from fresh metadata; ConflictError after five
-        more attempts. Raises AuditFailedError if whole files can't be replaced, or a staged file is
-        not what its table declares; NotFoundError if one is gone.
+        more attempts. `change` sets a property of the table in the same commit; ConflictError at
+        once, with nothing published, if it is no longer what the change starts from. Raises
+        AuditFailedError if whole files can't be replaced, or a staged file is not what its table
+        declares; NotFoundError if one is gone.
         """
         batch = [stageds] if isinstance(stageds, Staged) else list(stageds)
         table, run_id = common_table_and_run(batch)
@@ -237,12 +249,19 @@ class Lake:
 
         def attempt(fresh: "Table") -> Publication:
             earlier = publications.find_publication(fresh, marks) if replace is None else None
-            if earlier is not None:
+            if earlier is not None and (change is None or change.is_done(fresh.properties)):
                 for staged in batch:
                     self.discard(staged)
                 return earlier
+            if change is not None and not change.fits(fresh.properties):
+                raise ConflictError(
+                    f"Another run has changed {change.name} of {table.name} since run {run_id} "
+                    "read it, so nothing was published; start again from its present value."
+                )
             if replace is None:
-                return publications.commit_files(fresh, removed=[], added=added, properties=marks)
+                return publications.commit_files(
+                    fresh, removed=[], added=added, properties=marks, change=change
+                )
             removed, shared = publications.files_to_replace(fresh, replace)
             if {file.file_path for file in removed} & set(paths):
                 published = publications.find_publication(fresh, marks)
@@ -255,6 +274,7 @@ class Lake:
                 removed=[*removed, *(file for file, _ in rest)],
                 added=[*added, *(file for _, files in rest for file in files)],
                 properties={**marks, **(counted if rest else {})},
+                change=change,
             )
 
         return self.commit(table, attempt, run_id=run_id, first=iceberg)
@@ -329,6 +349,11 @@ class Lake:
         snapshot = iceberg.current_snapshot() if iceberg else None
         return Publication.of(snapshot) if snapshot else None
 
+    def property(self, table: LakeTable, name: str) -> str | None:
+        """Return what the table's property is in its current metadata; None without either."""
+        iceberg = self._tables.find(table)
+        return None if iceberg is None else iceberg.properties.get(name)
+
     def partitions(self, table: LakeTable) -> dict[reading.PartitionValue, int]:
         """Return the row count of each partition value; an unpartitioned table has None only."""
         return self.row_counts(table.identifier)
@@ -342,6 +367,18 @@ class Lake:
         for file in reading.live_files(iceberg):
             counts[reading.stored_partition_value(iceberg, file.partition)] += file.record_count
         return dict(counts)
+
+    def partition_sizes(self, table: LakeTable) -> dict[reading.PartitionValue, PartitionSize]:
+        """Return the rows and bytes that the live files of each partition value hold."""
+        iceberg = self._tables.find(table)
+        sizes: dict[reading.PartitionValue, PartitionSize] = {}
+        for file in reading.live_files(iceberg) if iceberg else []:
+            value = reading.partition_value(table, file.partition)
+            before = sizes.get(value, PartitionSize(0, 0))
+            sizes[value] = PartitionSize(
+                before.rows + file.record_count, before.bytes + file.file_size_in_bytes
+            )
+        return sizes
 
     def file_counts(self, table: LakeTable, *, snapshot_id: int | None = None) -> dict[date, int]:
         """Return the number of data files in each date that the table is partitioned by."""

@@ -31,6 +31,27 @@ _PROPERTY_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @dataclass(frozen=True)
+class PropertyChange:
+    """A table property that is set in the same commit as the rows, if it still is `expected`.
+
+    This is how a source's position moves together with what was read up to it: a snapshot is
+    forgotten one day, the table's own property is not. None = the property is not there yet.
+    """
+
+    name: str
+    expected: str | None
+    value: str
+
+    def fits(self, properties: Mapping[str, str]) -> bool:
+        """Tell whether the property is still what the change starts from."""
+        return properties.get(self.name) == self.expected
+
+    def is_done(self, properties: Mapping[str, str]) -> bool:
+        """Tell whether the property already is what the change makes it."""
+        return properties.get(self.name) == self.value
+
+
+@dataclass(frozen=True)
 class Publication:
     """One commit: the rows it added, when, and the properties that its writer gave it."""
 
@@ -133,6 +154,7 @@ def commit_files(
     added: "Sequence[DataFile]",
     properties: Mapping[str, str],
     keeps_content: bool = False,
+    change: PropertyChange | None = None,
 ) -> Publication:
     """Replace files in one snapshot; with none of both it only carries the properties.
 
@@ -156,6 +178,8 @@ def commit_files(
                 producer.delete_data_file(file)
             for file in added:
                 producer.append_data_file(file)
+        if change is not None:
+            transaction.set_properties({change.name: change.value})
     snapshot = table.snapshot_by_id(producer.snapshot_id)
     if snapshot is None:
         raise PermanentError(

@@ -1,9 +1,10 @@
-"""When this pipeline runs: arrivals start an ingest, touched days the workflow."""
+"""When this pipeline runs: arrivals and the stream fill bronze, touched days start the workflow."""
 
 from collections.abc import Sequence
 
 import dagster as dg
 
+from pipeline_platform.orchestration import streams
 from pipeline_platform.orchestration.automation import (
     ExecutableDefinition,
     UnresolvedAssetJobDefinition,
@@ -26,6 +27,7 @@ from pipeline_platform.web_events.checks import (
     INGEST_CHECK_KEYS,
     SERVICE_CHECK_KEYS,
 )
+from pipeline_platform.web_events.ingestion import event_files, events_stream
 from pipeline_platform.web_events.marts import MARTS
 from pipeline_platform.web_events.measures import hourly_counts
 from pipeline_platform.web_events.refinement import requested_days
@@ -78,9 +80,13 @@ def end_of_day_job() -> None:
 
 
 maintain_job = maintenance_job(PIPELINE, (*TABLES, *MARTS.tables), load_runbook)
+stream_job = streams.stream_job(
+    RAW_EVENTS, event_files, events_stream, load_runbook().rulings.stream
+)
 
 JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     ingest_job,
+    stream_job,
     workflow_job,
     health_job,
     end_of_day_job,
@@ -98,10 +104,11 @@ def requested_ranges(services: Services) -> list[RequestedRange]:
 
 
 def sensors(environment: Environment) -> Sequence[dg.SensorDefinition]:
-    """Return the two sensors, on or off as the runbook says for this environment."""
+    """Return the sensors, on or off as the runbook says for this environment."""
     runbook = load_runbook()
     return [
         arrivals_sensor(runbook, ingest_job, RAW_EVENTS, environment),
+        streams.stream_sensor(runbook, stream_job, events_stream, environment),
         requests_sensor(
             runbook, "dates", "dates_to_process", workflow_job, requested_ranges, environment
         ),
