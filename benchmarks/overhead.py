@@ -179,7 +179,8 @@ def _launch_once(workspace: Any, home: Path) -> dict[str, Any]:
     import psutil
     from dagster_graphql.cli import execute_query
 
-    from pipeline_platform.advisory_performance.automation import WORKFLOW, range_tags
+    from pipeline_platform.advisory_performance.automation import WORKFLOW
+    from pipeline_platform.orchestration.automation import range_tags
 
     instance = workspace.instance
     tags = range_tags(last_month(), last_month())
