@@ -28,6 +28,7 @@ Processor seconds stand beside wall seconds, because on a busy machine only they
 """
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
@@ -179,7 +180,8 @@ def _launch_once(workspace: Any, home: Path) -> dict[str, Any]:
     import psutil
     from dagster_graphql.cli import execute_query
 
-    from pipeline_platform.advisory_performance.automation import WORKFLOW, range_tags
+    from pipeline_platform.advisory_performance.automation import WORKFLOW
+    from pipeline_platform.orchestration.automation import range_tags
 
     instance = workspace.instance
     tags = range_tags(last_month(), last_month())
@@ -194,11 +196,18 @@ def _launch_once(workspace: Any, home: Path) -> dict[str, Any]:
         "executionMetadata": {"tags": [{"key": key, "value": tags[key]} for key in tags]},
     }
 
-    def spent() -> float:
-        """Processor seconds of this process and of the servers that it has started."""
-        us = psutil.Process()
-        times = [one.cpu_times() for one in [us, *us.children(recursive=True)]]
-        return float(sum(one.user + one.system for one in times))
+    def spent() -> dict[int, float]:
+        """Processor seconds of this process and of each that it has started and that lives."""
+        us, seconds = psutil.Process(), {}
+        for one in [us, *us.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                times = one.cpu_times()
+                seconds[one.pid] = times.user + times.system
+        return seconds
+
+    def between(before: dict[int, float], after: dict[int, float]) -> float:
+        """Processor seconds spent meanwhile by what lives still."""
+        return sum(seconds - before.get(pid, 0.0) for pid, seconds in after.items())
 
     requested_at, clock, cpu = time.time(), time.perf_counter(), spent()
     answer = execute_query(workspace, _LAUNCH, {"parameters": parameters})
@@ -222,8 +231,8 @@ def _launch_once(workspace: Any, home: Path) -> dict[str, Any]:
     wall = {REQUEST: created - clock, LAUNCH: 0.0, **wall, HELPERS: 0.0}
     wall[LAUNCH] = whole - sum(wall.values())
     processor |= {
-        REQUEST: cpu_created - cpu,
-        LAUNCH: cpu_launched - cpu_created,
+        REQUEST: between(cpu, cpu_created),
+        LAUNCH: between(cpu_created, cpu_launched),
         HELPERS: in_run["helpers"],
     }
     cpu_seconds = sum(processor.values())
