@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline_platform.commands.lake_tables import table_named
+from pipeline_platform.commands.lake_tables import table_named, tables_of
 from pipeline_platform.failures import NotFoundError
 from tests.assets.content import lake_content
 from tests.integration.commands.conftest import Processed, Shell
@@ -147,3 +147,14 @@ def test_a_damaged_backup_is_not(delivered: Shell, tmp_path: Path) -> None:
 @pytest.mark.parametrize("source", [(), ("--snapshot", "1", "--as-of", "2026-01-05")])
 def test_a_restoration_needs_exactly_one_source(shell: Shell, source: tuple[str, ...]) -> None:
     assert shell("restore", "vendor_rows", *JANUARY, *source).exit_code == 2
+
+
+def test_every_table_of_every_pipeline_can_be_named() -> None:
+    names = {table.name for pipeline in ("advisory_performance", "web_events")
+             for table in tables_of(pipeline)}  # fmt: skip
+    assert {table_named(name).name for name in names} == names
+    assert {"web_events", "daily_summary", "vendor_rows", "quality_summary"} <= names
+
+
+def test_a_table_of_a_pipeline_that_took_in_nothing_is_no_error(shell: Shell) -> None:
+    assert shell("optimize", "web_events", "--type", "compaction", "--dry-run").exit_code == 0
