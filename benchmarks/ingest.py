@@ -67,12 +67,10 @@ def measure(vendor: str, lines: int) -> dict[str, object]:
     from pipeline_platform.advisory_performance.run_context import RunContext
     from pipeline_platform.advisory_performance.tables import PIPELINE, VENDOR_ROWS
     from pipeline_platform.partition_ranges import dates_in, pieces
-    from pipeline_platform.quality.suites import start_import
     from pipeline_platform.services import Services
 
     settings = Settings.from_env()
     path, written = write_file(vendor, lines, settings.home)
-    start_import().join()
     bare_seconds = _bare(path) if vendor == "standard" else None
     with Services(settings) as services:
         run = RunContext(services, f"ingest-{vendor}")

@@ -18,7 +18,7 @@ from pipeline_platform.lake.publications import Publication
 from pipeline_platform.lake.staging import Staged
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.partition_ranges import partition_key, range_filter, span_of
-from pipeline_platform.quality.audit import Judged, judged
+from pipeline_platform.quality.audit import Judged, judged, objections_to
 from pipeline_platform.quality.conservation import Connection, LedgerEntry, record_entries
 from pipeline_platform.quality.conservation import ledger as ledger_of
 from pipeline_platform.quality.contracts import ExpectationResult
@@ -81,14 +81,7 @@ class StagedSilver:
     @property
     def objections(self) -> list[str]:
         """What forbids publication, one sentence each."""
-        rules = [
-            f"{result.rule} of silver.{table} failed for {result.failing_count} rows "
-            f"(observed {result.observed}, allowed {result.limit})"
-            for table, results in self.audit.items()
-            for result in results
-            if result.is_blocking and not result.passed
-        ]
-        return rules + [verdict.sentence for _, _, verdict in self.verdicts if verdict.is_blocking]
+        return objections_to(self.audit, self.verdicts)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import duckdb
 from pipeline_platform.lake.engine import connect
 from pipeline_platform.lake.lake import Lake
 from pipeline_platform.landing.zone import LandingZone
+from pipeline_platform.memory import bound_allocator
 from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse.database import Database, database_url
 from pipeline_platform.warehouse.migrations import migrate
@@ -22,6 +23,7 @@ class Services:
     """Database, lake, landing zones and engine of one set of settings."""
 
     def __init__(self, settings: Settings) -> None:
+        bound_allocator()
         self.settings = settings
 
     @cached_property

@@ -7,7 +7,7 @@ the clients themselves. `.env.example` lists them all.
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -23,6 +23,12 @@ from pydantic_core import PydanticCustomError
 from pipeline_platform.failures import InvalidSettingError
 
 PREFIX = "PLATFORM_"
+ENGINE_SHARE = 2
+"""DuckDB gets one part in so many of the memory limit: it takes more than it counts."""
+BYTES_PER_THREAD = 60_000_000
+"""What a thread of DuckDB needs to read, type and write wide rows (measured: fails with 32 MB)."""
+SMALLEST_MEMORY_BYTES = ENGINE_SHARE * 64_000_000
+"""With less than 64 MB DuckDB can't judge delivered records, even with one thread (measured)."""
 Environment = Literal["local", "test", "staging", "production"]
 Engine = Literal["duckdb", "spark"]
 
@@ -48,6 +54,8 @@ class Settings(BaseModel):
     arrivals_queue_url: str | None = None
     s3_endpoint: str | None = None
     s3_region: str = "us-east-1"
+    events_stream: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]{1,128}$")
+    kinesis_endpoint: str | None = None
 
     database_url: SecretStr | None = None
     database_secret_name: str | None = None
@@ -65,11 +73,29 @@ class Settings(BaseModel):
     memory_limit: str = Field(default="2GB", pattern=r"^\d+(MB|GB)$")
     threads: int = Field(default=2, ge=1)
 
+    @model_validator(mode="after")
+    def _refuse_tiny_memory(self) -> Self:
+        if self.memory_bytes < SMALLEST_MEMORY_BYTES:
+            raise ValueError(
+                f"PLATFORM_MEMORY_LIMIT is {self.memory_limit}, but no run works with less than "
+                f"{SMALLEST_MEMORY_BYTES // 10**6}MB; set at least that"
+            )
+        return self
+
     @property
-    def memory_limit_bytes(self) -> int:
-        """The memory limit as a number of bytes."""
-        unit = 1_000_000_000 if self.memory_limit.endswith("GB") else 1_000_000
-        return int(self.memory_limit[:-2]) * unit
+    def memory_bytes(self) -> int:
+        """The memory limit in bytes."""
+        return int(self.memory_limit[:-2]) * (10**9 if self.memory_limit.endswith("GB") else 10**6)
+
+    @property
+    def engine_memory_limit(self) -> str:
+        """What DuckDB may take of the memory limit; the rest is for Arrow, NumPy and Python."""
+        return f"{self.memory_bytes // ENGINE_SHARE // 10**6}MB"
+
+    @property
+    def engine_threads(self) -> int:
+        """How many threads DuckDB may use: each needs memory of its own."""
+        return max(1, min(self.threads, self.memory_bytes // ENGINE_SHARE // BYTES_PER_THREAD))
 
     @field_validator("spark_remote")
     @classmethod
@@ -107,6 +133,8 @@ class Settings(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
+            if not first["loc"]:
+                raise InvalidSettingError(f"{first['ctx']['error']}; see .env.example.") from None
             name = PREFIX + "_".join(str(part) for part in first["loc"]).upper()
             raise InvalidSettingError(
                 f"The setting {name} can't be used: {first['msg']}; see .env.example."

@@ -50,6 +50,7 @@ from pipeline_platform.orchestration.metadata import asset_key, table_spec
 from pipeline_platform.orchestration.resources import ServicesParam
 from pipeline_platform.partition_ranges import dates_in, pieces
 from pipeline_platform.quality.audit import judged, merged_results
+from pipeline_platform.refinement import StagedSilver
 
 MONTHS_POOL = "advisory_performance_months"
 FRESHNESS = freshness_policies(load_runbook())
@@ -103,7 +104,7 @@ def silver(
     """Type, judge and version the rows of months; publish only what passes its audit."""
     run = RunContext(config.sized(services), context.run.run_id)
     counts = dict.fromkeys((table.name for table in SILVER_TABLES), 0)
-    audits: list[refinement.StagedSilver] = []
+    audits: list[StagedSilver] = []
     with handled_failures(context):
         rows = dates_in(services.lake.partitions(VENDOR_ROWS))
         for piece in pieces(
@@ -127,7 +128,7 @@ def silver(
         )
 
 
-def _audit_results(audits: list[refinement.StagedSilver]) -> Iterator[dg.AssetCheckResult]:
+def _audit_results(audits: list[StagedSilver]) -> Iterator[dg.AssetCheckResult]:
     for table in SILVER_TABLES:
         for result in merged_results([one.audit for one in audits], table.name):
             yield expectation_result(asset_key(table), result)

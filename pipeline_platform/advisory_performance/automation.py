@@ -14,6 +14,7 @@ from pipeline_platform.advisory_performance.checks import INGEST_CHECK_KEYS, SER
 from pipeline_platform.advisory_performance.run_context import load_runbook
 from pipeline_platform.advisory_performance.tables import (
     PIPELINE,
+    TABLES,
     TIME_WEIGHTED_RETURNS,
     VENDOR_ROWS,
 )
@@ -23,6 +24,7 @@ from pipeline_platform.orchestration.automation import (
     schedule_from_runbook,
 )
 from pipeline_platform.orchestration.landing import landing_key
+from pipeline_platform.orchestration.maintenance import maintenance_job
 from pipeline_platform.orchestration.resources import ServicesParam
 from pipeline_platform.orchestration.sensors import (
     RequestedRange,
@@ -77,12 +79,15 @@ def months_made_ahead_job() -> None:
     make_months_ahead()
 
 
+maintain_job = maintenance_job(PIPELINE, TABLES, load_runbook)
+
 JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     ingest_job,
     workflow_job,
     reconcile_job,
     health_job,
     months_made_ahead_job,
+    maintain_job,
 ]
 
 
@@ -125,6 +130,7 @@ def schedules(environment: Environment) -> Sequence[dg.ScheduleDefinition]:
         "service_health": health_job,
         "vendor_quiet": health_job,
         "months_made_ahead": months_made_ahead_job,
+        "maintenance": maintain_job,
     }
     return [
         schedule_from_runbook(runbook, name, jobs[name], environment) for name in runbook.schedules

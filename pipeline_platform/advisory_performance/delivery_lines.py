@@ -20,8 +20,8 @@ from pipeline_platform.ingestion.delivery_errors import (
 
 LINE_LIMIT_BYTES = 1_048_576
 READ_BYTES = 256 * 1024
-BLOCK_BYTES = 4 * 1024 * 1024
-BLOCK_LINES = 50_000
+BLOCK_BYTES = 1024 * 1024
+BLOCK_LINES = 20_000
 
 _UTF8_BOM = b"\xef\xbb\xbf"
 _OTHER_BOMS = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")

@@ -5,7 +5,8 @@ correction recomputes its own month and all later ones, and a row whose inputs d
 keeps its version.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -14,9 +15,14 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline_platform.advisory_performance.account_ranges import AccountRange, ranges_of
 from pipeline_platform.advisory_performance.causes import explain_breaches
 from pipeline_platform.advisory_performance.months import rows_within
-from pipeline_platform.advisory_performance.reconciliation import Tolerances, reconcile
+from pipeline_platform.advisory_performance.reconciliation import (
+    Tolerances,
+    reconcile,
+    reporting_calendar,
+)
 from pipeline_platform.advisory_performance.refinement import months_filter
 from pipeline_platform.advisory_performance.restatements import Materiality, restatements
 from pipeline_platform.advisory_performance.return_versions import with_versions
@@ -31,9 +37,15 @@ from pipeline_platform.advisory_performance.tables import (
     TIME_WEIGHTED_RETURNS,
     VALUATIONS,
 )
-from pipeline_platform.advisory_performance.twrr import ReturnSettings, compute_returns
+from pipeline_platform.advisory_performance.twrr import (
+    ROWS_PER_BLOCK,
+    Returns,
+    ReturnSettings,
+    iterate_returns,
+)
 from pipeline_platform.code_version import code_version
 from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.memory import release_memory
 from pipeline_platform.partition_ranges import (
     dates_in,
     month_of,
@@ -74,25 +86,36 @@ def reconcile_range(run: RunContext, months: Sequence[date]) -> Iterator[Measure
         lake.ensure(table)
     rows = dates_in(lake.partitions(TIME_WEIGHTED_RETURNS))
     for piece in pieces(months, rows, limit):
-        with run.services.connect() as engine:
-            span = (piece[0], piece[-1])
-            returns = lake.relation(engine, TIME_WEIGHTED_RETURNS, months=span).filter("is_current")
-            reported = lake.relation(engine, REPORTED_RETURNS, months=span).filter("is_current")
-            rulings = reconcile(engine, returns, reported, tolerances_of(run))
-            before = (shifted(piece[0], -1), piece[-1])
-            rulings = explain_breaches(
+        span, before = (piece[0], piece[-1]), (shifted(piece[0], -1), piece[-1])
+
+        def rulings(
+            engine: duckdb.DuckDBPyConnection,
+            accounts: AccountRange,
+            span: tuple[date, date] = span,
+            before: tuple[date, date] = before,
+        ) -> duckdb.DuckDBPyRelation:
+            def read(table: LakeTable, months: tuple[date, date]) -> duckdb.DuckDBPyRelation:
+                rows = lake.relation(engine, table, months=months)
+                return rows.filter(f"is_current AND {accounts.condition}")
+
+            return explain_breaches(
                 engine,
-                rulings,
-                valuations=lake.relation(engine, VALUATIONS, months=before),
-                flows=lake.relation(engine, EXTERNAL_FLOWS, months=before),
-                returns=lake.relation(engine, TIME_WEIGHTED_RETURNS, months=before).filter(
-                    "is_current"
+                reconcile(
+                    engine,
+                    read(TIME_WEIGHTED_RETURNS, span),
+                    read(REPORTED_RETURNS, span),
+                    tolerances_of(run),
+                    calendar=reporting_calendar(
+                        lake.relation(engine, REPORTED_RETURNS, months=span)
+                    ),
                 ),
-                reported=lake.relation(engine, REPORTED_RETURNS, months=before).filter(
-                    "is_current"
-                ),
+                valuations=read(VALUATIONS, before),
+                flows=read(EXTERNAL_FLOWS, before),
+                returns=read(TIME_WEIGHTED_RETURNS, before),
+                reported=read(REPORTED_RETURNS, before),
             )
-            yield _publish(run, RECONCILIATION, rulings, piece, (TIME_WEIGHTED_RETURNS,))
+
+        yield _publish(run, RECONCILIATION, rulings, piece, (TIME_WEIGHTED_RETURNS,))
 
 
 def compare_versions(run: RunContext, months: Sequence[date]) -> Iterator[MeasuredMonths]:
@@ -100,15 +123,24 @@ def compare_versions(run: RunContext, months: Sequence[date]) -> Iterator[Measur
     lake, limit = run.services.lake, rows_within(run.services.settings.memory_limit)
     lake.ensure(RESTATEMENTS)
     for piece in pieces(months, dates_in(lake.partitions(TIME_WEIGHTED_RETURNS)), limit):
-        with run.services.connect() as engine:
-            span = (piece[0], piece[-1])
-            changed = restatements(
+
+        def changed(
+            engine: duckdb.DuckDBPyConnection,
+            accounts: AccountRange,
+            span: tuple[date, date] = (piece[0], piece[-1]),
+        ) -> duckdb.DuckDBPyRelation:
+            valuations, returns = (
+                lake.relation(engine, table, months=span).filter(accounts.condition)
+                for table in (VALUATIONS, TIME_WEIGHTED_RETURNS)
+            )
+            return restatements(
                 engine,
-                valuations=lake.relation(engine, VALUATIONS, months=span),
-                returns=lake.relation(engine, TIME_WEIGHTED_RETURNS, months=span),
+                valuations=valuations,
+                returns=returns,
                 materiality=materiality_of(run),
             )
-            yield _publish(run, RESTATEMENTS, changed, piece, (VALUATIONS, TIME_WEIGHTED_RETURNS))
+
+        yield _publish(run, RESTATEMENTS, changed, piece, (VALUATIONS, TIME_WEIGHTED_RETURNS))
 
 
 def tolerances_of(run: RunContext) -> Tolerances:
@@ -176,33 +208,66 @@ def _measure_piece(run: RunContext, months: list[date]) -> MeasuredMonths:
     with run.services.database.connection() as connection:
         versions = layer_versions(connection, PIPELINE, "silver", keys)
     inputs = _snapshots(run, (VALUATIONS, EXTERNAL_FLOWS))
+    key = f"{keys[0]}_{keys[-1]}"
     with run.services.connect() as engine:
-        span = (months[0], months[-1])
-        before = shifted(months[0], -1)
-        states = lake.relation(engine, ACCOUNT_STATES, months=(before, before)).to_arrow_table()
-        flows_span = (_first_flow_month(states, months[0]), months[-1])
-        computed = compute_returns(
-            lake.relation(engine, VALUATIONS, months=span).filter("is_current").to_arrow_table(),
-            lake.relation(engine, EXTERNAL_FLOWS, months=flows_span)
-            .filter("is_current")
-            .to_arrow_table(),
-            states=states,
-            history=_anniversary_indexes(run, engine, months),
-            settings=ReturnSettings(annualisation_basis=run.runbook.rulings.annualisation_basis),
-            months=span,
-            threads=run.services.settings.threads,
-        )
-        previous = lake.relation(engine, TIME_WEIGHTED_RETURNS, months=span).to_arrow_table()
-    table = with_versions(computed.table, previous, published_at=run.now())
+        with ExitStack() as opened:
+            returns, states = (
+                opened.enter_context(lake.stream(table, run_id=run.run_id, partition=key))
+                for table in (TIME_WEIGHTED_RETURNS, ACCOUNT_STATES)
+            )
+            for accounts in ranges_of(run, VALUATIONS, months):
+                computed = _measure_accounts(run, engine, months, accounts)
+                returns.write(computed.table)
+                states.write(computed.states)
+                del computed
+                release_memory()
+        staged = [lake.stage_stream(stream) for stream in (returns, states)]
     properties = {**_properties(), "inputs": inputs}
-    snapshot_ids = {}
-    for target, rows in ((TIME_WEIGHTED_RETURNS, table), (ACCOUNT_STATES, computed.states)):
-        staged = lake.stage(target, rows, run_id=run.run_id, partition=f"{keys[0]}_{keys[-1]}")
-        published = lake.publish(staged, replace=months_filter(months), properties=properties)
-        snapshot_ids[target.name] = published.snapshot_id
+    snapshot_ids = {
+        one.table.name: lake.publish(
+            one, replace=months_filter(months), properties=properties
+        ).snapshot_id
+        for one in staged
+    }
     with run.services.database.transaction() as connection:
         record_versions(connection, PIPELINE, "gold", versions, run.now())
-    return MeasuredMonths(tuple(months), table.num_rows, snapshot_ids)
+    return MeasuredMonths(tuple(months), staged[0].row_count, snapshot_ids)
+
+
+def _measure_accounts(
+    run: RunContext,
+    engine: duckdb.DuckDBPyConnection,
+    months: Sequence[date],
+    accounts: AccountRange,
+) -> Returns:
+    """Compute the returns of some accounts, with all their versions, and their states."""
+    lake, threads = run.services.lake, run.services.settings.threads
+    span, before = (months[0], months[-1]), shifted(months[0], -1)
+
+    def read(table: LakeTable, first: date, last: date) -> duckdb.DuckDBPyRelation:
+        return lake.relation(engine, table, months=(first, last)).filter(accounts.condition)
+
+    known = read(ACCOUNT_STATES, before, before).to_arrow_table()
+    valuations = read(VALUATIONS, *span).filter("is_current").to_arrow_table()
+    flows = read(EXTERNAL_FLOWS, _first_flow_month(known, months[0]), months[-1])
+    parts = list(
+        iterate_returns(
+            valuations,
+            flows.filter("is_current").to_arrow_table(),
+            states=known,
+            history=_anniversary_indexes(run, engine, months, accounts),
+            settings=ReturnSettings(annualisation_basis=run.runbook.rulings.annualisation_basis),
+            months=span,
+            threads=threads,
+            rows_per_block=max(1, min(ROWS_PER_BLOCK, valuations.num_rows // (2 * threads))),
+        )
+    )
+    table = with_versions(
+        pa.concat_tables(part.table for part in parts),
+        read(TIME_WEIGHTED_RETURNS, *span).to_arrow_table(),
+        published_at=run.now(),
+    )
+    return Returns(table, pa.concat_tables(part.states for part in parts))
 
 
 def _first_flow_month(states: pa.Table, first: date) -> date:
@@ -212,7 +277,10 @@ def _first_flow_month(states: pa.Table, first: date) -> date:
 
 
 def _anniversary_indexes(
-    run: RunContext, engine: duckdb.DuckDBPyConnection, months: Sequence[date]
+    run: RunContext,
+    engine: duckdb.DuckDBPyConnection,
+    months: Sequence[date],
+    accounts: AccountRange,
 ) -> pa.Table:
     """Read the growth indexes from which the 1, 3 and 5 year returns of these months start.
 
@@ -229,7 +297,7 @@ def _anniversary_indexes(
     columns = "account_id, as_of_date, net_growth_index, gross_growth_index, record_start_date"
     parts = [
         lake.relation(engine, TIME_WEIGHTED_RETURNS, months=(month, month))
-        .filter("is_current")
+        .filter(f"is_current AND {accounts.condition}")
         .project(columns)
         .to_arrow_table()
         for month in present
@@ -243,13 +311,19 @@ def _anniversary_indexes(
 def _publish(
     run: RunContext,
     target: LakeTable,
-    rows: duckdb.DuckDBPyRelation,
+    rows_of: Callable[[duckdb.DuckDBPyConnection, AccountRange], duckdb.DuckDBPyRelation],
     months: Sequence[date],
     inputs: Sequence[LakeTable],
 ) -> MeasuredMonths:
+    """Publish what `rows_of` gives for each range of accounts, as one replacement of the months."""
     lake = run.services.lake
     partition = f"{partition_key(months[0])}_{partition_key(months[-1])}"
-    staged = lake.stage(target, rows, run_id=run.run_id, partition=partition)
+    with lake.stream(target, run_id=run.run_id, partition=partition) as stream:
+        for accounts in ranges_of(run, TIME_WEIGHTED_RETURNS, months):
+            # A new engine for each range: what it kept in temporary tables is gone with it.
+            with run.services.connect() as engine:
+                stream.copy(rows_of(engine, accounts))
+    staged = lake.stage_stream(stream)
     published = lake.publish(
         staged,
         replace=months_filter(months),

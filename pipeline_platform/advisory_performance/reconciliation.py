@@ -122,11 +122,14 @@ def reconcile(
     returns: DuckDBPyRelation,
     reported: DuckDBPyRelation,
     tolerances: Tolerances,
+    *,
+    calendar: DuckDBPyRelation | None = None,
 ) -> DuckDBPyRelation:
     """Compare our returns with the vendors'; give the columns of RECONCILIATION, causes null.
 
     `returns` has the columns of TIME_WEIGHTED_RETURNS and `reported` those of REPORTED_RETURNS;
-    only their current versions count. One row per account, day, period and basis that the vendor
+    only their current versions count. Where they hold only some accounts, `calendar` is that of all
+    (see `reporting_calendar`). One row per account, day, period and basis that the vendor
     reported or was expected to report (see the module). Statuses:
 
     - COMPLETED, BREACH: both exist; |difference_bps| is within the tolerance (included), or not.
@@ -140,6 +143,7 @@ def reconcile(
     The relation is lazy: it reads its inputs when it is read.
     """
     ours, figures = as_view(returns), as_view(reported)
+    days = as_view(reporting_calendar(reported) if calendar is None else calendar)
     query = f"""
     WITH ours AS NOT MATERIALIZED (SELECT * FROM {ours} WHERE is_current),
     figures AS NOT MATERIALIZED (
@@ -156,9 +160,7 @@ def reconcile(
         WHERE ours.return_status = 'measured'
         UNION ALL
         SELECT ours.account_id, ours.as_of_date, calendar.period, calendar.basis
-        FROM ours JOIN (
-            SELECT DISTINCT vendor, as_of_date, period, basis FROM figures WHERE period <> 'daily'
-        ) calendar USING (vendor, as_of_date)
+        FROM ours JOIN {days} calendar USING (vendor, as_of_date)
         JOIN (SELECT DISTINCT account_id, period, basis FROM figures) habit
             ON habit.account_id = ours.account_id AND habit.period = calendar.period
             AND habit.basis = calendar.basis
@@ -208,6 +210,12 @@ def reconcile(
     )
     SELECT {typed_columns(RECONCILIATION.schema, _CAUSE_COLUMNS)} FROM judged"""
     return con.sql(query)
+
+
+def reporting_calendar(reported: DuckDBPyRelation) -> DuckDBPyRelation:
+    """Return the days on which a vendor reported a longer period for any account."""
+    longer = reported.filter("is_current AND period <> 'daily'")
+    return longer.project("vendor, as_of_date, period, basis").distinct()
 
 
 _CAUSE_COLUMNS = frozenset({"probable_cause", "cause_detail", "cause_residual_bps"})

@@ -11,7 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pipeline_platform.advisory_performance.ingestion import VendorFiles
-from pipeline_platform.advisory_performance.refinement import HOP as SILVER_HOP
 from pipeline_platform.advisory_performance.replay_months import (
     account_days_of,
     former_months,
@@ -34,6 +33,7 @@ from pipeline_platform.quality.audit import ledger_measurements
 from pipeline_platform.quality.conservation import LedgerEntry, ledger
 from pipeline_platform.quality.quarantine import QuarantinedRow, list_rows
 from pipeline_platform.quality.replay import preview_replay as compared
+from pipeline_platform.refinement import HOP as SILVER_HOP
 
 EXAMPLES = 3
 

@@ -10,16 +10,20 @@ import duckdb
 from pipeline_platform.advisory_performance.audit import contracts
 from pipeline_platform.advisory_performance.months import rows_within
 from pipeline_platform.advisory_performance.normalisation import Normalised, normalise
-from pipeline_platform.advisory_performance.refinement import HOP, StagedSilver, rejected_records
+from pipeline_platform.advisory_performance.refinement import (
+    ledger_entries,
+    rejected_records,
+)
 from pipeline_platform.advisory_performance.relations import as_view, literal
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.tables import ACCOUNT_STATES, PIPELINE, VENDOR_ROWS
 from pipeline_platform.ingestion.trial import FileTrial
 from pipeline_platform.partition_ranges import dates_in, pieces, shifted
-from pipeline_platform.quality.audit import judged
+from pipeline_platform.quality.audit import judged, objections_to
 from pipeline_platform.quality.conservation import LedgerEntry
-from pipeline_platform.quality.contracts import row_rules, validate
+from pipeline_platform.quality.contracts import row_rules
 from pipeline_platform.quality.quarantine import QuarantinedRow
+from pipeline_platform.quality.validation import validate
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ def judge(run: RunContext, months: Sequence[date], trials: Sequence[FileTrial]) 
                 row_rules={name: row_rules(contract) for name, contract in contracts().items()},
                 account_owners=owners.project("account_id, vendor"),
             )
-            silver = _audited(run, piece, normalised)
+            silver = _audited(run, normalised)
         rejected += silver.rejected
         ledger += silver.ledger
         objections += silver.objections
@@ -92,28 +96,21 @@ def _bronze_counts(run: RunContext, trials: Sequence[FileTrial]) -> Counter[date
     return counts
 
 
-def _audited(run: RunContext, months: Sequence[date], normalised: Normalised) -> StagedSilver:
+def _audited(run: RunContext, normalised: Normalised) -> Judgement:
+    """Say what judging rejects, counts and would forbid, as an audit would."""
     relations = {
         "valuations": normalised.valuations,
         "external_flows": normalised.external_flows,
         "reported_returns": normalised.reported_returns,
     }
-    ledger = [
-        LedgerEntry(PIPELINE, HOP, sha256, key, arrived, published, quarantined, dropped, 0)
-        for sha256, key, arrived, published, quarantined, dropped in normalised.counts.project(
-            "file_sha256, partition_key, arrived, published, quarantined, deduplicated"
-        ).fetchall()
-    ]
-    return StagedSilver(
-        months=tuple(months),
-        staged={},
-        audit={
-            name: validate(contracts()[name], relation, now=run.now())
-            for name, relation in relations.items()
-        },
-        rejected=rejected_records(normalised, run.run_id),
-        ledger=ledger,
-        verdicts=judged(ledger, run.runbook.blocking_thresholds),
-        versions={},
-        bronze_snapshot_id=None,
+    ledger = ledger_entries(normalised)
+    audit = {
+        name: validate(contracts()[name], relation, now=run.now())
+        for name, relation in relations.items()
+    }
+    verdicts = judged(ledger, run.runbook.blocking_thresholds)
+    return Judgement(
+        rejected=tuple(rejected_records(normalised, run.run_id)),
+        ledger=tuple(ledger),
+        objections=tuple(objections_to(audit, verdicts)),
     )

@@ -11,7 +11,14 @@ from typing import Any
 
 import duckdb
 import psycopg
+import pyarrow as pa
 
+from pipeline_platform.advisory_performance.account_ranges import (
+    ALL_ACCOUNTS,
+    NO_ACCOUNT,
+    AccountRange,
+    ranges_of,
+)
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.tables import (
     PIPELINE,
@@ -25,6 +32,7 @@ from pipeline_platform.warehouse.bulk_load import replace_month
 from pipeline_platform.warehouse.locks import named_lock
 from pipeline_platform.warehouse.progress import layer_versions
 
+BATCH_ROWS = 20_480
 _STATUSES_WORST_FIRST = ("BREACH", "MISSING_OURS", "MISSING_VENDOR", "PENDING", "COMPLETED")
 
 _QUERY = """
@@ -74,7 +82,10 @@ def serve_months(run: RunContext, months: Sequence[date]) -> Iterator[ServedMont
 
 
 def serving_rows(
-    run: RunContext, engine: duckdb.DuckDBPyConnection, month: date
+    run: RunContext,
+    engine: duckdb.DuckDBPyConnection,
+    month: date,
+    accounts: AccountRange = ALL_ACCOUNTS,
 ) -> duckdb.DuckDBPyRelation:
     """Return a month of `performance_data`: our returns with the day's decisive ruling.
 
@@ -84,8 +95,10 @@ def serving_rows(
     span = (month, month)
     published = lake.last_publication(TIME_WEIGHTED_RETURNS)
     for name, table in (("returns", TIME_WEIGHTED_RETURNS), ("valuations", VALUATIONS)):
-        lake.relation(engine, table, months=span).filter("is_current").create_view(name)
-    lake.relation(engine, RECONCILIATION, months=span).create_view("reconciliation")
+        rows = lake.relation(engine, table, months=span)
+        rows.filter(f"is_current AND {accounts.condition}").create_view(name)
+    rulings = lake.relation(engine, RECONCILIATION, months=span)
+    rulings.filter(accounts.condition).create_view("reconciliation")
     parameters = {
         "worst_first": list(_STATUSES_WORST_FIRST),
         "snapshot_id": published.snapshot_id if published else None,
@@ -108,6 +121,19 @@ def _serve(run: RunContext, month: date) -> ServedMonth:
                 control.finish_partition(connection, PIPELINE, key, version, run.now())
             )
 
-    with run.services.connect() as engine:
-        rows = replace_month(database, month, serving_rows(run, engine, month), on_commit=finish)
+    source = pa.RecordBatchReader.from_batches(_schema(run, month), _batches(run, month))
+    rows = replace_month(database, month, source, on_commit=finish)
     return ServedMonth(month, rows, tuple(completed))
+
+
+def _batches(run: RunContext, month: date) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a month, range by range of accounts."""
+    for accounts in ranges_of(run, TIME_WEIGHTED_RETURNS, [month]):
+        with run.services.connect() as engine:
+            yield from serving_rows(run, engine, month, accounts).to_arrow_reader(BATCH_ROWS)
+
+
+def _schema(run: RunContext, month: date) -> pa.Schema:
+    """Return the columns of a month's rows, without reading any."""
+    with run.services.connect() as engine:
+        return serving_rows(run, engine, month, NO_ACCOUNT).to_arrow_table().schema

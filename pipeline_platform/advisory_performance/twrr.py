@@ -53,7 +53,7 @@ Floats = npt.NDArray[np.float64]
 YEARS = {"one_year": 1, "three_years": 3, "five_years": 5}
 MONTHS_PER_PERIOD = {"month": 1, "quarter": 3, "year": 12}
 TO_DATE = {"month": "mtd", "quarter": "qtd", "year": "ytd"}
-ROWS_PER_BLOCK = 1 << 17
+ROWS_PER_BLOCK = 1 << 15
 """Account-days worked on at once: the arrays of a block stay in the processor's cache."""
 
 

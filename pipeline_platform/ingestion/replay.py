@@ -12,6 +12,7 @@ from pipeline_platform.ingestion.files import (
 )
 from pipeline_platform.ingestion.intake import Intake
 from pipeline_platform.ingestion.trial import place_of
+from pipeline_platform.landing.keys import stored_name
 from pipeline_platform.warehouse.locks import named_lock
 
 
@@ -32,5 +33,5 @@ def read_again(intake: Intake, files: Sequence[tuple[str, str]]) -> Iterator[Fil
                         f"{name} is neither in archive nor in quarantine any more; "
                         "look with `landing list`."
                     )
-                claimed.append(zone.restore(sha256, found[1].key.rpartition("/")[2]))
+                claimed.append(zone.restore(sha256, stored_name(found[1].key, sha256)))
             yield from ingest_files(intake, claimed, again=True)

@@ -19,6 +19,7 @@ from pipeline_platform.ingestion.files import (
 )
 from pipeline_platform.ingestion.intake import HOP, Intake
 from pipeline_platform.ingestion.trial import try_file
+from pipeline_platform.landing.keys import stored_name
 from pipeline_platform.landing.objects import temporary_folder
 from pipeline_platform.warehouse import control
 from pipeline_platform.warehouse.control import Connection
@@ -100,7 +101,7 @@ def read_anew(intake: Intake, prefix: str) -> FileOutcome:
     with services.database.connection() as connection:
         sha256, _, _ = registered_file(connection, zone.pipeline, prefix)
     found = zone.find(sha256)
-    name = found[1].key.rpartition("/")[2] if found else sha256
+    name = stored_name(found[1].key, sha256) if found else sha256
     with TemporaryDirectory(dir=temporary_folder(services.settings)) as folder:
         trial = try_file(intake, sha256, name, Path(folder))
     if trial.rule is not None:

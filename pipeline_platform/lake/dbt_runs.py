@@ -19,12 +19,12 @@ from datetime import date
 from pathlib import Path
 
 from pipeline_platform.failures import AuditFailedError, NotFoundError
-from pipeline_platform.lake.engine import is_remote, options
+from pipeline_platform.lake.engine import is_remote, local_temp, options
 from pipeline_platform.lake.lake import Lake
 from pipeline_platform.lake.publications import Publication
 from pipeline_platform.lake.reading import Pinned
 from pipeline_platform.lake.spark import create_view, spark_columns, spark_session
-from pipeline_platform.lake.staging import Staged, file_name_part
+from pipeline_platform.lake.staging import Staged, file_name_part, staging_location
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.settings import Settings
 
@@ -100,13 +100,15 @@ def start_dbt_run(
     """
     settings = lake.settings
     name = f"{file_name_part(run_id)}-{uuid.uuid4().hex[:8]}"
-    temp = settings.temp_location
-    folder = (settings.home / "temp" if is_remote(temp) else Path(temp)) / "dbt" / name
-    staging = f"{settings.processed_location.rstrip('/')}/staging/{name}"
+    folder = local_temp(settings) / "dbt" / name
+    staging = f"{staging_location(settings)}/{name}"
     for place in [folder, *([] if is_remote(staging) else [Path(staging)])]:
         place.mkdir(parents=True)
     pinned = {_name(table): (table, lake.pin(table, months=months)) for table, months in sources}
+    inputs = {source: pin.snapshot_id for source, (_, pin) in pinned.items()}
     content = {
+        "run_id": run_id,
+        "inputs": inputs,
         "staging": staging,
         "sources": {source: pin.query for source, (_, pin) in pinned.items()},
         "engine": options(settings),
@@ -118,12 +120,27 @@ def start_dbt_run(
     return DbtRun(
         run_id=run_id,
         partition=partition,
-        inputs={source: pin.snapshot_id for source, (_, pin) in pinned.items()},
+        inputs=inputs,
         folder=folder,
         staging=staging,
         settings=settings,
         sources=pinned,
     )
+
+
+def pinned_snapshots(settings: Settings, table: LakeTable) -> set[int]:
+    """Return the snapshots of a table that dbt runs of this machine were given to read.
+
+    A killed run's folder pins them until the clean-up of temporary files removes it.
+    """
+    pinned = set()
+    for path in (local_temp(settings) / "dbt").glob("*/run.json"):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            continue  # it has just ended, or just begun: then it reads the current snapshot
+        pinned.add(content.get("inputs", {}).get(_name(table)))
+    return pinned - {None}
 
 
 def publish_staged_models(

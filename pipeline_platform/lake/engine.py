@@ -37,13 +37,16 @@ def options(
 ) -> dict[str, str]:
     """Return the configuration of a new DuckDB, by option name.
 
-    The spill folder is a new one on each call: two databases must not share theirs.
+    The spill folder is a new one on each call: two databases must not share theirs. Freed memory
+    goes back to the system soon: by default DuckDB keeps up to half a gigabyte of it.
     """
     return {
-        "memory_limit": memory_limit or settings.memory_limit,
-        "threads": str(threads or settings.threads),
+        "memory_limit": memory_limit or settings.engine_memory_limit,
+        "threads": str(threads or settings.engine_threads),
         "temp_directory": str(_spill_folder(settings)),
         "preserve_insertion_order": "false",
+        "allocator_flush_threshold": "8MB",
+        "allocator_bulk_deallocation_flush_threshold": "8MB",
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
     }
@@ -121,8 +124,13 @@ def _locations(settings: Settings) -> tuple[str, ...]:
     )
 
 
-def _spill_folder(settings: Settings) -> Path:
+def local_temp(settings: Settings) -> Path:
+    """Return the folder of temporary files, which is local whatever the temp location says."""
     temp = settings.temp_location
-    parent = (settings.home / "temp" if is_remote(temp) else Path(temp)) / "duckdb"
+    return settings.home / "temp" if is_remote(temp) else Path(temp)
+
+
+def _spill_folder(settings: Settings) -> Path:
+    parent = local_temp(settings) / "duckdb"
     parent.mkdir(parents=True, exist_ok=True)
     return parent / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"

@@ -138,7 +138,7 @@ def _own_server(settings: Settings) -> Iterator[str]:
     limits = {
         "RUST_LOG": os.environ.get("RUST_LOG", "error"),
         "SAIL_RUNTIME__MEMORY_POOL__TYPE": "greedy",
-        "SAIL_RUNTIME__MEMORY_POOL__GREEDY__MAX_SIZE": str(settings.memory_limit_bytes),
+        "SAIL_RUNTIME__MEMORY_POOL__GREEDY__MAX_SIZE": str(settings.memory_bytes),
         "SAIL_RUNTIME__TEMPORARY_FILES__PATHS": json.dumps([str(spill)]),
         "SAIL_EXECUTION__DEFAULT_PARALLELISM": str(settings.threads),
     }

@@ -22,12 +22,13 @@ from pipeline_platform.lake.column_types import duckdb_type
 from pipeline_platform.lake.engine import is_remote, sql_name, sql_text
 from pipeline_platform.lake.reading import PartitionValue
 from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.settings import Settings
 
 if TYPE_CHECKING:
     from pyiceberg.io import FileIO
 
 _SOURCE = "rows_to_stage"
-_ROW_GROUP_ROWS = 122_880
+ROW_GROUP_ROWS = 122_880
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ def write_rows(
     location: str,
     run_id: str,
     partition: str,
+    file_bytes: int | None = None,
 ) -> list[str]:
     """Write a relation to new files in `<location>/data/<partition>/`; return their paths.
 
@@ -70,18 +72,25 @@ def write_rows(
     partition column, all rows are expected to have it and go to one sorted file; otherwise there
     is at least one file for each value, in `<column>=<value>/`, with sorted stretches. A name
     starts with the run and is never used twice, so that a repeated run can't overwrite a file
-    that it published before. Raises AuditFailedError if columns are missing, unknown or can't be
+    that it published before. With `file_bytes` that one sorted file is split into files of about
+    that size. Raises AuditFailedError if columns are missing, unknown or can't be
     cast, UnavailableError if the place can't be written.
     """
-    folder, stem = _new_names(location, run_id, partition)
+    folder, stem = new_names(location, run_id, partition)
     # Sorting holds everything in memory or on disk first; a table that declares none streams.
     columns = filter(None, [table.partition_by, *table.sort_by]) if table.sort_by else ()
     order = ", ".join(sql_name(name) for name in columns)
-    query = f"SELECT {_columns(table, rows)} FROM {_SOURCE}" + (
-        f" ORDER BY {order}" if order else ""
-    )
-    parquet = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_ROW_GROUP_ROWS}"
+    check_columns(table, rows.columns)
+    query = f"SELECT {columns_of(table)} FROM {_SOURCE}" + (f" ORDER BY {order}" if order else "")
+    parquet = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
     if table.partition_by is None or is_value(table, partition):
+        if file_bytes is not None:
+            options = (
+                f"{parquet}, FILE_SIZE_BYTES {file_bytes}, "
+                f"FILENAME_PATTERN {sql_text(stem + '-{i}')}, OVERWRITE_OR_IGNORE true"
+            )
+            _copy(rows, f"COPY ({query}) TO {sql_text(folder)} ({options})", table)
+            return _written(rows, folder, f"{stem}-*.parquet")
         path = f"{folder}/{stem}-0.parquet"
         _copy(rows, f"COPY ({query}) TO {sql_text(path)} ({parquet})", table)
         return [path]
@@ -90,7 +99,7 @@ def write_rows(
         f"FILENAME_PATTERN {sql_text(stem + '-{i}')}, OVERWRITE_OR_IGNORE true"
     )
     _copy(rows, f"COPY ({query}) TO {sql_text(folder)} ({options})", table)
-    return _written(rows, folder, stem)
+    return _written(rows, folder, f"*/{stem}-*.parquet")
 
 
 def move_files(
@@ -100,7 +109,7 @@ def move_files(
 
     A local file is renamed, an object is copied by the store and deleted. NotFoundError without.
     """
-    folder, stem = _new_names(location, run_id, partition)
+    folder, stem = new_names(location, run_id, partition)
     moved = [f"{folder}/{stem}-{number}.parquet" for number in range(len(paths))]
     for source, target in zip(paths, moved, strict=True):
         try:
@@ -123,12 +132,17 @@ def is_value(table: LakeTable, partition: str) -> bool:
     return True
 
 
+def staging_location(settings: Settings) -> str:
+    """Return where other engines write files that `move_files` then takes to their table."""
+    return f"{settings.processed_location.rstrip('/')}/staging"
+
+
 def file_name_part(text: str) -> str:
     """Return a text without what may not stand in a file's name."""
     return re.sub(r"[^A-Za-z0-9._-]", "_", text).strip(".")
 
 
-def _new_names(location: str, run_id: str, partition: str) -> tuple[str, str]:
+def new_names(location: str, run_id: str, partition: str) -> tuple[str, str]:
     """Return the folder of a partition's files, created if local, and a stem never used before."""
     folder = f"{location}/data/{file_name_part(partition) or 'all'}"
     if not is_remote(folder):
@@ -149,14 +163,19 @@ def _move(files: "FileIO", source: str, target: str) -> None:
     store.delete_file(source_key)
 
 
-def _columns(table: LakeTable, rows: duckdb.DuckDBPyRelation) -> str:
-    missing = [name for name in table.schema.names if name not in rows.columns]
-    unknown = [name for name in rows.columns if name not in table.schema.names]
+def check_columns(table: LakeTable, columns: Sequence[str]) -> None:
+    """Raise AuditFailedError unless these are exactly the declared columns, in any order."""
+    missing = [name for name in table.schema.names if name not in columns]
+    unknown = [name for name in columns if name not in table.schema.names]
     if missing or unknown:
         raise AuditFailedError(
             f"The rows for {table.name} lack {missing or 'no column'} and have "
             f"{unknown or 'none'} beyond its declaration; select exactly the declared columns."
         )
+
+
+def columns_of(table: LakeTable) -> str:
+    """Return a select list that gives every declared column its type."""
     return ", ".join(
         f"CAST({sql_name(column.name)} AS {duckdb_type(column)}) AS {sql_name(column.name)}"
         for column in table.schema
@@ -178,8 +197,7 @@ def _copy(rows: duckdb.DuckDBPyRelation, statement: str, table: LakeTable) -> No
         ) from error
 
 
-def _written(rows: duckdb.DuckDBPyRelation, folder: str, stem: str) -> list[str]:
-    pattern = f"*/{stem}-*.parquet"
+def _written(rows: duckdb.DuckDBPyRelation, folder: str, pattern: str) -> list[str]:
     if not is_remote(folder):
         return sorted(str(path) for path in Path(folder).glob(pattern))
     listing = rows.query(_SOURCE, f"SELECT file FROM glob({sql_text(folder + '/' + pattern)})")

@@ -19,7 +19,7 @@ from pipeline_platform.failures import AuditFailedError, InvalidSettingError
 from pipeline_platform.lake.dbt_runs import DbtRun, publish_staged_models, start_dbt_run
 from pipeline_platform.lake.publications import Publication
 from pipeline_platform.lake.tables import LakeTable
-from pipeline_platform.orchestration.parsed_project import parsed_project
+from pipeline_platform.orchestration.parsed_project import hold_parsed_project, parsed_project
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 
@@ -185,12 +185,27 @@ def _run_dbt(settings: Settings, engine: str, command: Sequence[str]) -> Any:
     """Run dbt in this process, quietly, over the project as it is kept parsed."""
     from dbt.cli.main import dbtRunner  # noqa: PLC0415 -- slow import, only where dbt runs
 
-    target = settings.home / "dbt" / engine
-    folders = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)]
-    folders += ["--target-path", str(target), "--target", engine]
+    target, folders = _folders(settings, engine)
     quiet = ["--quiet", "--no-write-json", "--log-level-file", "none"]
     manifest = parsed_project(PROJECT, target, folders)
     return dbtRunner(manifest=manifest).invoke([*quiet, *command, *folders])
+
+
+def _folders(settings: Settings, engine: str) -> tuple[Path, list[str]]:
+    """Return dbt's target folder, and the options that name it, the project and the engine."""
+    target = settings.home / "dbt" / engine
+    project = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)]
+    return target, [*project, "--target-path", str(target), "--target", engine]
+
+
+def rehearse_build(settings: Settings) -> None:
+    """Do beforehand what every build does before its first model; nothing is built or opened.
+
+    For a process from which runs are forked: dbt's start in them is then a fraction. Raises
+    AuditFailedError when the project can't be parsed.
+    """
+    _run_dbt(settings, settings.engine, ["list", "--select", "none"])
+    hold_parsed_project(PROJECT, *_folders(settings, settings.engine))
 
 
 def _invoke(

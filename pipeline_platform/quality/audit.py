@@ -65,6 +65,20 @@ def judged(
     ]
 
 
+def objections_to(
+    audit: Mapping[str, Sequence[ExpectationResult]], verdicts: Sequence[Judged]
+) -> list[str]:
+    """Return what forbids the publication of silver, one sentence each."""
+    rules = [
+        f"{result.rule} of silver.{table} failed for {result.failing_count} rows "
+        f"(observed {result.observed}, allowed {result.limit})"
+        for table, results in audit.items()
+        for result in results
+        if result.is_blocking and not result.passed
+    ]
+    return rules + [verdict.sentence for _, _, verdict in verdicts if verdict.is_blocking]
+
+
 def merged_results(
     audits: Sequence[Mapping[str, Sequence[ExpectationResult]]], table: str
 ) -> list[ExpectationResult]:

@@ -1,12 +1,14 @@
 """A data contract: the expectations of one table, kept as data beside its pipeline.
 
-The same file feeds two engines: `row_rules` gives the DuckDB predicates that split good rows from
-quarantined ones, `validate` runs every expectation by Great Expectations on the staged files.
+The same file feeds two engines: DuckDB, which splits good rows from quarantined ones (`row_rules`)
+and judges staged tables (`validation.validate`), and Great Expectations, whose words the file uses
+and which gives a second opinion (`suites.run_suite`).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
@@ -15,12 +17,13 @@ import pyarrow as pa
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from pipeline_platform.failures import InvalidRunbookError
+from pipeline_platform.failures import BadInputError, InvalidRunbookError
 from pipeline_platform.quality.predicates import (
     RowCondition,
     check_regex,
     is_translatable,
     predicate,
+    quoted,
 )
 from pipeline_platform.quality.strict_yaml import read_yaml
 from pipeline_platform.quality.thresholds import Dimension, Part, Severity
@@ -30,6 +33,10 @@ Source: TypeAlias = Sequence[str] | pa.Table | duckdb.DuckDBPyRelation
 
 MOMENTS = ("$today", "$now")
 """What a table rule may name instead of a number: the day or instant of the validation."""
+UNIQUE_TYPES = ("expect_compound_columns_to_be_unique", "expect_column_values_to_be_unique")
+TABLE_TYPES = ("expect_table_row_count_to_be_between", "expect_table_columns_to_match_set")
+MAX_SAMPLE = 10
+MAX_SHOWN_CHARACTERS = 200
 
 
 class Expectation(Part):
@@ -64,8 +71,15 @@ class Expectation(Part):
     def _check(self) -> Self:
         if "regex" in self.kwargs:
             check_regex(self.kwargs["regex"])
-        if self.is_row_rule:
+        if is_translatable(self.type):
             predicate(self.type, self.kwargs, self.when)
+        elif self.type not in (*UNIQUE_TYPES, *TABLE_TYPES):
+            raise ValueError(
+                f"{self.type} is not known; see quality/predicates.py for those that are"
+            )
+        if self.is_row_rule:
+            if not is_translatable(self.type):
+                raise ValueError(f"{self.type} judges a whole table, so it can't be a row rule")
             if "mostly" in self.kwargs or set(map(str, self.kwargs.values())) & set(MOMENTS):
                 raise ValueError("a row rule can't use mostly, $today or $now")
             if not (self.is_blocking and self.severity == "critical"):
@@ -77,9 +91,14 @@ class Expectation(Part):
     @property
     def columns(self) -> list[str]:
         """The columns that the rule reads."""
+        return [*dict.fromkeys([*self.judged_columns, *(one.column for one in self.when)])]
+
+    @property
+    def judged_columns(self) -> list[str]:
+        """The columns whose values the rule is about, without those of its conditions."""
         named = [self.kwargs.get(key) for key in ("column", "column_A", "column_B")]
         named += self.kwargs.get("column_list") or []
-        return [*dict.fromkeys([c for c in named if c] + [c.column for c in self.when])]
+        return [name for name in named if name]
 
     @property
     def limit(self) -> str:
@@ -88,7 +107,7 @@ class Expectation(Part):
 
     @property
     def is_per_row(self) -> bool:
-        """Tell whether a DuckDB predicate can count the rows that keep it."""
+        """Tell whether a DuckDB predicate can count the rows that keep it, at any time."""
         moments = set(map(str, self.kwargs.values())) & set(MOMENTS)
         return is_translatable(self.type) and not moments
 
@@ -96,6 +115,43 @@ class Expectation(Part):
     def predicate(self) -> str:
         """The DuckDB predicate, true where a row keeps the rule."""
         return predicate(self.type, self.kwargs, self.when)
+
+    def predicate_at(self, now: datetime) -> str:
+        """Return the predicate of a rule that may name the day or the instant of validation."""
+        moments = {"$today": now.date(), "$now": now}
+        kwargs = {
+            name: moments.get(value, value) if isinstance(value, str) else value
+            for name, value in self.kwargs.items()
+        }
+        return predicate(self.type, kwargs, self.when)
+
+    def result(
+        self,
+        *,
+        passed: bool,
+        observed: str,
+        failing_count: int = 0,
+        failing_sample: Sequence[Mapping[str, str]] = (),
+    ) -> "ExpectationResult":
+        """Return how this expectation came out."""
+        return ExpectationResult(
+            rule=self.rule,
+            passed=passed,
+            observed=observed,
+            limit=self.limit,
+            failing_count=failing_count,
+            failing_sample=tuple(failing_sample),
+            severity=self.severity,
+            is_blocking=self.is_blocking,
+            dimension=self.dimension,
+        )
+
+    def unmeasurable(self, columns: Sequence[str]) -> "ExpectationResult | None":
+        """Return the failure of a rule about a column that the rows lack, if there is one."""
+        missing = [name for name in self.columns if name not in columns]
+        if not missing:
+            return None
+        return self.result(passed=False, observed=f"not evaluated: no column {missing[0]}")
 
 
 class Contract(Part):
@@ -165,7 +221,7 @@ class ExpectationResult:
 
     rule: str
     passed: bool
-    observed: str | float | int | None
+    observed: str
     limit: str
     failing_count: int
     failing_sample: tuple[Mapping[str, str], ...]
@@ -192,16 +248,63 @@ def row_rules(contract: Contract) -> list[RowRule]:
     ]
 
 
-def validate(contract: Contract, source: Source, *, now: datetime) -> list[ExpectationResult]:
-    """Run all expectations by Great Expectations; one result per expectation, in their order.
+def readable(
+    contract: Contract, source: Source, connection: duckdb.DuckDBPyConnection
+) -> duckdb.DuckDBPyRelation:
+    """Return the rows of a source as a relation, of `connection` unless they are one already.
 
-    The columns that the contract names are held in memory while it runs. Files on S3 must come
-    as a relation of a connection that can read them. `now` stands for `$today` and `$now`.
-    Great Expectations is imported on the first call (about 3 s), see `suites.start_import`.
+    Raises BadInputError for files that can't be read.
     """
-    from pipeline_platform.quality.suites import run_suite  # noqa: PLC0415 -- heavy import
+    if isinstance(source, duckdb.DuckDBPyRelation):
+        return source
+    if isinstance(source, pa.Table):
+        return connection.from_arrow(source)
+    if not source:
+        nothing = ", ".join(f"NULL AS {quoted(name)}" for name in contract.columns)
+        return connection.sql(f"SELECT {nothing} WHERE false")
+    try:
+        return connection.read_parquet([*source], hive_partitioning=False)
+    except duckdb.Error as error:
+        raise BadInputError(
+            f"The staged files of {contract.table} can't be read for validation: {error}"
+        ) from error
 
-    return run_suite(contract, source, now=now)
+
+def sample_order(contract: Contract, columns: Sequence[str]) -> str:
+    """Return the ORDER BY by which failing samples are taken: the row's keys, then its values."""
+    return ", ".join(quoted(name) for name in contract.value_columns if name in columns)
+
+
+def sample_columns(
+    contract: Contract, expectation: Expectation, columns: Sequence[str]
+) -> list[str]:
+    """Return the columns of a failing sample: what the rule judges, and the keys of the row."""
+    wanted = [*expectation.judged_columns, *contract.key_columns]
+    return [name for name in dict.fromkeys(wanted) if name in columns]
+
+
+def shown(row: Mapping[str, object]) -> dict[str, str]:
+    """Return a row of a failing sample as texts; a missing value is `null`."""
+    return {name: _shown(value) for name, value in row.items()}
+
+
+def observed_columns(names: Sequence[str]) -> str:
+    """Return the columns of a table as a result shows them."""
+    return _shown(", ".join(sorted(names)))
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        text = "null"
+    elif isinstance(value, Decimal):
+        text = f"{value.normalize():f}"
+    elif isinstance(value, datetime):
+        text = value.replace(tzinfo=None).isoformat(" ")
+    elif isinstance(value, date):
+        text = value.isoformat()
+    else:
+        text = str(value)
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else text[: MAX_SHOWN_CHARACTERS - 1] + "…"
 
 
 def _limit_in_words(kind: str, kwargs: Mapping[str, Any]) -> str:
@@ -214,7 +317,8 @@ def _limit_in_words(kind: str, kwargs: Mapping[str, Any]) -> str:
             words.append(f"{'less than' if kwargs.get('strict_max') else 'at most'} {high}")
         text = " and ".join(words)
     elif "value_set" in kwargs:
-        text = "one of " + ", ".join(map(str, kwargs["value_set"]))
+        listed = ", ".join(map(str, kwargs["value_set"]))
+        text = f"{'none' if 'not_be_in_set' in kind else 'one'} of {listed}"
     elif "column_A" in kwargs:
         sign = "at or after" if kwargs.get("or_equal") else "after"
         text = f"{kwargs['column_A']} {sign} {kwargs['column_B']}"
@@ -222,6 +326,8 @@ def _limit_in_words(kind: str, kwargs: Mapping[str, Any]) -> str:
         text = "exactly the columns " + ", ".join(kwargs["column_set"])
     elif "column_list" in kwargs:
         text = f"one row per {', '.join(kwargs['column_list'])}"
+    elif kind == "expect_column_values_to_be_unique":
+        text = f"one row per {kwargs['column']}"
     elif "regex" in kwargs:
         text = f"like {kwargs['regex']}"
     else:

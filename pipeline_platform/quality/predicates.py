@@ -156,6 +156,12 @@ def _in_set(kwargs: Mapping[str, Any]) -> str:
     return _or_null(column, f"{column} IN ({values})")
 
 
+def _not_in_set(kwargs: Mapping[str, Any]) -> str:
+    column = quoted(kwargs["column"])
+    values = ", ".join(literal(value) for value in kwargs["value_set"])
+    return _or_null(column, f"{column} NOT IN ({values})")
+
+
 def _regex(kwargs: Mapping[str, Any]) -> str:
     check_regex(kwargs["regex"])
     column = quoted(kwargs["column"])
@@ -176,6 +182,7 @@ _TRANSLATIONS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "expect_column_values_to_be_between": _between,
     "expect_column_value_lengths_to_be_between": _lengths,
     "expect_column_values_to_be_in_set": _in_set,
+    "expect_column_values_to_not_be_in_set": _not_in_set,
     "expect_column_values_to_match_regex": _regex,
     "expect_column_pair_values_a_to_be_greater_than_b": _pair,
 }

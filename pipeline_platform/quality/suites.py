@@ -1,8 +1,7 @@
-"""Contracts run by Great Expectations: one ephemeral context per process, nothing written.
+"""The second engine of contracts: Great Expectations, for tests and for a second opinion.
 
-Only this module imports Great Expectations, and only inside functions: the import takes seconds,
-a validation much less. `start_import` hides the import behind work that releases the interpreter,
-such as staging by DuckDB.
+No run needs it: `validation.validate` judges by DuckDB. Only this module imports it, and only
+inside functions: the import takes seconds. One ephemeral context per process, nothing written.
 """
 
 import functools
@@ -16,57 +15,60 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from pipeline_platform.failures import BadInputError
 from pipeline_platform.quality.contracts import (
+    MAX_SAMPLE,
     Contract,
     Expectation,
     ExpectationResult,
     Source,
+    observed_columns,
+    readable,
+    sample_columns,
+    sample_order,
+    shown,
 )
 from pipeline_platform.quality.predicates import RowCondition, python_regex, quoted
 
-MAX_SAMPLE = 10
-MAX_SHOWN_CHARACTERS = 200
 _lock = threading.Lock()
-_import_lock = threading.Lock()
-
-
-def start_import() -> threading.Thread:
-    """Begin to import Great Expectations in the background; `validate` waits for it if need be."""
-    thread = threading.Thread(target=_modules, name="great-expectations-import", daemon=True)
-    thread.start()
-    return thread
 
 
 def run_suite(contract: Contract, source: Source, *, now: datetime) -> list[ExpectationResult]:
-    """Validate a source; see `contracts.validate`. Raises BadInputError if it can't be read."""
-    frame = _frame(contract, source)
+    """Judge rows by Great Expectations, on a pandas frame of the columns that the contract names.
+
+    Same arguments, results and errors as `validation.validate`, except that the frame is held in
+    memory, whatever its size.
+    """
+    with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        relation = readable(contract, source, connection)
+        names, rows = relation.columns, _projected(relation, contract)
+    unmeasurable = {one.rule: one.unmeasurable(names) for one in contract.expectations}
     with _lock:
         gx, batch_definition = _context()
         suite = gx.ExpectationSuite(
             name=contract.table,
-            expectations=[_native(expectation, now) for expectation in contract.expectations],
+            expectations=[
+                _native(expectation, now)
+                for expectation in contract.expectations
+                if not unmeasurable[expectation.rule]
+            ],
         )
-        outcome = batch_definition.get_batch({"dataframe": frame}).validate(
+        outcome = batch_definition.get_batch({"dataframe": _frame(names, rows)}).validate(
             suite,
-            result_format={
-                "result_format": "SUMMARY",
-                "partial_unexpected_count": MAX_SAMPLE,
-                "unexpected_index_column_names": [
-                    name for name in contract.key_columns if name in frame.columns
-                ],
-            },
+            result_format={"result_format": "SUMMARY", "partial_unexpected_count": MAX_SAMPLE},
         )
     by_rule = {result.expectation_config.meta["rule"]: result for result in outcome.results}
-    return [_result(one, by_rule[one.rule]) for one in contract.expectations]
+    return [
+        unmeasurable[one.rule] or _result(contract, one, by_rule[one.rule], names, rows)
+        for one in contract.expectations
+    ]
 
 
 def _modules() -> tuple[Any, Any, Any]:
-    """Import what is used of Great Expectations; a second caller waits for the first."""
-    with _import_lock:
-        gx = importlib.import_module("great_expectations")
-        registry = importlib.import_module("great_expectations.expectations.registry")
-        conditions = importlib.import_module("great_expectations.expectations.row_conditions")
+    """Import what is used of Great Expectations."""
+    gx = importlib.import_module("great_expectations")
+    registry = importlib.import_module("great_expectations.expectations.registry")
+    conditions = importlib.import_module("great_expectations.expectations.row_conditions")
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
     return gx, registry, conditions
 
@@ -119,43 +121,26 @@ def _native_condition(conditions: Any, condition: RowCondition) -> Any:
     }[condition.operator]()
 
 
-def _frame(contract: Contract, source: Source) -> Any:
-    """Read the contract's columns into pandas with plain types, which are compared fastest.
+def _projected(relation: duckdb.DuckDBPyRelation, contract: Contract) -> pa.Table:
+    """Read the columns that the contract needs, in the order in which samples are taken."""
+    present = [quoted(name) for name in contract.value_columns if name in relation.columns]
+    if not present:
+        return relation.project("1 AS no_column").to_arrow_table()
+    ordered = relation.order(sample_order(contract, relation.columns))
+    return ordered.project(", ".join(present)).to_arrow_table()
+
+
+def _frame(names: list[str], rows: pa.Table) -> Any:
+    """Return the rows in pandas with plain types, which are compared fastest.
 
     Decimals become doubles: a limit of a contract is at most 1e12, where two decimals of a money
     or return column that differ are different doubles. A column of which only the name matters
     is left empty.
     """
-    if isinstance(source, duckdb.DuckDBPyRelation):
-        names, rows = source.columns, _projected(source, contract)
-    elif isinstance(source, pa.Table):
-        names, rows = source.column_names, source
-    elif source:
-        names, rows = _read_files(contract, [*source])
-    else:
-        names, rows = contract.columns, pa.table({})
-    valued = set(contract.value_columns) & set(rows.column_names)
-    columns = [_plain(rows[name]) if name in valued else pa.nulls(len(rows)) for name in names]
+    columns = [
+        _plain(rows[name]) if name in rows.column_names else pa.nulls(len(rows)) for name in names
+    ]
     return pa.table(columns, names=names).to_pandas(date_as_object=False)
-
-
-def _read_files(contract: Contract, files: list[str]) -> tuple[list[str], pa.Table]:
-    connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})
-    try:
-        connection.execute("SET TimeZone = 'UTC'")
-        relation = connection.read_parquet(files)
-        return relation.columns, _projected(relation, contract)
-    except duckdb.Error as error:
-        raise BadInputError(
-            f"The staged files of {contract.table} can't be read for validation: {error}"
-        ) from error
-    finally:
-        connection.close()
-
-
-def _projected(relation: duckdb.DuckDBPyRelation, contract: Contract) -> pa.Table:
-    present = [quoted(name) for name in contract.value_columns if name in relation.columns]
-    return relation.project(", ".join(present) or "1 AS no_column").to_arrow_table()
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -173,41 +158,28 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column
 
 
-def _result(expectation: Expectation, result: Any) -> ExpectationResult:
+def _result(
+    contract: Contract, expectation: Expectation, result: Any, names: list[str], rows: pa.Table
+) -> ExpectationResult:
     failed = [one for one in _exceptions(result.exception_info) if one.get("raised_exception")]
     if failed:
-        observed: str | float | int | None = f"not evaluated: {failed[0]['exception_message']}"
-        return _made(expectation, False, observed, 0, ())
+        observed = f"not evaluated: {failed[0]['exception_message']}"
+        return expectation.result(passed=False, observed=observed)
     values: Mapping[str, Any] = result.result
     count = int(values.get("unexpected_count") or 0)
     if "element_count" in values:
         observed = f"{count} of {values['element_count']} rows break it"
+    elif isinstance(values.get("observed_value"), list):
+        observed = observed_columns(values["observed_value"])
     else:
-        observed = _shown(values.get("observed_value"))
-    sample = values.get("partial_unexpected_index_list") or [
-        {"value": value} for value in values.get("partial_unexpected_list") or []
-    ]
-    shown = tuple({key: _shown(value) for key, value in one.items()} for one in sample[:MAX_SAMPLE])
-    return _made(expectation, bool(result.success), observed, count, shown)
-
-
-def _made(
-    expectation: Expectation,
-    passed: bool,
-    observed: str | float | int | None,
-    count: int,
-    sample: tuple[Mapping[str, str], ...],
-) -> ExpectationResult:
-    return ExpectationResult(
-        rule=expectation.rule,
-        passed=passed,
+        observed = str(values.get("observed_value"))
+    positions = pa.array(values.get("partial_unexpected_index_list") or [], pa.int64())
+    sampled = rows.select(sample_columns(contract, expectation, names)).take(positions[:MAX_SAMPLE])
+    return expectation.result(
+        passed=bool(result.success),
         observed=observed,
-        limit=expectation.limit,
         failing_count=count,
-        failing_sample=sample,
-        severity=expectation.severity,
-        is_blocking=expectation.is_blocking,
-        dimension=expectation.dimension,
+        failing_sample=[shown(row) for row in sampled.to_pylist()],
     )
 
 
@@ -216,8 +188,3 @@ def _exceptions(info: Any) -> list[Mapping[str, Any]]:
     if not info:
         return []
     return [info] if "raised_exception" in info else list(info.values())
-
-
-def _shown(value: object) -> str:
-    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return text if len(text) <= MAX_SHOWN_CHARACTERS else text[: MAX_SHOWN_CHARACTERS - 1] + "…"

@@ -1,13 +1,15 @@
 """Rows into a table by binary COPY: encoded by DuckDB, sent by psycopg in the caller's transaction.
 
 DuckDB's PostgreSQL extension writes the binary format into a pipe and psycopg sends what comes
-out. Rows stream through in batches, so memory does not grow with their number, and because the
-connection is the caller's own, the copy commits or vanishes with the rest of its transaction.
+out. The extension holds all that it encodes until the end, so rows go through in chunks, each a
+COPY of its own: while one is sent, the next is encoded. Memory does not grow with their number, and
+because the connection is the caller's own, all of it commits or vanishes with its transaction.
 """
 
 import fcntl
 import os
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
@@ -22,7 +24,8 @@ from pipeline_platform.lake.engine import load_extension, sql_name
 
 Rows: TypeAlias = pa.RecordBatchReader | duckdb.DuckDBPyRelation
 Connection = psycopg.Connection[Any]
-_BATCH_ROWS = 50_000
+_BATCH_ROWS = 20_480
+_CHUNK_ROWS = 40_960
 _PIPE_BYTES = 1 << 20
 _NUL_CHARACTER = "NULL-byte"
 """How DuckDB calls the one character that PostgreSQL's text can't hold."""
@@ -59,17 +62,16 @@ def copy_rows(
         sql.SQL(", ").join(map(sql.Identifier, names)),
         sql.SQL("true" if freeze else "false"),
     )
-    with (
-        refused_rows(table),
-        conn.cursor() as cursor,
-        _encoded(reader, {name: types[name] for name in names}) as source,
-    ):
-        with cursor.copy(command) as copy:
-            while chunk := os.read(source.read_end, _PIPE_BYTES):
-                copy.write(chunk)
-            # Inside the copy: a failure of the encoder must cancel it, not end it early.
-            source.finish()
-        return cursor.rowcount
+    copied = 0
+    with refused_rows(table), conn.cursor() as cursor:
+        for chunk in _encoded(reader, {name: types[name] for name in names}):
+            with cursor.copy(command) as copy:
+                while data := os.read(chunk.read_end, _PIPE_BYTES):
+                    copy.write(data)
+                # Inside the copy: a failure of the encoder must cancel it, not end it early.
+                chunk.finish()
+            copied += cursor.rowcount
+    return copied
 
 
 @contextmanager
@@ -89,36 +91,28 @@ def refused_rows(table: str) -> Iterator[None]:
         raise
 
 
-class _Encoder(threading.Thread):
-    """DuckDB in a thread of its own, writing binary rows into a pipe."""
+class _Chunk(threading.Thread):
+    """Some rows on their way through DuckDB, in a thread of its own, into a pipe."""
 
-    def __init__(self, reader: pa.RecordBatchReader, types: dict[str, str]) -> None:
+    def __init__(
+        self, engine: duckdb.DuckDBPyConnection, rows: pa.Table, types: dict[str, str]
+    ) -> None:
         super().__init__(name="binary-copy-encoder", daemon=True)
         self.read_end, self._write_end = os.pipe()
         if hasattr(fcntl, "F_SETPIPE_SZ"):
             fcntl.fcntl(self._write_end, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         self._failure: BaseException | None = None
-        self._reader = reader
-        self._engine = duckdb.connect(
-            config={
-                "threads": 1,
-                "memory_limit": "512MB",
-                "temp_directory": "",
-                "autoinstall_known_extensions": "false",
-                "autoload_known_extensions": "false",
-            }
-        )
-        load_extension(self._engine, "postgres_scanner")
-        self._engine.execute("SET TimeZone = 'UTC'")
+        self._engine, self._rows = engine, rows
         columns = (f"CAST({sql_name(name)} AS {kind})" for name, kind in types.items())
         self._command = (
             f"COPY (SELECT {', '.join(columns)} FROM delivered) "
             f"TO '/dev/fd/{self._write_end}' (FORMAT postgres_binary)"
         )
+        self.start()
 
     def run(self) -> None:
         try:
-            self._engine.register("delivered", self._reader)
+            self._engine.register("delivered", self._rows)
             self._engine.execute(self._command)
         except BaseException as error:  # raised again by finish()
             self._failure = error
@@ -139,14 +133,46 @@ class _Encoder(threading.Thread):
         self._engine.close()
 
 
-@contextmanager
-def _encoded(reader: pa.RecordBatchReader, types: dict[str, str]) -> Iterator[_Encoder]:
-    encoder = _Encoder(reader, types)
-    encoder.start()
+def _encoded(reader: pa.RecordBatchReader, types: dict[str, str]) -> Iterator[_Chunk]:
+    """Yield the rows chunk by chunk, the next one being encoded already; at least one chunk."""
+    engine = duckdb.connect(
+        config={
+            "threads": 1,
+            "memory_limit": "512MB",
+            "temp_directory": "",
+            "allocator_flush_threshold": "8MB",
+            "allocator_bulk_deallocation_flush_threshold": "8MB",
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+        }
+    )
+    open_chunks: deque[_Chunk] = deque()
     try:
-        yield encoder
+        load_extension(engine, "postgres_scanner")
+        engine.execute("SET GLOBAL TimeZone = 'UTC'")
+        for rows in _tables(reader):
+            open_chunks.append(_Chunk(engine.cursor(), rows, types))
+            if len(open_chunks) > 1:
+                yield open_chunks[0]
+                open_chunks.popleft().close()
+        yield open_chunks[0]
     finally:
-        encoder.close()
+        for chunk in open_chunks:
+            chunk.close()
+        engine.close()
+
+
+def _tables(reader: pa.RecordBatchReader) -> Iterator[pa.Table]:
+    """Yield the reader's rows in tables of about _CHUNK_ROWS; an empty one if there are none."""
+    batches: list[pa.RecordBatch] = []
+    is_empty = True
+    for batch in reader:
+        batches.append(batch)
+        if sum(one.num_rows for one in batches) >= _CHUNK_ROWS:
+            yield pa.Table.from_batches(batches)
+            batches, is_empty = [], False
+    if batches or is_empty:
+        yield pa.Table.from_batches(batches, schema=reader.schema)
 
 
 def _reader(rows: Rows) -> pa.RecordBatchReader:

@@ -20,7 +20,7 @@ from pipeline_platform.orchestration.metadata import asset_key, table_spec
 from pipeline_platform.orchestration.resources import ServicesParam
 from pipeline_platform.quality.audit import judged, merged_results
 from pipeline_platform.refinement import LAYER, StagedSilver, complete_partitions
-from pipeline_platform.web_events.ingestion import EventFiles
+from pipeline_platform.web_events.ingestion import event_files
 from pipeline_platform.web_events.marts import MARTS, mart_variables
 from pipeline_platform.web_events.partitions import DAILY, days_of_run
 from pipeline_platform.web_events.refinement import contract, refine_days
@@ -35,7 +35,7 @@ PROCESS_HISTORICAL_DATA = "process_historical_data"
 incoming = incoming_asset(PIPELINE)
 raw_events = ingest_asset(
     RAW_EVENTS,
-    lambda services, run_id: EventFiles(RunContext(services, run_id)),
+    event_files,
     FRESHNESS.get(asset_key(RAW_EVENTS)),
 )
 

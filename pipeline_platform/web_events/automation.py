@@ -1,15 +1,17 @@
-"""When this pipeline runs: arrivals start an ingest, touched days the workflow."""
+"""When this pipeline runs: arrivals and the stream fill bronze, touched days start the workflow."""
 
 from collections.abc import Sequence
 
 import dagster as dg
 
+from pipeline_platform.orchestration import streams
 from pipeline_platform.orchestration.automation import (
     ExecutableDefinition,
     UnresolvedAssetJobDefinition,
     schedule_from_runbook,
 )
 from pipeline_platform.orchestration.landing import landing_key
+from pipeline_platform.orchestration.maintenance import maintenance_job
 from pipeline_platform.orchestration.resources import ServicesParam
 from pipeline_platform.orchestration.sensors import (
     RequestedRange,
@@ -25,10 +27,12 @@ from pipeline_platform.web_events.checks import (
     INGEST_CHECK_KEYS,
     SERVICE_CHECK_KEYS,
 )
+from pipeline_platform.web_events.ingestion import event_files, events_stream
+from pipeline_platform.web_events.marts import MARTS
 from pipeline_platform.web_events.measures import hourly_counts
 from pipeline_platform.web_events.refinement import requested_days
 from pipeline_platform.web_events.run_context import RunContext, load_runbook
-from pipeline_platform.web_events.tables import PIPELINE, RAW_EVENTS
+from pipeline_platform.web_events.tables import PIPELINE, RAW_EVENTS, TABLES
 
 WORKFLOW = "web_events_s3_tables_pipeline"
 HOURS_SHOWN = 24
@@ -75,11 +79,18 @@ def end_of_day_job() -> None:
     summarise_day()
 
 
+maintain_job = maintenance_job(PIPELINE, (*TABLES, *MARTS.tables), load_runbook)
+stream_job = streams.stream_job(
+    RAW_EVENTS, event_files, events_stream, load_runbook().rulings.stream
+)
+
 JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     ingest_job,
+    stream_job,
     workflow_job,
     health_job,
     end_of_day_job,
+    maintain_job,
 ]
 
 
@@ -93,10 +104,11 @@ def requested_ranges(services: Services) -> list[RequestedRange]:
 
 
 def sensors(environment: Environment) -> Sequence[dg.SensorDefinition]:
-    """Return the two sensors, on or off as the runbook says for this environment."""
+    """Return the sensors, on or off as the runbook says for this environment."""
     runbook = load_runbook()
     return [
         arrivals_sensor(runbook, ingest_job, RAW_EVENTS, environment),
+        streams.stream_sensor(runbook, stream_job, events_stream, environment),
         requests_sensor(
             runbook, "dates", "dates_to_process", workflow_job, requested_ranges, environment
         ),
@@ -109,5 +121,6 @@ def schedules(environment: Environment) -> Sequence[dg.ScheduleDefinition]:
     jobs: dict[str, ExecutableDefinition] = {
         "morning_health_check": health_job,
         "end_of_day_summary": end_of_day_job,
+        "weekly_maintenance": maintain_job,
     }
     return [schedule_from_runbook(runbook, name, job, environment) for name, job in jobs.items()]

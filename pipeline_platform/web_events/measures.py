@@ -19,6 +19,7 @@ from pipeline_platform.quality.measurements import Measurement, percentage, unme
 from pipeline_platform.quality.measures import ALL, FILE_WINDOW, Labelled
 from pipeline_platform.quality.trends import FEWEST_DAYS, Points, drop, slope_per_day
 from pipeline_platform.web_events.analyst_queries import analyst_queries, run_query
+from pipeline_platform.web_events.ingestion import events_stream
 from pipeline_platform.web_events.run_context import RunContext
 from pipeline_platform.web_events.tables import RAW_EVENTS, WEB_EVENTS
 
@@ -250,6 +251,11 @@ def _rows_of_today(scope: Scope) -> Labelled:
     return {ALL: Measurement("rows_of_today", present.get(today, 0))}
 
 
+def _stream(scope: Scope, name: str) -> Labelled:
+    stream = events_stream(scope.run.services.settings)
+    return {ALL: measures.stream_health(scope, stream)[name]}
+
+
 def _query_times(scope: Scope, name: str) -> Labelled:
     """Time each of the analysts' queries over the last days that silver has."""
     services = scope.run.services
@@ -275,6 +281,9 @@ MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "processing_latency": measures.processing_latency,
     "last_closed_date": _last_closed_date,
     "rows_of_today": _rows_of_today,
+    "stream_silence": partial(_stream, name="stream_silence"),
+    "stream_iterator_age": partial(_stream, name="stream_iterator_age"),
+    "stream_error_rate": partial(_stream, name="stream_error_rate"),
     "query_time": partial(_query_times, name="query_time"),
     "slow_queries": partial(_query_times, name="slow_queries"),
     "cost_increase": cost_increase,

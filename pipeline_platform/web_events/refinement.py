@@ -12,7 +12,8 @@ from pipeline_platform.lake.reading import PartitionValue
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.partition_ranges import ONE_DAY, dates_in, partition_key, pieces, span_of
 from pipeline_platform.quality.conservation import LedgerEntry
-from pipeline_platform.quality.contracts import Contract, validate
+from pipeline_platform.quality.contracts import Contract
+from pipeline_platform.quality.validation import validate
 from pipeline_platform.refinement import (
     HOP,
     StagedSilver,

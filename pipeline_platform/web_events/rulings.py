@@ -45,6 +45,7 @@ class Rulings(runbook.Rulings):
     baseline_days: int = Field(ge=1)
     trend_days: int = Field(ge=3)
     funnel: list[FunnelStep] = Field(min_length=1)
+    stream: runbook.StreamReading
 
     @model_validator(mode="after")
     def _steps_differ(self) -> Self:
@@ -72,6 +73,12 @@ class Rulings(runbook.Rulings):
             ("baseline of volume and bot share", f"{self.baseline_days} days"),
             ("window of a trend", f"{self.trend_days} days"),
             ("funnel", ", ".join(step.name for step in self.funnel)),
+            ("the stream begins at", str(self.stream.start)),
+            (
+                "one batch of the stream",
+                f"{self.stream.max_records:,} records, {self.stream.max_bytes:,} bytes"
+                f" or {self.stream.max_seconds:g} seconds",
+            ),
             *super().in_words(),
         ]
 

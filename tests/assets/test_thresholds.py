@@ -27,6 +27,7 @@ from pipeline_platform.operations.plan import operations_plan
 from pipeline_platform.quality.audit import judged
 from pipeline_platform.quality.measurements import Verdict
 from pipeline_platform.quality.measures import measure
+from pipeline_platform.refinement import StagedSilver
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse import embedded
@@ -85,7 +86,7 @@ class State:
 
 
 @pytest.fixture(scope="module")
-def bad(new_database, tmp_path_factory) -> Iterator[tuple[Services, refinement.StagedSilver]]:
+def bad(new_database, tmp_path_factory) -> Iterator[tuple[Services, StagedSilver]]:
     settings = settings_at(tmp_path_factory.mktemp("bad"), new_database())
     two_days_ago = datetime.now(UTC) - timedelta(days=2)
     deliver(settings, "standard_bad.csv", bad_month().encode(), arrived_at=two_days_ago)

@@ -188,8 +188,7 @@ def _watch(child: int, kill_after: float | None) -> Ended:
 
 def main() -> None:
     """Serve requests until the standard input ends."""
-    import great_expectations  # noqa: F401 -- loaded before any run is forked
-    import pyiceberg.catalog.sql
+    import pyiceberg.catalog.sql  # loaded before any run is forked
     import pyiceberg.table  # noqa: F401
 
     for line in sys.stdin:

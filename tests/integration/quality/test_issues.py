@@ -9,7 +9,6 @@ import pytest
 
 from pipeline_platform import advisory_performance
 from pipeline_platform.advisory_performance.rulings import Runbook
-from pipeline_platform.quality.contracts import validate
 from pipeline_platform.quality.issues import (
     Connection,
     Issue,
@@ -24,6 +23,7 @@ from pipeline_platform.quality.issues import (
 )
 from pipeline_platform.quality.measurements import Measurement, judge, unmeasured
 from pipeline_platform.quality.observations import history, observations, record_verdicts
+from pipeline_platform.quality.validation import validate
 from tests.unit.quality.silver_rows import CONTRACTS, as_table, good_row
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

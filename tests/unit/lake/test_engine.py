@@ -22,9 +22,9 @@ def test_instants_are_in_utc(local_settings):
         assert setting(con, "TimeZone") == "UTC"
 
 
-def test_memory_limit_comes_from_the_settings(local_settings):
+def test_duckdb_gets_half_of_the_memory_limit(local_settings):
     with connect(local_settings) as con:
-        assert setting(con, "memory_limit") == "286.1 MiB"
+        assert setting(con, "memory_limit") == "143.0 MiB"
 
 
 def test_memory_limit_of_a_connection_replaces_that_of_the_settings(local_settings):

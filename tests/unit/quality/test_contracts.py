@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from pipeline_platform.failures import BadInputError, InvalidRunbookError
-from pipeline_platform.quality.contracts import Contract, row_rules, validate
-from pipeline_platform.quality.suites import start_import
+from pipeline_platform.quality.contracts import Contract, row_rules
+from pipeline_platform.quality.validation import validate
 from tests.unit.quality.silver_rows import CONTRACTS, FOLDER, NOW, TABLES, as_table, good_rows
 
 Change = Callable[[dict[str, Any]], object]
@@ -74,6 +75,13 @@ REFUSED: dict[str, tuple[Change, str]] = {
             type="expect_column_values_to_match_regex", kwargs={"column": "a", "regex": "^(?=a)a$"}
         ),
         "plain groups",
+    ),
+    "an expectation that DuckDB can't judge": (
+        lambda e: (
+            e["meta"].update(is_row_rule=False),
+            e.update(type="expect_column_stdev_to_be_between"),
+        ),
+        "is not known",
     ),
     "no limits": (
         lambda e: e.update(type="expect_column_values_to_be_between"),
@@ -160,6 +168,28 @@ def test_the_same_row_in_two_files_is_not_unique(parquet: list[str]) -> None:
     assert [one.rule for one in results if not one.passed] == ["current_version_is_unique"]
 
 
+def test_a_rule_that_does_not_fit_its_column_is_refused() -> None:
+    rows = as_table("valuations", good_rows("valuations"))
+    at = rows.column_names.index("currency")
+    rows = rows.set_column(at, "currency", pa.array([1] * len(rows)))
+    with pytest.raises(InvalidRunbookError, match="valuations does not fit the types"):
+        validate(CONTRACTS["valuations"], rows, now=NOW)
+
+
+@pytest.mark.parametrize("table", CONTRACTS)
+def test_a_million_rows_are_judged_under_a_small_memory_limit(table: str) -> None:
+    with duckdb.connect(config={"memory_limit": "64MB", "threads": "2"}) as connection:
+        connection.register("good", as_table(table, good_rows(table)[1:2]))
+        replaced = "SELECT good.* REPLACE (account_id || i AS account_id)"
+        many = f"{replaced} FROM good, range(1000000) AS r(i)"
+        failed = [
+            one
+            for one in validate(CONTRACTS[table], connection.sql(many), now=NOW)
+            if not one.passed
+        ]
+    assert failed == []
+
+
 def test_a_file_that_can_not_be_read_is_named(tmp_path: Path) -> None:
     path = tmp_path / "broken.parquet"
     path.write_bytes(b"PAR1 no")
@@ -167,23 +197,22 @@ def test_a_file_that_can_not_be_read_is_named(tmp_path: Path) -> None:
         validate(CONTRACTS["valuations"], [str(path)], now=NOW)
 
 
-def test_a_validation_waits_for_the_import_in_the_background(parquet: list[str]) -> None:
-    start_import()
-    assert all(one.passed for one in validate(CONTRACTS["valuations"], parquet, now=NOW))
-
-
 WRITES_NOTHING = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from pipeline_platform.quality.contracts import Contract, validate
-assert "great_expectations" not in sys.modules
+from pipeline_platform.quality.contracts import Contract
+from pipeline_platform.quality.suites import run_suite
+from pipeline_platform.quality.validation import validate
 contract = Contract.load(Path(sys.argv[1]))
-print(len(validate(contract, [sys.argv[2]], now=datetime(2026, 11, 20, tzinfo=UTC))))
+now = datetime(2026, 11, 20, tzinfo=UTC)
+results = validate(contract, [sys.argv[2]], now=now)
+assert "great_expectations" not in sys.modules
+assert run_suite(contract, [sys.argv[2]], now=now) == results
 """
 
 
-def test_a_validation_imports_late_and_leaves_no_file_behind(
+def test_only_the_second_engine_imports_and_neither_leaves_a_file_behind(
     parquet: list[str], tmp_path: Path
 ) -> None:
     folders = {name: tmp_path / name for name in ("HOME", "TMPDIR", "cwd")}

@@ -7,7 +7,9 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
-from pipeline_platform.quality.contracts import Contract, ExpectationResult, validate
+from pipeline_platform.quality.contracts import Contract, ExpectationResult
+from pipeline_platform.quality.suites import run_suite
+from pipeline_platform.quality.validation import validate
 from tests.unit.quality.silver_rows import CONTRACTS, NOW, Row, as_table, good_row, good_rows
 
 Damage = Callable[[list[Row]], pa.Table]
@@ -133,6 +135,13 @@ def test_damaged_rows_fail(table: str, rule: str) -> None:
 
 
 @every_rule
+def test_great_expectations_fails_the_damaged_rows_alike(table: str, rule: str) -> None:
+    rows = DAMAGES[table][rule](good_rows(table))
+    contract = _only(table, rule)
+    assert run_suite(contract, rows, now=NOW) == validate(contract, rows, now=NOW)
+
+
+@every_rule
 def test_a_failure_has_the_severity_of_its_rule(table: str, rule: str) -> None:
     expectation = _only(table, rule).expectations[0]
     result = _result(table, rule, DAMAGES[table][rule](good_rows(table)))
@@ -189,6 +198,20 @@ def test_a_column_that_is_missing_fails_its_rules() -> None:
 def test_an_empty_delivery_breaks_no_blocking_rule() -> None:
     results = [one for t in CONTRACTS for one in validate(CONTRACTS[t], as_table(t, []), now=NOW)]
     assert [one.rule for one in results if one.is_blocking and not one.passed] == []
+
+
+@pytest.mark.parametrize("table", CONTRACTS)
+@pytest.mark.parametrize("missing", ["currency", "is_current", "as_of_date"])
+def test_both_engines_say_which_column_is_missing(table: str, missing: str) -> None:
+    rows = as_table(table, good_rows(table))
+    rows = rows.drop_columns([missing] if missing in rows.column_names else ["vendor"])
+    found = validate(CONTRACTS[table], rows, now=NOW)
+    assert run_suite(CONTRACTS[table], rows, now=NOW) == found
+
+
+@pytest.mark.parametrize("table", CONTRACTS)
+def test_both_engines_say_the_same_of_no_files(table: str) -> None:
+    assert run_suite(CONTRACTS[table], [], now=NOW) == validate(CONTRACTS[table], [], now=NOW)
 
 
 def test_no_files_at_all_break_no_blocking_rule() -> None:

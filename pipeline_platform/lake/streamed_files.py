@@ -1,0 +1,154 @@
+"""Arrow tables written to Parquet files as they come, in bounded memory.
+
+DuckDB's own partitioned COPY holds half a million rows per thread before it writes any, and more
+outside of its memory limit; here at most `pending_bytes` wait for their row group.
+"""
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline_platform.failures import AuditFailedError
+from pipeline_platform.lake.engine import sql_name
+from pipeline_platform.lake.staging import (
+    ROW_GROUP_ROWS,
+    check_columns,
+    columns_of,
+    new_names,
+)
+from pipeline_platform.lake.tables import LakeTable
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetWriter
+    from pyiceberg.io import FileIO, OutputStream
+
+BATCH_ROWS = 20_480
+MAX_OPEN_FILES = 64
+"""How many partitions are written to at once; a further one closes the one that came first."""
+
+
+class StreamedFiles:
+    """Files of one run and partition key, one per value of the partition column and stretch.
+
+    Rows keep the order in which they are written: who declares `sort_by` writes them sorted.
+    """
+
+    def __init__(
+        self,
+        table: LakeTable,
+        files: "FileIO",
+        *,
+        location: str,
+        run_id: str,
+        partition: str,
+        pending_bytes: int,
+    ) -> None:
+        self.table, self.run_id, self.partition = table, run_id, partition
+        self._files = files
+        self._folder, self._stem = new_names(location, run_id, partition)
+        self._pending_bytes = pending_bytes
+        self._pending: dict[object, list[pa.Table]] = {}
+        self._writers: dict[object, tuple[ParquetWriter, OutputStream]] = {}
+        self.paths: list[str] = []
+
+    def write(self, rows: pa.Table | pa.RecordBatch) -> None:
+        """Add rows; raise AuditFailedError if they can't be rows of the table."""
+        given = rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows])
+        check_columns(self.table, given.column_names)
+        try:
+            declared = given.select(self.table.schema.names).cast(self.table.schema)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+            raise AuditFailedError(
+                f"A value does not fit into {self.table.name}: {error}; quarantine such rows "
+                "before they are staged."
+            ) from error
+        for value, part in self._by_value(declared):
+            self._pending.setdefault(value, []).append(part)
+            if _row_count(self._pending[value]) >= ROW_GROUP_ROWS:
+                self._flush(value)
+        while sum(map(_size, self._pending.values())) > self._pending_bytes:
+            self._flush(max(self._pending, key=lambda value: _size(self._pending[value])))
+
+    def copy(self, rows: duckdb.DuckDBPyRelation) -> None:
+        """Add the rows of a relation, sorted as the table declares; see `write`."""
+        ordered = ", ".join(sql_name(name) for name in self.table.sort_by)
+        check_columns(self.table, rows.columns)
+        typed = rows.order(ordered) if ordered else rows
+        for batch in typed.project(columns_of(self.table)).to_arrow_reader(BATCH_ROWS):
+            self.write(batch)
+
+    def close(self) -> None:
+        """Write what waits, and end every file."""
+        for value in [*self._pending]:
+            self._flush(value)
+        for value in [*self._writers]:
+            self._end(value)
+
+    def __enter__(self) -> Self:
+        """Hand out the writer."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the files; after a failure what waits is dropped, and no snapshot names them."""
+        if kind is not None:
+            self._pending.clear()
+        self.close()
+
+    def _by_value(self, rows: pa.Table) -> list[tuple[object, pa.Table]]:
+        """Split rows by the partition column, in the order of its values."""
+        if self.table.partition_by is None or not rows.num_rows:
+            return [(None, rows)] if rows.num_rows else []
+        column = rows[self.table.partition_by]
+        values = pc.unique(column).sort()
+        if len(values) == 1 and column.null_count == 0:
+            return [(values[0].as_py(), rows)]
+        return [
+            (
+                value.as_py(),
+                rows.filter(pc.equal(column, value) if value.is_valid else pc.is_null(column)),
+            )
+            for value in values
+        ]
+
+    def _flush(self, value: object) -> None:
+        rows = pa.concat_tables(self._pending.pop(value))
+        if value not in self._writers:
+            if len(self._writers) >= MAX_OPEN_FILES:
+                self._end(next(iter(self._writers)))
+            self._writers[value] = self._begin(value)
+        self._writers[value][0].write_table(rows, row_group_size=ROW_GROUP_ROWS)
+
+    def _begin(self, value: object) -> "tuple[ParquetWriter, OutputStream]":
+        from pyarrow.parquet import ParquetWriter  # noqa: PLC0415 - slow import, for writers only
+
+        folder = self._folder
+        if self.table.partition_by is not None:
+            folder = f"{folder}/{self.table.partition_by}={value}"
+        path = f"{folder}/{self._stem}-{len(self.paths)}.parquet"
+        self.paths.append(path)
+        target = self._files.new_output(path).create()
+        writer = ParquetWriter(
+            target, self.table.schema, compression="zstd", store_decimal_as_integer=True
+        )
+        return writer, target
+
+    def _end(self, value: object) -> None:
+        writer, target = self._writers.pop(value)
+        writer.close()
+        target.close()
+
+
+def _row_count(tables: list[pa.Table]) -> int:
+    return sum(table.num_rows for table in tables)
+
+
+def _size(tables: list[pa.Table]) -> int:
+    return sum(table.nbytes for table in tables)

@@ -1,0 +1,81 @@
+"""Months worked on range by range of accounts give what they give as a whole."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime
+
+import duckdb
+import pytest
+from pydantic import SecretStr
+
+from pipeline_platform.advisory_performance import account_ranges, refinement
+from pipeline_platform.advisory_performance.automation import months_to_process
+from pipeline_platform.advisory_performance.ingestion import ingest_arrivals
+from pipeline_platform.advisory_performance.measurement import (
+    compare_versions,
+    measure_range,
+    reconcile_range,
+)
+from pipeline_platform.advisory_performance.run_context import RunContext, shipped_mappings
+from pipeline_platform.advisory_performance.samples.arrivals import generate_arrivals
+from pipeline_platform.advisory_performance.serving import serve_months
+from pipeline_platform.advisory_performance.tables import PIPELINE, VALUATIONS
+from pipeline_platform.partition_ranges import month_range
+from pipeline_platform.services import Services
+from pipeline_platform.settings import Settings
+from tests.assets.content import Content, database_content, differences, lake_content
+from tests.integration.advisory_performance.test_sample_ledger import REQUEST
+
+NOW = datetime(2024, 11, 2, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def arrived(new_database, tmp_path_factory) -> Iterator[RunContext]:
+    settings = Settings(
+        home=tmp_path_factory.mktemp("ranges"),
+        environment="test",
+        database_url=SecretStr(new_database()),
+    )
+    made = generate_arrivals(replace(REQUEST, accounts=6, days=60), dict(shipped_mappings()))
+    with Services(settings) as services:
+        for file in [*made.files, *made.corrections]:
+            services.landing(PIPELINE).put(file.name, file.content)
+        run = RunContext(services, "ranges", clock=lambda: NOW)
+        list(ingest_arrivals(run))
+        yield run
+
+
+def _process(run: RunContext, months: list[date]) -> Content:
+    refinement.publish_months(run, refinement.stage_months(run, months))
+    for work in (measure_range, reconcile_range, compare_versions, serve_months):
+        list(work(run, months))
+    return {**lake_content(run.services), **database_content(run.services)}
+
+
+def test_ranges_of_accounts_give_the_same_tables(
+    arrived: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, first, last = months_to_process(arrived.services)
+    months = month_range(first, last)
+    whole = _process(arrived, months)
+    monkeypatch.setattr(account_ranges, "rows_at_once", lambda _settings, _bytes: 50)
+    assert len(account_ranges.ranges_of(arrived, VALUATIONS, months)) > 4
+    assert differences(whole, _process(arrived, months)) == {}
+
+
+def test_ranges_leave_no_account_out_and_keep_to_the_limit() -> None:
+    with duckdb.connect() as engine:
+        rows = engine.sql("SELECT 'A' || (i % 7) AS account_id FROM range(100) AS r(i)")
+        ranges = account_ranges.account_ranges(engine, rows, 30)
+        counts = [
+            rows.filter(one.condition).aggregate("count(*), count(DISTINCT account_id)").fetchone()
+            for one in ranges
+        ]
+    assert (ranges[0].first, ranges[-1].end, sum(rows for rows, _ in counts)) == (None, None, 100)
+    assert all(count <= 30 + 15 for count, _ in counts)
+
+
+def test_without_rows_one_range_holds_every_account() -> None:
+    with duckdb.connect() as engine:
+        rows = engine.sql("SELECT 'A' AS account_id WHERE false")
+        assert account_ranges.account_ranges(engine, rows, 30) == [account_ranges.ALL_ACCOUNTS]

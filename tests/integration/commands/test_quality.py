@@ -1,0 +1,35 @@
+"""Published tables judged anew, by either engine."""
+
+import json
+
+import pytest
+
+from tests.integration.commands.conftest import Processed, Shell
+
+
+@pytest.mark.parametrize("table", ["valuations", "external_flows", "reported_returns"])
+def test_both_engines_say_the_same_of_a_published_table(processed: Processed, table: str) -> None:
+    opinions = [
+        processed.shell.json("quality", "audit", table, "--engine", engine)
+        for engine in ("duckdb", "great-expectations")
+    ]
+    assert opinions[0] == opinions[1]
+
+
+def test_one_partition_has_fewer_rows_than_all(processed: Processed) -> None:
+    def row_count(*arguments: str) -> int:
+        found = processed.shell.json("quality", "audit", "valuations", *arguments)
+        [counted] = [one["observed"] for one in found if one["rule"] == "months_are_not_empty"]
+        return int(counted)
+
+    assert 0 < row_count("--partition", "2026-02") < row_count()
+
+
+def test_a_broken_rule_is_told_by_the_exit_code(shell: Shell) -> None:
+    result = shell("quality", "audit", "valuations", "--json")
+    failed = [one["rule"] for one in json.loads(result.stdout) if one["outcome"] == "fail"]
+    assert (result.exit_code, failed) == (1, ["months_are_not_empty"])
+
+
+def test_a_table_without_a_contract_is_wrong_use(shell: Shell) -> None:
+    assert shell("quality", "audit", "nothing").exit_code == 2

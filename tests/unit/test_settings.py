@@ -1,0 +1,22 @@
+"""What may be set, and what is refused with a sentence that says what to do."""
+
+import pytest
+
+from pipeline_platform.failures import InvalidSettingError
+from pipeline_platform.settings import Settings
+
+
+def test_a_memory_limit_with_which_nothing_works_is_refused() -> None:
+    with pytest.raises(
+        InvalidSettingError,
+        match="PLATFORM_MEMORY_LIMIT is 127MB, but no run works with less than 128MB",
+    ):
+        Settings.from_env({"PLATFORM_MEMORY_LIMIT": "127MB"})
+
+
+def test_duckdb_uses_fewer_threads_under_the_smallest_limit() -> None:
+    small, large = (
+        Settings.from_env({"PLATFORM_MEMORY_LIMIT": limit, "PLATFORM_THREADS": "2"})
+        for limit in ("128MB", "2GB")
+    )
+    assert (small.engine_threads, large.engine_threads) == (1, 2)
