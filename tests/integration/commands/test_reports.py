@@ -149,7 +149,8 @@ def test_a_file_that_waits_for_its_month_is_not_lost(shell: Shell, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "report", ["files", "issues", "partitions", "checks", "ledger", "reconciliation", "restatements"]
+    "report",
+    ["files", "issues", "partitions", "checks", "ledger", "reconciliation", "restatements"],
 )
 def test_a_report_over_nothing_is_no_error(shell: Shell, report: str) -> None:
     assert shell("reports", report).exit_code == 0
