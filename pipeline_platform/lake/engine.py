@@ -38,13 +38,16 @@ def options(
     """Return the configuration of a new DuckDB, by option name.
 
     The spill folder is a new one on each call: two databases must not share theirs. Freed memory
-    goes back to the system soon: by default DuckDB keeps up to half a gigabyte of it.
+    goes back to the system soon: by default DuckDB keeps up to half a gigabyte of it,
+    and fills the rest of its limit with parts of files, which one range of accounts leaves to the
+    next (measured: 91 MB more).
     """
     return {
         "memory_limit": memory_limit or settings.engine_memory_limit,
         "threads": str(threads or settings.engine_threads),
         "temp_directory": str(_spill_folder(settings)),
         "preserve_insertion_order": "false",
+        "enable_external_file_cache": "false",
         "allocator_flush_threshold": "8MB",
         "allocator_bulk_deallocation_flush_threshold": "8MB",
         "autoinstall_known_extensions": "false",
