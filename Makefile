@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 PYTHON ?= python3.11
 VENV := .venv
+# duckdb | spark: what builds the dbt models of `make demo`.
+ENGINE ?= duckdb
 RUN := $(VENV)/bin
 # Without byte code every process compiles a gigabyte of libraries anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -12,8 +14,8 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-demo: $(VENV)/.runtime ## Install, start PostgreSQL, take sample vendor files to gold, evaluate every check
-	$(RUN)/pipeline-platform demo
+demo: $(VENV)/.runtime $(VENV)/.engine-$(ENGINE) ## Install, start PostgreSQL, take sample files to gold, evaluate every check (ENGINE=spark: on Spark)
+	PLATFORM_ENGINE=$(ENGINE) $(RUN)/pipeline-platform demo
 
 dev: $(VENV)/.runtime ## Dagster's UI and daemon on the embedded default, http://127.0.0.1:3000
 	$(RUN)/pipeline-platform dev
@@ -45,6 +47,7 @@ clean: ## Remove the platform's home folder (all sample data) and every cache
 requirements: $(VENV)/bin/uv ## Resolve requirements*.in anew, pinned and hashed
 	$(RUN)/uv pip compile --upgrade --quiet --python-version 3.11 --generate-hashes --no-annotate --no-header -o requirements-dev.txt requirements-dev.in
 	$(RUN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate --no-header -c requirements-dev.txt -o requirements.txt requirements.in
+	$(RUN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate --no-header -c requirements-dev.txt -o requirements-spark.txt requirements-spark.in
 	$(RUN)/uv pip compile --upgrade --quiet --python-version 3.11 --generate-hashes --no-annotate --no-header -o requirements-installer.txt requirements-installer.in
 
 $(VENV)/bin/uv: requirements-installer.txt
@@ -57,6 +60,14 @@ $(VENV)/.runtime: $(VENV)/bin/uv requirements.txt pyproject.toml
 	@echo "Installing what runs the platform"
 	$(RUN)/uv pip install --quiet --python $(RUN)/python --compile-bytecode --require-hashes -r requirements.txt
 	$(RUN)/uv pip install --quiet --python $(RUN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.engine-duckdb: $(VENV)/.runtime
+	@touch $@
+
+$(VENV)/.engine-spark: $(VENV)/.runtime requirements-spark.txt
+	@echo "Installing what builds dbt models on Spark"
+	$(RUN)/uv pip install --quiet --python $(RUN)/python --compile-bytecode --require-hashes -r requirements-spark.txt
 	@touch $@
 
 $(VENV)/.development: $(VENV)/.runtime requirements-dev.txt

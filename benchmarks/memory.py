@@ -72,8 +72,9 @@ def high_water_bytes() -> int:
 
 def process(peaks: PeakMemory) -> dict[str, object]:
     """Take the file that waits in `incoming/` to `performance_data`, stage by stage."""
-    from pipeline_platform.advisory_performance import assets, refinement
+    from pipeline_platform.advisory_performance import refinement
     from pipeline_platform.advisory_performance.ingestion import ingest_arrivals
+    from pipeline_platform.advisory_performance.marts import MARTS
     from pipeline_platform.advisory_performance.measurement import (
         compare_versions,
         measure_range,
@@ -82,9 +83,9 @@ def process(peaks: PeakMemory) -> dict[str, object]:
     from pipeline_platform.advisory_performance.months import rows_within
     from pipeline_platform.advisory_performance.run_context import RunContext
     from pipeline_platform.advisory_performance.serving import serve_months
-    from pipeline_platform.advisory_performance.tables import MARTS, PIPELINE, VENDOR_ROWS
-    from pipeline_platform.orchestration.dbt import build_models, publish_models
-    from pipeline_platform.partition_ranges import dates_in, pieces, shifted
+    from pipeline_platform.advisory_performance.tables import VENDOR_ROWS
+    from pipeline_platform.orchestration.marts import build_marts, publish_marts
+    from pipeline_platform.partition_ranges import dates_in, pieces
     from pipeline_platform.services import Services
 
     with Services(Settings.from_env()) as services:
@@ -105,17 +106,9 @@ def process(peaks: PeakMemory) -> dict[str, object]:
         with peaks.stage("restatements"):
             list(compare_versions(run, months))
         with peaks.stage("marts (dbt)"):
-            build = build_models(
-                services,
-                select=f"gold.{PIPELINE}",
-                sources=[
-                    (table, (shifted(months[0], -1), months[-1])) for table in assets.MART_SOURCES
-                ],
-                variables={"first_month": str(months[0]), "last_month": str(months[-1])},
-                run_id=run.run_id,
-                partition=f"{months[0]}_{months[-1]}",
-            )
-            publish_models(services, MARTS, build, replace=refinement.months_filter(months))
+            span = (months[0], months[-1])
+            build = build_marts(services, MARTS, span, {}, run.run_id)
+            publish_marts(services, MARTS, build, span)
         with peaks.stage("performance_data"):
             served = sum(one.row_count for one in serve_months(run, months))
     return {"bronze": sum(rows.values()), "returns": measured, "served": served}

@@ -38,10 +38,10 @@ class Spans:
 
     def restart(self, name: str) -> None:
         """Forget all accounts and begin anew with `name`."""
-        self._settle()
         self.seconds.clear()
         self.cpu_seconds.clear()
-        self._open[-1] = name
+        self._open = [name]
+        self._since = (time.perf_counter(), time.process_time())
 
     @contextmanager
     def inside(self, name: str) -> Iterator[None]:

@@ -4,10 +4,16 @@ import typer
 
 from pipeline_platform.commands import (
     bots,
+    capacity,
+    cost,
     dagster,
     database,
+    dbt_operation,
     demo,
+    history,
     landing,
+    maintenance,
+    marts,
     months,
     passport,
     quality,
@@ -28,14 +34,25 @@ app.command()(demo.demo)
 app.command()(dagster.dev)
 app.command()(dagster.validate)
 app.command()(passport.passport)
+app.command()(cost.cost)
+app.command()(history.runs)
+app.command()(history.check)
+app.command("partition-status")(history.partition_status)
+app.command()(dbt_operation.dbt_operation)
+app.command()(capacity.capacity)
+app.command()(maintenance.optimize)
+app.command()(maintenance.restore)
 app.add_typer(bots.app, name="bots")
 app.add_typer(landing.app, name="landing")
 app.add_typer(months.app, name="months")
+app.add_typer(marts.app, name="marts")
 app.add_typer(quality.app, name="quality")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(vendor.app, name="vendor")
 app.add_typer(web.app, name="web")
 app.add_typer(reports.app, name="reports")
+app.add_typer(maintenance.app, name="maintenance")
+app.add_typer(maintenance.backup_app, name="backup")
 app.add_typer(database.app, name="database")
 app.add_typer(sample.app, name="sample")
 

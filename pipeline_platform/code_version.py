@@ -10,6 +10,11 @@ SUFFIXES = {".py", ".yaml", ".sql"}
 
 @cache
 def code_version() -> str:
+    """Return the version of the code as it was when this process first asked."""
+    return code_version_on_disk()
+
+
+def code_version_on_disk() -> str:
     """Return twelve hexadecimal digits that change whenever the platform's code changes.
 
     Works without Git, so that an installed package and a checkout of the same code agree.

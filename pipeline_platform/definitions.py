@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from pipeline_platform.advisory_performance import definitions as advisory_performance
+from pipeline_platform.operations import definitions as operations
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 from pipeline_platform.web_events import definitions as web_events
@@ -19,6 +20,7 @@ def build_defs(settings: Settings, resources: Mapping[str, object] | None = None
     return dg.Definitions.merge(
         advisory_performance.build_defs(settings.environment),
         web_events.build_defs(settings.environment),
+        operations.build_defs(settings.environment),
         dg.Definitions(
             resources=dict(resources) if resources else {"services": Services(settings)},
             executor=dg.in_process_executor,

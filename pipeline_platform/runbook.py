@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import AwareDatetime, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline_platform.failures import InvalidRunbookError
 from pipeline_platform.quality.strict_yaml import read_yaml
 from pipeline_platform.quality.thresholds import Band, Dimension, Part, Severity, Threshold
 from pipeline_platform.settings import Environment
+from pipeline_platform.streams.reading import Limits
 
 __all__ = [
     "ArrivalLimits",
@@ -24,6 +25,7 @@ __all__ = [
     "DeliveryLimits",
     "Dimension",
     "Freshness",
+    "Maintenance",
     "Route",
     "Rulings",
     "Runbook",
@@ -111,10 +113,75 @@ class ArrivalLimits(Part):
     max_bytes: int = Field(ge=1)
 
 
+class CapacityLimit(Part):
+    """How far something may grow; `capacity` says when it will have (SW-66)."""
+
+    limit: float = Field(gt=0)
+    requirements: list[str] = Field(min_length=1)
+
+
+class StreamReading(Part):
+    """How a pipeline reads its stream: where it begins and how much one batch and run may take.
+
+    `start` is TRIM_HORIZON (all that the stream still keeps) or an instant with its offset; it
+    counts only for shards that have no position yet.
+    """
+
+    start: Literal["TRIM_HORIZON"] | AwareDatetime
+    max_records: int = Field(ge=1)
+    max_bytes: int = Field(ge=1)
+    max_seconds: float = Field(gt=0)
+    max_batches: int = Field(ge=1)
+
+    @property
+    def limits(self) -> Limits:
+        """Where one batch ends."""
+        return Limits(self.max_records, self.max_bytes, self.max_seconds)
+
+
 class DeliveryLimits(Part):
     """What a delivered file may hold before it is refused."""
 
     max_line_bytes: int = Field(ge=1)
+
+
+class CompactionLimits(Part):
+    """From how many files on a partition is rewritten, which are small, how large the new are."""
+
+    min_files: int = Field(ge=2)
+    small_file_mb: int = Field(ge=1)
+    target_file_mb: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _new_files_are_not_small(self) -> Self:
+        if self.target_file_mb <= self.small_file_mb:
+            raise ValueError("target_file_mb must be more than small_file_mb")
+        return self
+
+
+class SnapshotRetention(Part):
+    """How long a snapshot can be read and restored: so many days, and always so many of them.
+
+    Days count from when the next one took its place. At least one day, which is longer than the
+    longest run (`max_runtime_seconds` in dagster.yaml): a run that is repeated finds what it
+    published, a reader what it opened.
+    """
+
+    snapshots_kept_days: int = Field(ge=1)
+    snapshots_kept_count: int = Field(ge=1)
+
+
+class Maintenance(SnapshotRetention):
+    """How a pipeline's tables are kept (B-13); `tables` has exceptions by layer/noun."""
+
+    orphans_kept_days: int = Field(ge=1)
+    staging_kept_days: int = Field(ge=1)
+    compaction: CompactionLimits
+    tables: dict[str, SnapshotRetention] = Field(default_factory=dict)
+
+    def retention(self, layer: str, name: str) -> SnapshotRetention:
+        """Return the retention of one table."""
+        return self.tables.get(f"{layer}/{name}", self)
 
 
 class Rulings(Part):
@@ -155,6 +222,8 @@ class Runbook(Part):
 
     A pipeline derives its own, whose `rulings` are its own model. `score_weights` are the shares
     of the quality dimensions in an overall score; a pipeline that scores otherwise has none.
+    `capacity` gives limits by the name of a series, such as
+    `web_events/silver/web_events/rows_per_day` or `database/bytes`.
     """
 
     pipeline: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -164,11 +233,13 @@ class Runbook(Part):
     contacts: dict[str, Contact] = Field(min_length=1)
     routes: dict[str, Route] = Field(min_length=1)
     rulings: Rulings
+    maintenance: Maintenance
     score_weights: dict[Dimension, float] = Field(default_factory=dict)
     schedules: dict[str, Schedule]
     sensors: dict[str, Sensor] = Field(default_factory=dict)
     freshness: dict[str, Freshness]
     thresholds: dict[str, Threshold] = Field(min_length=1)
+    capacity: dict[str, CapacityLimit] = Field(default_factory=dict)
     source_sha256: str
 
     @classmethod

@@ -9,7 +9,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from pipeline_platform.failures import InvalidSettingError
 
@@ -21,13 +30,16 @@ BYTES_PER_THREAD = 60_000_000
 SMALLEST_MEMORY_BYTES = ENGINE_SHARE * 64_000_000
 """With less than 64 MB DuckDB can't judge delivered records, even with one thread (measured)."""
 Environment = Literal["local", "test", "staging", "production"]
+Engine = Literal["duckdb", "spark"]
 
 
 class Settings(BaseModel):
     """Where things are and how much the platform may use.
 
     A location is a local folder or an `s3://bucket/prefix`. The four locations are the four roles
-    of the advisory data lake (SA-1): raw, processed, temp and archive.
+    of the advisory data lake (SA-1): raw, processed, temp and archive. `engine` builds the dbt
+    models; `spark_remote` is the cluster's address in Spark Connect's own form, which may hold a
+    token. Without one the platform starts an engine of its own for each build.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,6 +54,8 @@ class Settings(BaseModel):
     arrivals_queue_url: str | None = None
     s3_endpoint: str | None = None
     s3_region: str = "us-east-1"
+    events_stream: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]{1,128}$")
+    kinesis_endpoint: str | None = None
 
     database_url: SecretStr | None = None
     database_secret_name: str | None = None
@@ -50,6 +64,11 @@ class Settings(BaseModel):
 
     catalog: Literal["sql", "glue", "rest"] = "sql"
     catalog_uri: str | None = None
+
+    cost_source: Literal["cost_explorer"] | None = None
+
+    engine: Engine = "duckdb"
+    spark_remote: SecretStr | None = None
 
     memory_limit: str = Field(default="2GB", pattern=r"^\d+(MB|GB)$")
     threads: int = Field(default=2, ge=1)
@@ -77,6 +96,13 @@ class Settings(BaseModel):
     def engine_threads(self) -> int:
         """How many threads DuckDB may use: each needs memory of its own."""
         return max(1, min(self.threads, self.memory_bytes // ENGINE_SHARE // BYTES_PER_THREAD))
+
+    @field_validator("spark_remote")
+    @classmethod
+    def _is_spark_connect(cls, address: SecretStr | None) -> SecretStr | None:
+        if address is not None and not address.get_secret_value().startswith("sc://"):
+            raise PydanticCustomError("address", "give an address such as sc://host:15002")
+        return address
 
     @model_validator(mode="before")
     @classmethod

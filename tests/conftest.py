@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import settings
 from psycopg import sql
 from pydantic import SecretStr
 
@@ -19,6 +20,10 @@ from pipeline_platform.warehouse.database import Database
 from pipeline_platform.warehouse.migrations import migrate
 
 SERVER_FOLDER = "embedded-server"
+
+# How long an example takes says how busy the machine is; benchmarks measure speed.
+settings.register_profile("any_machine", deadline=None)
+settings.load_profile("any_machine")
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ rows don't fit is worked on range by range of account numbers and published as o
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -14,6 +14,7 @@ import duckdb
 from pipeline_platform.advisory_performance.relations import as_view, literal
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.memory import release_memory
 from pipeline_platform.settings import Settings
 
 
@@ -45,6 +46,16 @@ def ranges_of(
     with run.services.connect() as engine:
         rows = run.services.lake.relation(engine, table, months=(months[0], months[-1]))
         return account_ranges(engine, rows, rows_at_once(run.services.settings, bytes_per_row))
+
+
+def each_range(
+    run: RunContext, table: LakeTable, months: Sequence[date], bytes_per_row: int = BYTES_PER_ROW
+) -> Iterator[AccountRange]:
+    """Go through the ranges of `ranges_of`, giving freed memory back before and after each."""
+    for accounts in ranges_of(run, table, months, bytes_per_row):
+        release_memory()
+        yield accounts
+    release_memory()
 
 
 def rows_at_once(settings: Settings, bytes_per_row: int) -> int:

@@ -8,6 +8,7 @@ import dagster as dg
 from pipeline_platform.advisory_performance import refinement
 from pipeline_platform.advisory_performance.audit import SILVER_TABLES, contracts
 from pipeline_platform.advisory_performance.ingestion import VendorFiles
+from pipeline_platform.advisory_performance.marts import MARTS
 from pipeline_platform.advisory_performance.measurement import (
     MeasuredMonths,
     compare_versions,
@@ -20,13 +21,11 @@ from pipeline_platform.advisory_performance.partitions import (
     SELF_AND_MONTH_BEFORE,
     months_of_run,
 )
-from pipeline_platform.advisory_performance.refinement import months_filter
 from pipeline_platform.advisory_performance.run_context import RunContext, load_runbook
 from pipeline_platform.advisory_performance.serving import serve_months
 from pipeline_platform.advisory_performance.tables import (
     ACCOUNT_STATES,
     EXTERNAL_FLOWS,
-    MARTS,
     PIPELINE,
     RECONCILIATION,
     REPORTED_RETURNS,
@@ -44,27 +43,18 @@ from pipeline_platform.orchestration.checks import (
     threshold_specs,
 )
 from pipeline_platform.orchestration.compute import ComputeSize
-from pipeline_platform.orchestration.dbt import (
-    build_models,
-    model_sources,
-    model_tests,
-    publish_models,
-    test_results,
-    test_specs,
-)
 from pipeline_platform.orchestration.failures import handled_failures
 from pipeline_platform.orchestration.landing import incoming_asset, ingest_asset
+from pipeline_platform.orchestration.marts import marts_asset
 from pipeline_platform.orchestration.metadata import asset_key, table_spec
 from pipeline_platform.orchestration.resources import ServicesParam
-from pipeline_platform.partition_ranges import dates_in, pieces, shifted
+from pipeline_platform.partition_ranges import dates_in, pieces
 from pipeline_platform.quality.audit import judged, merged_results
 from pipeline_platform.refinement import StagedSilver
 
 MONTHS_POOL = "advisory_performance_months"
 FRESHNESS = freshness_policies(load_runbook())
 SERVING = dg.AssetKey([PIPELINE, "serving", "performance_data"])
-MART_SOURCES = (VALUATIONS, TIME_WEIGHTED_RETURNS, RECONCILIATION, RESTATEMENTS)
-MART_TESTS = model_tests(PIPELINE, MARTS)
 
 
 def _spec(table: LakeTable, *inputs: LakeTable) -> dg.AssetSpec:
@@ -227,40 +217,9 @@ def performance_data(
     )
 
 
-@_monthly(
-    "marts",
-    [
-        table_spec(table, deps=list(model_sources(PIPELINE, table.name)), kinds={"iceberg", "dbt"})
-        for table in MARTS
-    ],
-    test_specs(PIPELINE, MART_TESTS),
+marts = marts_asset(
+    MARTS, partitions_def=MONTHLY, partitions_of_run=months_of_run, pool=MONTHS_POOL
 )
-def marts(
-    context: dg.AssetExecutionContext, config: ComputeSize, services: ServicesParam
-) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-    """Build the marts of months with dbt, test them, and publish all of them or none."""
-    run = RunContext(config.sized(services), context.run.run_id)
-    months = months_of_run(context)
-    with handled_failures(context):
-        build = build_models(
-            run.services,
-            select=f"gold.{PIPELINE}",
-            sources=[(table, (shifted(months[0], -1), months[-1])) for table in MART_SOURCES],
-            variables={"first_month": str(months[0]), "last_month": str(months[-1])},
-            run_id=run.run_id,
-            partition=f"{months[0]}_{months[-1]}",
-        )
-        yield from test_results(PIPELINE, MART_TESTS, build.tests)
-        publications = publish_models(run.services, MARTS, build, replace=months_filter(months))
-    for table in MARTS:
-        published = publications[table.name]
-        yield dg.MaterializeResult(
-            asset_key=asset_key(table),
-            metadata={
-                "dagster/row_count": published.row_count,
-                "snapshot_id": published.snapshot_id,
-            },
-        )
 
 
 def _measured_metadata(measured: list[MeasuredMonths], table: str) -> dict[str, int]:
@@ -280,13 +239,13 @@ MONTHLY_KEYS = [
             ACCOUNT_STATES,
             RECONCILIATION,
             RESTATEMENTS,
-            *MARTS,
+            *MARTS.tables,
         )
     ),
     SERVING,
 ]
 RECONCILE_KEYS = [
-    *(asset_key(table) for table in (RECONCILIATION, *MARTS)),
+    *(asset_key(table) for table in (RECONCILIATION, *MARTS.tables)),
     SERVING,
 ]
 MONTHLY_ASSETS: list[dg.AssetsDefinition] = [

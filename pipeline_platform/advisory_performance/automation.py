@@ -14,6 +14,7 @@ from pipeline_platform.advisory_performance.checks import INGEST_CHECK_KEYS, SER
 from pipeline_platform.advisory_performance.run_context import load_runbook
 from pipeline_platform.advisory_performance.tables import (
     PIPELINE,
+    TABLES,
     TIME_WEIGHTED_RETURNS,
     VENDOR_ROWS,
 )
@@ -22,6 +23,8 @@ from pipeline_platform.orchestration.automation import (
     UnresolvedAssetJobDefinition,
     schedule_from_runbook,
 )
+from pipeline_platform.orchestration.landing import landing_key
+from pipeline_platform.orchestration.maintenance import maintenance_job
 from pipeline_platform.orchestration.resources import ServicesParam
 from pipeline_platform.orchestration.sensors import (
     RequestedRange,
@@ -55,9 +58,9 @@ reconcile_job = dg.define_asset_job(
 )
 health_job = dg.define_asset_job(
     f"{PIPELINE}_health",
-    selection=dg.AssetSelection.all_asset_checks()
-    & dg.AssetSelection.checks(*SERVICE_CHECK_KEYS, *INGEST_CHECK_KEYS),
-    description="The morning review: every check that needs no new data.",
+    selection=dg.AssetSelection.assets(landing_key(PIPELINE))
+    | dg.AssetSelection.checks(*SERVICE_CHECK_KEYS, *INGEST_CHECK_KEYS),
+    description="The morning review: what waits, and every check that needs no new data.",
 )
 
 
@@ -76,12 +79,15 @@ def months_made_ahead_job() -> None:
     make_months_ahead()
 
 
+maintain_job = maintenance_job(PIPELINE, TABLES, load_runbook)
+
 JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     ingest_job,
     workflow_job,
     reconcile_job,
     health_job,
     months_made_ahead_job,
+    maintain_job,
 ]
 
 
@@ -124,6 +130,7 @@ def schedules(environment: Environment) -> Sequence[dg.ScheduleDefinition]:
         "service_health": health_job,
         "vendor_quiet": health_job,
         "months_made_ahead": months_made_ahead_job,
+        "maintenance": maintain_job,
     }
     return [
         schedule_from_runbook(runbook, name, jobs[name], environment) for name in runbook.schedules

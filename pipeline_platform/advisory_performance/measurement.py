@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline_platform.advisory_performance.account_ranges import AccountRange, ranges_of
+from pipeline_platform.advisory_performance.account_ranges import AccountRange, each_range
 from pipeline_platform.advisory_performance.causes import explain_breaches
 from pipeline_platform.advisory_performance.months import rows_within
 from pipeline_platform.advisory_performance.reconciliation import (
@@ -45,7 +45,6 @@ from pipeline_platform.advisory_performance.twrr import (
 )
 from pipeline_platform.code_version import code_version
 from pipeline_platform.lake.tables import LakeTable
-from pipeline_platform.memory import release_memory
 from pipeline_platform.partition_ranges import (
     dates_in,
     month_of,
@@ -215,12 +214,11 @@ def _measure_piece(run: RunContext, months: list[date]) -> MeasuredMonths:
                 opened.enter_context(lake.stream(table, run_id=run.run_id, partition=key))
                 for table in (TIME_WEIGHTED_RETURNS, ACCOUNT_STATES)
             )
-            for accounts in ranges_of(run, VALUATIONS, months):
+            for accounts in each_range(run, VALUATIONS, months):
                 computed = _measure_accounts(run, engine, months, accounts)
                 returns.write(computed.table)
                 states.write(computed.states)
                 del computed
-                release_memory()
         staged = [lake.stage_stream(stream) for stream in (returns, states)]
     properties = {**_properties(), "inputs": inputs}
     snapshot_ids = {
@@ -319,7 +317,7 @@ def _publish(
     lake = run.services.lake
     partition = f"{partition_key(months[0])}_{partition_key(months[-1])}"
     with lake.stream(target, run_id=run.run_id, partition=partition) as stream:
-        for accounts in ranges_of(run, TIME_WEIGHTED_RETURNS, months):
+        for accounts in each_range(run, TIME_WEIGHTED_RETURNS, months):
             # A new engine for each range: what it kept in temporary tables is gone with it.
             with run.services.connect() as engine:
                 stream.copy(rows_of(engine, accounts))

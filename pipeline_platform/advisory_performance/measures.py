@@ -23,6 +23,7 @@ from pipeline_platform.advisory_performance.tables import (
     TIME_WEIGHTED_RETURNS,
     VALUATIONS,
 )
+from pipeline_platform.operations.cost_readings import cost_anomaly
 from pipeline_platform.partition_ranges import (
     dates_in,
     month_of,
@@ -313,4 +314,5 @@ MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "database_connections": _connections,
     "database_connection_share": _connection_share,
     "database_query_response": _query_response,
+    "cost_anomaly": cost_anomaly,
 }

@@ -15,7 +15,7 @@ import duckdb
 from pipeline_platform.advisory_performance.account_ranges import (
     ALL_ACCOUNTS,
     AccountRange,
-    ranges_of,
+    each_range,
 )
 from pipeline_platform.advisory_performance.audit import SILVER_TABLES, contracts
 from pipeline_platform.advisory_performance.normalisation import Normalised, normalise
@@ -39,7 +39,7 @@ from pipeline_platform.refinement import (
     publish_silver,
 )
 
-BYTES_PER_RECORD = 2_000
+BYTES_PER_RECORD = 3_000
 """Memory limit that one delivered record needs while it is judged beside others."""
 
 
@@ -81,7 +81,7 @@ def stage_months(run: RunContext, months: Sequence[date]) -> StagedSilver:
                 )
                 for table in SILVER_TABLES
             }
-            for accounts in ranges_of(run, VENDOR_ROWS, months, BYTES_PER_RECORD):
+            for accounts in each_range(run, VENDOR_ROWS, months, BYTES_PER_RECORD):
                 normalised = judge_months(run, engine, months, accounts)
                 streams["valuations"].copy(normalised.valuations)
                 streams["external_flows"].copy(normalised.external_flows)

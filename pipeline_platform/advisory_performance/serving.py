@@ -17,7 +17,7 @@ from pipeline_platform.advisory_performance.account_ranges import (
     ALL_ACCOUNTS,
     NO_ACCOUNT,
     AccountRange,
-    ranges_of,
+    each_range,
 )
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.tables import (
@@ -128,7 +128,7 @@ def _serve(run: RunContext, month: date) -> ServedMonth:
 
 def _batches(run: RunContext, month: date) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a month, range by range of accounts."""
-    for accounts in ranges_of(run, TIME_WEIGHTED_RETURNS, [month]):
+    for accounts in each_range(run, TIME_WEIGHTED_RETURNS, [month]):
         with run.services.connect() as engine:
             yield from serving_rows(run, engine, month, accounts).to_arrow_reader(BATCH_ROWS)
 

@@ -331,13 +331,6 @@ COMPOSITE_RETURNS = _mart(
     "Asset-weighted monthly return of each composite (account class and currency), after GIPS.",
 )
 
-MARTS = (
-    ACCOUNT_PERFORMANCE,
-    VENDOR_RECONCILIATION_DAILY,
-    QUALITY_SUMMARY,
-    COMPOSITE_RETURNS,
-)
-
 TABLES = (
     VENDOR_ROWS,
     VALUATIONS,
@@ -347,5 +340,8 @@ TABLES = (
     ACCOUNT_STATES,
     RECONCILIATION,
     RESTATEMENTS,
-    *MARTS,
+    ACCOUNT_PERFORMANCE,
+    VENDOR_RECONCILIATION_DAILY,
+    QUALITY_SUMMARY,
+    COMPOSITE_RETURNS,
 )

@@ -1,5 +1,6 @@
 """Arguments and options that several commands share: pipelines, days, months, instants."""
 
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -48,7 +49,12 @@ def parse_instant(text: str | datetime) -> datetime:
 
 def pipeline_named(name: str) -> str:
     """Return the pipeline of that name, or the only one that begins so (`advisory`)."""
-    known = sorted(path.parent.name for path in PACKAGE.glob("*/runbook.yaml"))
+    return one_of(name, [path.parent.name for path in PACKAGE.glob("*/runbook.yaml")])
+
+
+def one_of(name: str, pipelines: Iterable[str]) -> str:
+    """Return the one of these pipelines that has this name, or the only one that begins so."""
+    known = sorted(pipelines)
     found = [one for one in known if one.startswith(name)] if name not in known else [name]
     if len(found) != 1 or not name:
         raise NotFoundError(

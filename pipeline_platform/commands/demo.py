@@ -1,4 +1,4 @@
-"""`pipeline-platform demo`: sample files of every pipeline, and every check evaluated."""
+"""`pipeline-platform demo`: every pipeline's sample files through Dagster, and every check."""
 
 import logging
 import time
@@ -36,6 +36,7 @@ from pipeline_platform.commands.sample import (
     yesterday,
 )
 from pipeline_platform.definitions import build_defs
+from pipeline_platform.operations.automation import cost_job
 from pipeline_platform.orchestration.automation import range_tags
 from pipeline_platform.orchestration.instance import open_instance
 from pipeline_platform.orchestration.landing import ingest_config
@@ -79,6 +80,7 @@ def demo(
                 results += _process(definitions, instance, services)
             results.append(_run(definitions, instance, f"{PIPELINE}_health"))
             results += _web_events(definitions, instance, services)
+            results.append(_run(definitions, instance, cost_job.name))
             failures = _report(services, results, as_json=as_json)
     _say(f"Done in {time.perf_counter() - started:.0f} s.")
     if not as_json:

@@ -1,9 +1,5 @@
 """`pipeline-platform months process`: bronze to serving, as the sensor would start it."""
 
-import logging
-import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date
 from typing import Annotated
 
@@ -17,10 +13,10 @@ from pipeline_platform.advisory_performance.automation import (
 )
 from pipeline_platform.advisory_performance.tables import PIPELINE, VENDOR_ROWS
 from pipeline_platform.commands.arguments import check_period, parse_month
+from pipeline_platform.commands.job_runs import WorkflowEnd, run_job, show_end
 from pipeline_platform.commands.output import (
     FOUND_FAULTS,
     AsJson,
-    console,
     errors,
     plain_failures,
     services,
@@ -28,7 +24,6 @@ from pipeline_platform.commands.output import (
 from pipeline_platform.commands.printing import show_rows
 from pipeline_platform.definitions import build_defs
 from pipeline_platform.failures import BadInputError, ConflictError
-from pipeline_platform.orchestration.automation import range_tags
 from pipeline_platform.orchestration.instance import open_instance
 from pipeline_platform.orchestration.sensors import UNFINISHED
 from pipeline_platform.partition_ranges import dates_in, month_range, partition_key
@@ -41,16 +36,6 @@ EARLIEST = date(1990, 1, 1)
 Anyway = Annotated[
     bool, typer.Option("--anyway", help="Also while Dagster thinks that a workflow is running.")
 ]
-
-
-@dataclass(frozen=True)
-class WorkflowEnd:
-    """How a workflow ended: `not_passed` has asset, check, severity and why of each fault."""
-
-    run_id: str
-    is_fine: bool
-    check_count: int
-    not_passed: tuple[Mapping[str, object], ...]
 
 
 @app.command("list")
@@ -138,55 +123,12 @@ def run_workflow(
 
     Raises ConflictError while another run of it is unfinished.
     """
-    warnings.simplefilter("ignore")
-    logging.getLogger("dagster").setLevel(logging.WARNING)
     errors.print(f"[bold]·[/bold] {first:%Y-%m} to {last:%Y-%m}: bronze to serving")
     instance = open_instance(opened.settings)
     if not anyway:
         refuse_second_run(instance)
     definitions = build_defs(opened.settings, {"services": opened})
-    result = definitions.resolve_job_def(job).execute_in_process(
-        instance=instance,
-        raise_on_error=False,
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        tags=range_tags(first, last),
-    )
-    checks = result.get_asset_check_evaluations()
-    broken = [one for one in checks if not one.passed]
-    rows = [
-        {
-            "asset": one.asset_key.to_user_string().removeprefix(f"{PIPELINE}/"),
-            "check": one.check_name,
-            "severity": one.severity.value,
-            "why": one.description or "",
-        }
-        for one in broken
-    ]
-    rows += [
-        {
-            "asset": failed.step_key or "",
-            "check": "the step itself",
-            "severity": "ERROR",
-            "why": _why(failed),
-        }
-        for failed in result.all_events
-        if failed.is_step_failure
-    ]
-    return WorkflowEnd(
-        run_id=result.run_id,
-        is_fine=result.success
-        and not any(one.severity == dg.AssetCheckSeverity.ERROR for one in broken),
-        check_count=len(checks),
-        not_passed=tuple(rows),
-    )
-
-
-def show_end(ended: WorkflowEnd, *, as_json: bool) -> None:
-    """Print which checks and steps of a workflow did not pass."""
-    show_rows("What did not pass", ended.not_passed, as_json=as_json, empty="nothing, all is well.")
-    if not as_json:
-        result = "is fine" if ended.is_fine else "failed"
-        console.print(f"Run {ended.run_id} {result}; {ended.check_count} checks.", highlight=False)
+    return run_job(instance, definitions.resolve_job_def(job), PIPELINE, first, last)
 
 
 def _waiting(opened: Services) -> tuple[date, date] | None:
@@ -203,11 +145,3 @@ def refuse_second_run(instance: dg.DagsterInstance) -> None:
             f"The workflow is running (run {running[0].run_id}); wait for its end, or use "
             "--anyway if its process is dead."
         )
-
-
-def _why(failed: dg.DagsterEvent) -> str:
-    error = failed.step_failure_data.error
-    user_failure = failed.step_failure_data.user_failure_data
-    if user_failure is not None and user_failure.description:
-        return user_failure.description
-    return error.message.strip() if error is not None else "unknown"

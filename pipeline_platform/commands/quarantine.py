@@ -12,7 +12,8 @@ from pipeline_platform.advisory_performance.replay import Selection, preview_rep
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.vendors import load_mappings
 from pipeline_platform.commands.arguments import Limit, Vendor, parse_month, pipeline_named
-from pipeline_platform.commands.months import Anyway, WorkflowEnd, run_workflow
+from pipeline_platform.commands.job_runs import WorkflowEnd
+from pipeline_platform.commands.months import Anyway, run_workflow
 from pipeline_platform.commands.output import (
     FOUND_FAULTS,
     AsJson,

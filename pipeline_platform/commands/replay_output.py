@@ -1,8 +1,8 @@
 """How a replay and its preview are printed."""
 
 from pipeline_platform.advisory_performance.replay import Preview, Replayed
+from pipeline_platform.commands.job_runs import WorkflowEnd, show_end
 from pipeline_platform.commands.landing import show_outcomes
-from pipeline_platform.commands.months import WorkflowEnd, show_end
 from pipeline_platform.commands.output import console
 from pipeline_platform.commands.printing import show_facts, show_rows
 

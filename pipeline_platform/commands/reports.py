@@ -34,7 +34,7 @@ from pipeline_platform.warehouse import reports as warehouse_reports
 from pipeline_platform.warehouse.control import Connection
 from pipeline_platform.warehouse.database import connect, database_failures, reporting_url
 
-app = typer.Typer(help="Reports: runs, issues, partitions, reconciliation, restatements, checks.")
+app = typer.Typer(help="Reports: files, issues, partitions, reconciliation, restatements, checks.")
 Status = Literal["PENDING", "COMPLETED", "BREACH", "MISSING_VENDOR", "MISSING_OURS"]
 By = Literal["day", "type"]
 
@@ -53,14 +53,14 @@ def _reading() -> Iterator[Connection]:
 
 
 @app.command()
-def runs(
+def files(
     hours: Annotated[float, typer.Option(min=0, help="How far back.")] = 24,
     as_json: AsJson = False,
 ) -> None:
-    """List the file runs of the last hours, newest first (SA-25)."""
+    """List the files processed in the last hours, newest first (SA-25); `runs` lists Dagster's."""
     with _reading() as connection:
         found = warehouse_reports.recent_etl_runs(connection, utc_now(), days=hours / 24)
-        show_rows(f"Runs of the last {hours:g} hours", found, as_json=as_json, empty="none.")
+        show_rows(f"Files of the last {hours:g} hours", found, as_json=as_json, empty="none.")
 
 
 @app.command()

@@ -20,6 +20,7 @@ from pipeline_platform.failures import (
     NotFoundError,
 )
 from pipeline_platform.ingestion.intake import HOP, Intake, Reading, Vendor, rule_of
+from pipeline_platform.lake.publications import PropertyChange
 from pipeline_platform.lake.staging import Staged
 from pipeline_platform.landing.zone import (
     ClaimedFile,
@@ -30,6 +31,7 @@ from pipeline_platform.landing.zone import (
 from pipeline_platform.quality.conservation import LedgerEntry, record_entries
 from pipeline_platform.quality.issues import Issue, record_issue
 from pipeline_platform.quality.quarantine import QuarantinedRow, settle_rows
+from pipeline_platform.streams.batch_files import is_batch_name
 from pipeline_platform.warehouse import control
 from pipeline_platform.warehouse.locks import named_lock, session_locks
 
@@ -53,6 +55,14 @@ class FileOutcome:
     partitions: tuple[str, ...] = ()
     reason: str | None = None
     snapshot_id: int | None = None
+
+
+@dataclass(frozen=True)
+class Advance:
+    """What the commit of a stream's batch says beside its rows, whether it has any or not."""
+
+    change: PropertyChange
+    properties: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -89,7 +99,7 @@ def ingest_arrivals(intake: Intake, keys: Sequence[str] | None = None) -> Iterat
     of the platform itself is raised.
     """
     zone = landing_of(intake)
-    yield from _recovered(intake)
+    yield from recover_arrivals(intake)
     with named_lock(intake.run.services.database, ingest_lock(zone.pipeline), is_shared=True):
         waiting = [one.key for one in zone.list("incoming")] if keys is None else list(keys)
         for start in range(0, len(waiting), FILES_PER_COMMIT):
@@ -104,12 +114,17 @@ def ingest_arrivals(intake: Intake, keys: Sequence[str] | None = None) -> Iterat
 
 
 def ingest_files(
-    intake: Intake, files: Sequence[ClaimedFile], *, again: bool = False
+    intake: Intake,
+    files: Sequence[ClaimedFile],
+    *,
+    again: bool = False,
+    advance: Advance | None = None,
 ) -> Iterator[FileOutcome]:
     """Take claimed files to bronze in one commit; `again` reads published ones anew (replay).
 
     Each content is locked until it is filed away. Of two files with the same content the second
-    is looked at when the first is done, and is then known to be a duplicate.
+    is looked at when the first is done, and is then known to be a duplicate. With `advance` a
+    stream's positions move in the same commit; raises ConflictError if another run moved them.
     """
     staged: dict[str, _StagedFile] = {}
     repeated: list[ClaimedFile] = []
@@ -124,7 +139,7 @@ def ingest_files(
                 yield outcome
             else:
                 staged[file.sha256] = outcome
-        yield from _publish(intake, list(staged.values()))
+        yield from _publish(intake, list(staged.values()), advance)
         for file in repeated:
             yield _file_known_content(intake, file)
 
@@ -142,6 +157,24 @@ def arrived_at(intake: Intake, file: ClaimedFile) -> datetime:
             (intake.table.pipeline, file.sha256),
         ).fetchone()
     return row[0] if row else file.arrived_at
+
+
+def open_batches(intake: Intake, claimed: Sequence[ClaimedFile]) -> list[ClaimedFile]:
+    """Return the claimed files that are batches of a stream and were never recorded as published.
+
+    They are their stream's: only the positions in the table say whether such a batch was
+    published, or its records are going to be read again.
+    """
+    batches = [file for file in claimed if is_batch_name(file.name)]
+    with intake.run.services.database.connection() as connection:
+        rows = connection.execute(
+            "SELECT file_sha256 FROM etl_processing_log"
+            " WHERE pipeline = %s AND file_sha256 = ANY(%s)"
+            " AND (status NOT IN ('CLAIMED', 'FAILED') OR published_at IS NOT NULL)",
+            (intake.table.pipeline, [file.sha256 for file in batches]),
+        ).fetchall()
+    recorded = {sha256 for (sha256,) in rows}
+    return [file for file in batches if file.sha256 not in recorded]
 
 
 def rejected_rows(
@@ -167,14 +200,16 @@ def rejected_rows(
     ]
 
 
-def _recovered(intake: Intake) -> Iterator[FileOutcome]:
+def recover_arrivals(intake: Intake) -> Iterator[FileOutcome]:
     """Take up what killed runs left in `processing/`, but only while no other run is at work."""
     zone = landing_of(intake)
     try:
         with named_lock(
             intake.run.services.database, ingest_lock(zone.pipeline), wait_seconds=0.05
         ):
-            yield from ingest_files(intake, zone.recover())
+            left = zone.recover()
+            batches = open_batches(intake, left)
+            yield from ingest_files(intake, [file for file in left if file not in batches])
     except ConflictError:
         return
 
@@ -295,19 +330,21 @@ def _entries(
     )
 
 
-def _publish(intake: Intake, files: Sequence[_StagedFile]) -> Iterator[FileOutcome]:
+def _publish(
+    intake: Intake, files: Sequence[_StagedFile], advance: Advance | None
+) -> Iterator[FileOutcome]:
     """Publish staged files in one commit, record them in one transaction, then archive each.
 
     Only a file that an earlier run may have published needs replacing: a new one is registered
     before it is published, so nothing of it can be there.
     """
-    if not files:
+    if not files and advance is None:
         return
     run, pipeline = intake.run, intake.table.pipeline
     known = [one.file.sha256 for one in files if one.may_be_published]
     sha256s = [one.file.sha256 for one in files]
     publication = run.services.lake.publish(
-        [one.staged for one in files],
+        [one.staged for one in files] or Staged(intake.table, (), 0, run.run_id, "no rows"),
         replace=" or ".join(f"file_sha256 == '{sha256}'" for sha256 in known) or None,
         properties={
             "code_version": code_version(),
@@ -315,7 +352,9 @@ def _publish(intake: Intake, files: Sequence[_StagedFile]) -> Iterator[FileOutco
             "mapping_versions": ",".join(
                 sorted({f"{one.vendor.name}@{one.vendor.mapping_version[:12]}" for one in files})
             ),
+            **(advance.properties if advance else {}),
         },
+        change=advance.change if advance else None,
     )
     with run.services.database.transaction() as connection:
         connection.execute(

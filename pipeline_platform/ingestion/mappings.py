@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pipeline_platform.failures import InvalidSettingError
 from pipeline_platform.ingestion.delivery_errors import UnknownVendorError
 from pipeline_platform.quality.strict_yaml import read_yaml
+from pipeline_platform.streams.batch_files import is_batch_name
 
 
 class InvalidMappingError(InvalidSettingError):
@@ -24,6 +25,8 @@ class InvalidMappingError(InvalidSettingError):
 
 class FileName(BaseModel):
     """Which files it is for: `pattern` (regular expression) must match the whole base name.
+
+    For a stream it must match the whole name of its batches, `kinesis/<stream>/<shard>/<numbers>`.
 
     `example` is a name that matches, for people and tests.
     """
@@ -95,8 +98,11 @@ def load_mappings(folder: Path, model: type[Model], kind: Kind) -> dict[str, Mod
 
 
 def mapping_for(file_name: str, mappings: Mapping[str, Mapped], kind: Kind) -> Mapped:
-    """Return the mapping whose file-name pattern matches; raise UnknownVendorError otherwise."""
-    name = PurePosixPath(file_name).name
+    """Return the mapping whose file-name pattern matches; raise UnknownVendorError otherwise.
+
+    A stream's batch is known by its whole name, which begins with the stream's.
+    """
+    name = file_name if is_batch_name(file_name) else PurePosixPath(file_name).name
     matching = {
         key: one for key, one in mappings.items() if re.fullmatch(one.file_name.pattern, name)
     }

@@ -21,6 +21,7 @@ from pipeline_platform.ingestion.files import (
 from pipeline_platform.ingestion.intake import HOP, Intake
 from pipeline_platform.ingestion.selection import Replayable, Selection, find_replayable
 from pipeline_platform.ingestion.trial import FileTrial, place_of, try_file
+from pipeline_platform.landing.keys import stored_name
 from pipeline_platform.landing.objects import temporary_folder
 from pipeline_platform.quality.quarantine import QuarantinedRow, list_rows
 from pipeline_platform.quality.quarantined_files import list_files
@@ -45,7 +46,7 @@ def read_again(intake: Intake, files: Sequence[tuple[str, str]]) -> Iterator[Fil
                         f"{name} is neither in archive nor in quarantine any more; "
                         "look with `landing list`."
                     )
-                claimed.append(zone.restore(sha256, found[1].key.rpartition("/")[2]))
+                claimed.append(zone.restore(sha256, stored_name(found[1].key, sha256)))
             yield from ingest_files(intake, claimed, again=True)
 
 

@@ -10,6 +10,7 @@ from pipeline_platform.failures import BadInputError
 from pipeline_platform.ingestion.files import arrived_at, landing_of, rejected_rows
 from pipeline_platform.ingestion.intake import Intake, Reading, rule_of
 from pipeline_platform.lake.engine import sql_name
+from pipeline_platform.landing.keys import stored_name
 from pipeline_platform.landing.objects import DamagedObjectError, ObjectStore
 from pipeline_platform.landing.zone import ClaimedFile, Folder, StoredObject
 from pipeline_platform.quality.quarantine import QuarantinedRow
@@ -65,7 +66,7 @@ def try_file(intake: Intake, sha256: str, name: str, folder: Path) -> FileTrial:
 
 
 def _described(sha256: str, item: StoredObject) -> ClaimedFile:
-    name = item.key.rpartition("/")[2]
+    name = stored_name(item.key, sha256)
     return ClaimedFile(name, sha256, item.size_bytes, item.modified_at, f"{sha256}/{name}")
 
 

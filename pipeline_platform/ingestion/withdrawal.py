@@ -19,6 +19,7 @@ from pipeline_platform.ingestion.files import (
 )
 from pipeline_platform.ingestion.intake import HOP, Intake
 from pipeline_platform.ingestion.trial import try_file
+from pipeline_platform.landing.keys import stored_name
 from pipeline_platform.landing.objects import temporary_folder
 from pipeline_platform.warehouse import control
 from pipeline_platform.warehouse.control import Connection
@@ -43,7 +44,7 @@ def registered_file(
     if len(rows) != 1:
         found = "no published file" if not rows else "more than one published file"
         raise NotFoundError(
-            f"The hash {prefix[:64]!r} names {found}; `reports runs` lists files and hashes."
+            f"The hash {prefix[:64]!r} names {found}; `reports files` lists files and hashes."
         )
     sha256, vendor, partitions = rows[0]
     return sha256, vendor, tuple(partitions)
@@ -100,7 +101,7 @@ def read_anew(intake: Intake, prefix: str) -> FileOutcome:
     with services.database.connection() as connection:
         sha256, _, _ = registered_file(connection, zone.pipeline, prefix)
     found = zone.find(sha256)
-    name = found[1].key.rpartition("/")[2] if found else sha256
+    name = stored_name(found[1].key, sha256) if found else sha256
     with TemporaryDirectory(dir=temporary_folder(services.settings)) as folder:
         trial = try_file(intake, sha256, name, Path(folder))
     if trial.rule is not None:

@@ -1,4 +1,4 @@
-"""The types that a column of the lake may have, in Arrow, DuckDB and Iceberg."""
+"""The types that a column of the lake may have, in Arrow, DuckDB, Spark and Iceberg."""
 
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,13 @@ def duckdb_type(column: pa.Field) -> str:
             f"The column {column.name} has the type {column.type}, which a table of the lake "
             "can't have; use one of column_types.py."
         ) from None
+
+
+def spark_type(column: pa.Field) -> str:
+    """Return the Spark SQL type that holds a column exactly; PermanentError for an unknown type."""
+    name = duckdb_type(column)
+    renamed = {"VARCHAR": "STRING", "TIMESTAMP WITH TIME ZONE": "TIMESTAMP"}
+    return renamed.get(name, name)
 
 
 def iceberg_type(column: pa.Field) -> "IcebergType":

@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table
 
 
-def describe_file(table: "Table", declared: LakeTable, path: str) -> "DataFile":
+def describe_file(
+    table: "Table", declared: LakeTable, path: str, *, sort_order_id: int | None = None
+) -> "DataFile":
     """Read a Parquet footer and return the entry that a snapshot would hold.
+
+    `sort_order_id` says that the file's rows, and those of the files beside it, are in that order.
 
     Raises AuditFailedError when a column is missing, unknown or of another type, when a required
     one holds nulls, or when the file holds more than one partition; NotFoundError without a file.
@@ -60,7 +64,7 @@ def describe_file(table: "Table", declared: LakeTable, path: str) -> "DataFile":
         file_format=FileFormat.PARQUET,
         partition=partition,
         file_size_in_bytes=len(source),
-        sort_order_id=None,
+        sort_order_id=sort_order_id,
         spec_id=metadata.default_spec_id,
         equality_ids=None,
         key_metadata=None,

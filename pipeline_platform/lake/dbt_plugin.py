@@ -18,8 +18,8 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt.adapters.duckdb.utils import SourceConfig, TargetConfig
 
 from pipeline_platform.failures import InvalidSettingError, NotFoundError
-from pipeline_platform.lake.dbt_runs import RUN_FILE_VARIABLE
-from pipeline_platform.lake.engine import enable_s3, is_remote, sql_name, sql_text
+from pipeline_platform.lake.dbt_runs import RUN_FILE_VARIABLE, note_model
+from pipeline_platform.lake.engine import enable_s3, sql_name, written_files
 
 
 class Plugin(BasePlugin):  # type: ignore[misc, unused-ignore]
@@ -96,10 +96,7 @@ class Plugin(BasePlugin):  # type: ignore[misc, unused-ignore]
         with self._lock, self._connection.cursor() as cursor:
             rows = cursor.execute(f"SELECT count(*) FROM {relation}").fetchall()[0][0]
             files = _files(cursor, location.path) if rows else []
-            note = {"table": table or f"{relation.schema}.{relation.identifier}", "files": files}
-            path = self._run_file.parent / "models.jsonl"
-            with path.open("a", encoding="utf-8") as notes:
-                notes.write(json.dumps(note) + "\n")
+            note_model(self._run_file, table or f"{relation.schema}.{relation.identifier}", files)
 
     def _current_run(self) -> dict[str, Any]:
         if not self._run:
@@ -112,11 +109,4 @@ class Plugin(BasePlugin):  # type: ignore[misc, unused-ignore]
 
 def _files(cursor: duckdb.DuckDBPyConnection, location: str) -> list[str]:
     """Return the files below a location, which is one file or, if partitioned, a folder."""
-    if location.endswith(".parquet"):
-        return [location]
-    if not is_remote(location):
-        return sorted(str(path) for path in Path(location).rglob("*.parquet"))
-    pattern = sql_text(f"{location}/**/*.parquet")
-    return sorted(
-        path for (path,) in cursor.execute(f"SELECT file FROM glob({pattern})").fetchall()
-    )
+    return [location] if location.endswith(".parquet") else written_files(location, cursor)

@@ -38,13 +38,16 @@ def options(
     """Return the configuration of a new DuckDB, by option name.
 
     The spill folder is a new one on each call: two databases must not share theirs. Freed memory
-    goes back to the system soon: by default DuckDB keeps up to half a gigabyte of it.
+    goes back to the system soon: by default DuckDB keeps up to half a gigabyte of it,
+    and fills the rest of its limit with parts of files, which one range of accounts leaves to the
+    next (measured: 91 MB more).
     """
     return {
         "memory_limit": memory_limit or settings.engine_memory_limit,
         "threads": str(threads or settings.engine_threads),
         "temp_directory": str(_spill_folder(settings)),
         "preserve_insertion_order": "false",
+        "enable_external_file_cache": "false",
         "allocator_flush_threshold": "8MB",
         "allocator_bulk_deallocation_flush_threshold": "8MB",
         "autoinstall_known_extensions": "false",
@@ -96,6 +99,15 @@ def is_remote(location: str) -> bool:
     return "://" in location
 
 
+def written_files(folder: str, con: duckdb.DuckDBPyConnection) -> list[str]:
+    """Return the paths of all Parquet files below a folder, by `con` if it is in a store."""
+    if not is_remote(folder):
+        return sorted(str(path) for path in Path(folder).rglob("*.parquet"))
+    pattern = sql_text(f"{folder}/**/*.parquet")
+    found = con.execute(f"SELECT file FROM glob({pattern})").fetchall()
+    return sorted(path for (path,) in found)
+
+
 def sql_name(name: str) -> str:
     """Quote an identifier for DuckDB."""
     return '"' + name.replace('"', '""') + '"'
@@ -115,8 +127,13 @@ def _locations(settings: Settings) -> tuple[str, ...]:
     )
 
 
-def _spill_folder(settings: Settings) -> Path:
+def local_temp(settings: Settings) -> Path:
+    """Return the folder of temporary files, which is local whatever the temp location says."""
     temp = settings.temp_location
-    parent = (settings.home / "temp" if is_remote(temp) else Path(temp)) / "duckdb"
+    return settings.home / "temp" if is_remote(temp) else Path(temp)
+
+
+def _spill_folder(settings: Settings) -> Path:
+    parent = local_temp(settings) / "duckdb"
     parent.mkdir(parents=True, exist_ok=True)
     return parent / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"

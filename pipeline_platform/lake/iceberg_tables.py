@@ -35,19 +35,23 @@ class IcebergTables:
 
         Raises NotFoundError when the catalog names it but its metadata is gone.
         """
+        return self.named(table.identifier)
+
+    def named(self, identifier: tuple[str, str]) -> "Table | None":
+        """Return the table of that namespace and name; else as `find`."""
         catalog = self.catalog
         from pyiceberg.exceptions import NoSuchTableError  # noqa: PLC0415 - slow import
 
         with catalog_failures():
             try:
-                return catalog.load_table(table.identifier)
+                return catalog.load_table(identifier)
             except NoSuchTableError:
                 return None
             except FileNotFoundError as error:
                 raise NotFoundError(
-                    f"The catalog knows {_name(table)}, but not all of its metadata is there "
-                    f"({error.filename or error}); restore the lake's folder, or drop the table "
-                    "from the catalog."
+                    f"The catalog knows {'.'.join(identifier)}, but not all of its metadata is "
+                    f"there ({error.filename or error}); restore the lake's folder, or drop the "
+                    "table from the catalog."
                 ) from error
 
     def get(self, table: LakeTable) -> "Table":

@@ -8,23 +8,22 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
 
 import duckdb
 import pyarrow as pa
 
-from pipeline_platform.failures import (
-    AuditFailedError,
-    ConflictError,
-)
+from pipeline_platform.failures import AuditFailedError, ConflictError, NotFoundError
 from pipeline_platform.lake import publications, reading
 from pipeline_platform.lake.catalog import catalog_failures
 from pipeline_platform.lake.data_files import describe_file
 from pipeline_platform.lake.engine import connect
 from pipeline_platform.lake.iceberg_tables import IcebergTables
-from pipeline_platform.lake.publications import Publication
+from pipeline_platform.lake.partition_states import PartitionState, partition_states
+from pipeline_platform.lake.publications import PropertyChange, Publication
 from pipeline_platform.lake.staging import (
     Staged,
     common_table_and_run,
@@ -46,8 +45,17 @@ STREAM_SHARE = 16
 """Rows that wait for their file take at most this part of the memory limit."""
 FIRST_WAIT_SECONDS = 0.1
 Rows: TypeAlias = duckdb.DuckDBPyRelation | pa.Table | pa.RecordBatchReader
+Outcome = TypeVar("Outcome")
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PartitionSize:
+    """What the live data files of a partition hold."""
+
+    rows: int
+    bytes: int
 
 
 class Lake:
@@ -85,14 +93,58 @@ class Lake:
         """Tell whether the table has been created."""
         return self._tables.find(table) is not None
 
-    def stage(self, table: LakeTable, source: Rows, *, run_id: str, partition: str) -> Staged:
+    def iceberg(self, table: LakeTable) -> "Table":
+        """Return PyIceberg's table with fresh metadata, for maintenance; NotFoundError without."""
+        with catalog_failures():
+            return self._tables.get(table)
+
+    def commit(
+        self,
+        table: LakeTable,
+        attempt: "Callable[[Table], Outcome]",
+        *,
+        run_id: str,
+        first: "Table | None" = None,
+    ) -> Outcome:
+        """Return what `attempt` returns, called with fresh metadata until no other commit is first.
+
+        It decides from the metadata that it is given and commits on top of exactly these. `first`
+        are metadata that were just read. Raises ConflictError after five more attempts.
+        """
+        from pyiceberg.exceptions import CommitFailedException, ValidationException  # noqa: PLC0415
+
+        for number in range(ATTEMPTS):
+            if number:
+                _wait(number)
+            fresh = first if first is not None and not number else self._tables.get(table)
+            try:
+                with catalog_failures():
+                    return attempt(fresh)
+            except (CommitFailedException, ValidationException):
+                _log.info("Another commit to %s came first (attempt %s)", table.name, number + 1)
+        raise ConflictError(
+            f"The table {table.name} was changed by others {ATTEMPTS} times while run {run_id} "
+            "wanted to publish; run it again."
+        )
+
+    def stage(
+        self,
+        table: LakeTable,
+        source: Rows,
+        *,
+        run_id: str,
+        partition: str,
+        file_bytes: int | None = None,
+    ) -> Staged:
         """Write rows to data files that no snapshot names; the table is created if missing.
 
         `partition` is a key for people and repetition. If it is a value of the partition column
         (`2026-10-01`), all rows must have that value; with any other key (such as a file's hash)
         rows are split into files by the partition column. Columns are cast to the declared types;
-        decimals are rounded half away from zero. Raises AuditFailedError if the rows can't be
-        rows of the table. What a killed stage has written is never named by a snapshot.
+        decimals are rounded half away from zero. `file_bytes` splits the sorted rows of one value
+        into files of about that size, which needs a connection of one thread. Raises
+        AuditFailedError if the rows can't be rows of the table. What a killed stage has written is
+        never named by a snapshot.
 
         A reader's batches are written as they come, in bounded memory and in their own order.
         """
@@ -104,10 +156,17 @@ class Lake:
         if not isinstance(source, duckdb.DuckDBPyRelation):
             with connect(self.settings) as con:
                 rows = con.from_arrow(source)
-                return self.stage(table, rows, run_id=run_id, partition=partition)
+                return self.stage(
+                    table, rows, run_id=run_id, partition=partition, file_bytes=file_bytes
+                )
         iceberg = self._tables.ensure(table)
         paths = write_rows(
-            table, source, location=iceberg.location(), run_id=run_id, partition=partition
+            table,
+            source,
+            location=iceberg.location(),
+            run_id=run_id,
+            partition=partition,
+            file_bytes=file_bytes,
         )
         return self._staged(iceberg, table, paths, run_id=run_id, partition=partition)
 
@@ -164,16 +223,20 @@ class Lake:
         *,
         replace: str | None,
         properties: Mapping[str, str],
+        change: PropertyChange | None = None,
     ) -> Publication:
         """Make staged rows of one table and run visible in one commit, with `properties`.
 
         `replace` is a filter such as `as_of_month == '2026-10-01'` whose rows the staged ones
         take the place of (with nothing staged they just go); None appends. An append whose run
         and partitions were published before is not repeated: its new files are discarded and the
-        earlier publication is returned; a replacement is repeated, as it has the same result.
+        earlier publication is returned; a replacement is repeated, as it has the same result. Of
+        a file that a compaction made, the rows that don't match are written anew.
         A concurrent commit is met by starting anew from fresh metadata; ConflictError after five
-        more attempts. Raises AuditFailedError if whole files can't be replaced, or a staged file is
-        not what its table declares; NotFoundError if one is gone.
+        more attempts. `change` sets a property of the table in the same commit; ConflictError at
+        once, with nothing published, if it is no longer what the change starts from. Raises
+        AuditFailedError if whole files can't be replaced, or a staged file is not what its table
+        declares; NotFoundError if one is gone.
         """
         batch = [stageds] if isinstance(stageds, Staged) else list(stageds)
         table, run_id = common_table_and_run(batch)
@@ -183,23 +246,38 @@ class Lake:
         paths = [path for staged in batch for path in staged.files]
         iceberg = self._tables.ensure(table)
         added = [describe_file(iceberg, table, path) for path in paths]
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                _wait(attempt)
-                iceberg = self._tables.get(table)
-            earlier = publications.find_publication(iceberg, marks) if replace is None else None
-            if earlier is not None:
+
+        def attempt(fresh: "Table") -> Publication:
+            earlier = publications.find_publication(fresh, marks) if replace is None else None
+            if earlier is not None and (change is None or change.is_done(fresh.properties)):
                 for staged in batch:
                     self.discard(staged)
                 return earlier
-            published = self._commit(iceberg, replace, added, marks)
-            if published is not None:
-                return published
-            _log.info("Another commit to %s came first (attempt %s)", table.name, attempt + 1)
-        raise ConflictError(
-            f"The table {table.name} was changed by others {ATTEMPTS} times while run {run_id} "
-            "wanted to publish; run it again."
-        )
+            if change is not None and not change.fits(fresh.properties):
+                raise ConflictError(
+                    f"Another run has changed {change.name} of {table.name} since run {run_id} "
+                    "read it, so nothing was published; start again from its present value."
+                )
+            if replace is None:
+                return publications.commit_files(
+                    fresh, removed=[], added=added, properties=marks, change=change
+                )
+            removed, shared = publications.files_to_replace(fresh, replace)
+            if {file.file_path for file in removed} & set(paths):
+                published = publications.find_publication(fresh, marks)
+                if published is not None:
+                    return published
+            rest = self._rest(table, fresh, shared, replace, run_id)
+            counted = {publications.PUBLISHED_ROWS: str(sum(one.row_count for one in batch))}
+            return publications.commit_files(
+                fresh,
+                removed=[*removed, *(file for file, _ in rest)],
+                added=[*added, *(file for _, files in rest for file in files)],
+                properties={**marks, **(counted if rest else {})},
+                change=change,
+            )
+
+        return self.commit(table, attempt, run_id=run_id, first=iceberg)
 
     def discard(self, staged: Staged) -> None:
         """Delete staged files; those that a snapshot names are kept."""
@@ -271,13 +349,89 @@ class Lake:
         snapshot = iceberg.current_snapshot() if iceberg else None
         return Publication.of(snapshot) if snapshot else None
 
+    def property(self, table: LakeTable, name: str) -> str | None:
+        """Return what the table's property is in its current metadata; None without either."""
+        iceberg = self._tables.find(table)
+        return None if iceberg is None else iceberg.properties.get(name)
+
     def partitions(self, table: LakeTable) -> dict[reading.PartitionValue, int]:
         """Return the row count of each partition value; an unpartitioned table has None only."""
-        iceberg = self._tables.find(table)
+        return self.row_counts(table.identifier)
+
+    def row_counts(self, identifier: tuple[str, str]) -> dict[reading.PartitionValue, int]:
+        """Return the same of a table of which only namespace and name are known."""
+        iceberg = self._tables.named(identifier)
         counts: Counter[reading.PartitionValue] = Counter()
-        for file in reading.live_files(iceberg) if iceberg else []:
-            counts[reading.partition_value(table, file.partition)] += file.record_count
+        if iceberg is None:
+            return {}
+        for file in reading.live_files(iceberg):
+            counts[reading.stored_partition_value(iceberg, file.partition)] += file.record_count
         return dict(counts)
+
+    def partition_sizes(self, table: LakeTable) -> dict[reading.PartitionValue, PartitionSize]:
+        """Return the rows and bytes that the live files of each partition value hold."""
+        iceberg = self._tables.find(table)
+        sizes: dict[reading.PartitionValue, PartitionSize] = {}
+        for file in reading.live_files(iceberg) if iceberg else []:
+            value = reading.partition_value(table, file.partition)
+            before = sizes.get(value, PartitionSize(0, 0))
+            sizes[value] = PartitionSize(
+                before.rows + file.record_count, before.bytes + file.file_size_in_bytes
+            )
+        return sizes
+
+    def file_counts(self, table: LakeTable, *, snapshot_id: int | None = None) -> dict[date, int]:
+        """Return the number of data files in each date that the table is partitioned by."""
+        iceberg = self._tables.find(table)
+        files = reading.live_files(iceberg, snapshot_id=snapshot_id) if iceberg else []
+        values = (reading.partition_value(table, file.partition) for file in files)
+        return dict(Counter(value for value in values if isinstance(value, date)))
+
+    def partition_states(self, table: LakeTable) -> list[PartitionState]:
+        """Look at each file of the current snapshot; NotFoundError if there is no such table."""
+        with catalog_failures():
+            return partition_states(self._tables.get(table), table)
+
+    def update_statistics(
+        self, table: LakeTable, columns: Sequence[str] | None = None
+    ) -> dict[str, int]:
+        """Count the different values of columns and keep that with the current snapshot.
+
+        Returns the counts by column, estimates above 4096. By default of all columns but those of
+        decimals and doubles. Memory is bounded by the settings. Raises NotFoundError without a
+        table or column, ConflictError when others commit all the time.
+        """
+        from pyiceberg.exceptions import CommitFailedException  # noqa: PLC0415
+
+        from pipeline_platform.lake import statistics  # noqa: PLC0415
+
+        chosen = statistics.counted_columns(table) if columns is None else list(columns)
+        unknown = sorted(set(chosen) - set(table.schema.names))
+        if unknown:
+            raise NotFoundError(f"The table {table.name} has no column {unknown[0]!r}.")
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                _wait(attempt)
+            iceberg = self._tables.get(table)
+            snapshot = iceberg.current_snapshot()
+            if snapshot is None:
+                return {}
+            with connect(self.settings) as con:
+                rows = self.relation(con, table, snapshot_id=snapshot.snapshot_id)
+                sketches = statistics.column_sketches(iceberg, rows, chosen)
+            try:
+                with catalog_failures():
+                    statistics.write_statistics(iceberg, snapshot, sketches)
+            except CommitFailedException:
+                continue
+            return {
+                iceberg.schema().find_column_name(field) or "": sketch.distinct_count
+                for field, sketch in sketches.items()
+            }
+        raise ConflictError(
+            f"The table {table.name} was changed by others {ATTEMPTS} times while its statistics "
+            "were written; run it again."
+        )
 
     def _staged(
         self,
@@ -311,26 +465,43 @@ class Lake:
             rows_by_partition=dict(counts),
         )
 
-    def _commit(
+    def _rest(
         self,
-        iceberg: "Table",
-        replace: str | None,
-        added: "Sequence[DataFile]",
-        marks: Mapping[str, str],
-    ) -> Publication | None:
-        """Commit once; None says that another commit came first."""
-        from pyiceberg.exceptions import CommitFailedException, ValidationException  # noqa: PLC0415
-
-        with catalog_failures():
-            removed = publications.files_to_replace(iceberg, replace) if replace else []
-            if {file.file_path for file in removed} & {file.file_path for file in added}:
-                return publications.find_publication(iceberg, marks)
-            try:
-                return publications.commit_files(
-                    iceberg, removed=removed, added=added, properties=marks
+        table: LakeTable,
+        fresh: "Table",
+        shared: "Sequence[DataFile]",
+        replace: str,
+        run_id: str,
+    ) -> "list[tuple[DataFile, list[DataFile]]]":
+        """Return the compacted files that do hold rows to replace, with their other rows anew."""
+        if not shared:
+            return []
+        rest = []
+        mixed = len(fresh.schemas()) > 1
+        with connect(self.settings, threads=1) as con:
+            for file in shared:
+                query = reading.select_files(table, [file.file_path], mixed=mixed)
+                matching = con.sql(f"FROM ({query}) WHERE {replace}").aggregate("count(*)")
+                (count,) = matching.fetchone() or (0,)
+                if not count:
+                    continue
+                staged = self.stage(
+                    table,
+                    con.sql(f"FROM ({query}) WHERE ({replace}) IS NOT TRUE"),
+                    run_id=run_id,
+                    partition=str(reading.partition_value(table, file.partition) or "all"),
                 )
-            except (CommitFailedException, ValidationException):
-                return None
+                if staged.row_count + count != file.record_count:
+                    raise AuditFailedError(
+                        f"Of the {file.record_count} rows of {file.file_path}, {count} match "
+                        f"{replace} and {staged.row_count} do not; nothing was published."
+                    )
+                order = file.sort_order_id
+                described = [
+                    describe_file(fresh, table, path, sort_order_id=order) for path in staged.files
+                ]
+                rest.append((file, described))
+        return rest
 
 
 def _wait(attempt: int) -> None:

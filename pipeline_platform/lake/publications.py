@@ -21,7 +21,34 @@ if TYPE_CHECKING:
 
 RUN_ID = "run_id"
 PARTITIONS = "partitions"
+STANDS_FOR = "stands_for"
+"""On a snapshot that changed no content: JSON of the publication whose rows it holds."""
+
+PUBLISHED_ROWS = "published_rows"
+"""How many rows a publication added, where its snapshot also holds others written anew."""
+
 _PROPERTY_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class PropertyChange:
+    """A table property that is set in the same commit as the rows, if it still is `expected`.
+
+    This is how a source's position moves together with what was read up to it: a snapshot is
+    forgotten one day, the table's own property is not. None = the property is not there yet.
+    """
+
+    name: str
+    expected: str | None
+    value: str
+
+    def fits(self, properties: Mapping[str, str]) -> bool:
+        """Tell whether the property is still what the change starts from."""
+        return properties.get(self.name) == self.expected
+
+    def is_done(self, properties: Mapping[str, str]) -> bool:
+        """Tell whether the property already is what the change makes it."""
+        return properties.get(self.name) == self.value
 
 
 @dataclass(frozen=True)
@@ -37,12 +64,30 @@ class Publication:
     def of(cls, snapshot: "Snapshot") -> "Publication":
         """Read what a snapshot says of the commit that made it."""
         summary = snapshot.summary.additional_properties if snapshot.summary else {}
+        committed_at = datetime.fromtimestamp(snapshot.timestamp_ms / 1000, tz=UTC)
+        original = json.loads(summary.get(STANDS_FOR, "{}"))
+        added = summary.get(PUBLISHED_ROWS, summary.get("added-records", 0))
         return cls(
             snapshot_id=snapshot.snapshot_id,
-            row_count=int(summary.get("added-records", 0)),
-            committed_at=datetime.fromtimestamp(snapshot.timestamp_ms / 1000, tz=UTC),
+            row_count=int(original.get("row_count", added)),
+            committed_at=datetime.fromisoformat(original["committed_at"])
+            if original
+            else committed_at,
             properties={k: v for k, v in summary.items() if _PROPERTY_NAME.fullmatch(k)},
         )
+
+    def carried(self, properties: Mapping[str, str]) -> dict[str, str]:
+        """Return the properties of a snapshot that holds the same rows in other files.
+
+        Whoever looks for this publication (its run, inputs, stream position, row count, time)
+        finds it there as well, also when this one's own snapshot has expired.
+        """
+        original = {
+            "snapshot_id": self.snapshot_id,
+            "row_count": self.row_count,
+            "committed_at": self.committed_at.isoformat(),
+        }
+        return {STANDS_FOR: json.dumps(original), **self.properties, **properties}
 
 
 def snapshot_properties(
@@ -70,11 +115,12 @@ def find_publication(table: "Table", marks: Mapping[str, str]) -> Publication | 
     return None
 
 
-def files_to_replace(table: "Table", row_filter: str) -> "list[DataFile]":
-    """Return the live files all of whose rows match a filter, such as `file_sha256 == 'ab'`.
+def files_to_replace(table: "Table", row_filter: str) -> "tuple[list[DataFile], list[DataFile]]":
+    """Return the live files all of whose rows match a filter, and compacted ones that may hold any.
 
-    Raises AuditFailedError when a file may hold both rows that match and rows that don't: then
-    it would have to be rewritten, which a publication never does.
+    A filter is one such as `file_sha256 == 'ab'`. Raises AuditFailedError when any other file may
+    hold both rows that match and rows that don't: a run splits its files along what is replaced
+    later, so then the filter is a mistake.
     """
     from pyiceberg.expressions.parser import parse  # noqa: PLC0415 - slow imports
     from pyiceberg.expressions.visitors import (  # noqa: PLC0415
@@ -83,17 +129,22 @@ def files_to_replace(table: "Table", row_filter: str) -> "list[DataFile]":
     )
 
     if table.current_snapshot() is None:
-        return []
+        return [], []
     condition = parse(row_filter)
     evaluate = _StrictMetricsEvaluator(table.schema(), condition).eval
-    files = [task.file for task in table.scan(row_filter=condition).plan_files()]
-    for file in files:
-        if evaluate(file) != ROWS_MUST_MATCH:
+    whole: list[DataFile] = []
+    shared: list[DataFile] = []
+    for task in table.scan(row_filter=condition).plan_files():
+        if evaluate(task.file) == ROWS_MUST_MATCH:
+            whole.append(task.file)
+        elif task.file.sort_order_id is not None:
+            shared.append(task.file)
+        else:
             raise AuditFailedError(
-                f"The file {file.file_path} may hold rows outside of {row_filter}, so it can't be "
-                "replaced as a whole; publish with a filter along which files are split."
+                f"The file {task.file.file_path} may hold rows outside of {row_filter}, so it "
+                "can't be replaced as a whole; publish with a filter along which files are split."
             )
-    return files
+    return whole, shared
 
 
 def commit_files(
@@ -102,10 +153,14 @@ def commit_files(
     removed: "Sequence[DataFile]",
     added: "Sequence[DataFile]",
     properties: Mapping[str, str],
+    keeps_content: bool = False,
+    change: PropertyChange | None = None,
 ) -> Publication:
     """Replace files in one snapshot; with none of both it only carries the properties.
 
-    PyIceberg's CommitFailedException says that another commit came first and nothing was done.
+    `keeps_content` makes it a snapshot of Iceberg's operation `replace`: the same rows in other
+    files. PyIceberg's CommitFailedException says that another commit came first and nothing was
+    done.
     """
     from pyiceberg.table.snapshots import Operation  # noqa: PLC0415 - slow imports
 
@@ -117,11 +172,14 @@ def commit_files(
         producer = Replacement(
             operation, transaction, table.io, snapshot_properties=dict(properties)
         )
+        producer.keeps_content = keeps_content
         with producer:
             for file in removed:
                 producer.delete_data_file(file)
             for file in added:
                 producer.append_data_file(file)
+        if change is not None:
+            transaction.set_properties({change.name: change.value})
     snapshot = table.snapshot_by_id(producer.snapshot_id)
     if snapshot is None:
         raise PermanentError(

@@ -24,10 +24,11 @@ PartitionValue: TypeAlias = Value | None
 
 @dataclass(frozen=True)
 class Pinned:
-    """A DuckDB query over exactly one snapshot; the snapshot is None before the first commit."""
+    """One snapshot (None before the first commit): its files, and a DuckDB query over them."""
 
     snapshot_id: int | None
     query: str
+    files: tuple[str, ...] = ()
 
 
 def pin(
@@ -50,7 +51,8 @@ def pin(
     where = {str(table.partition_by): months} if months else None
     files = live_files(iceberg, where=where, snapshot_id=seen)
     paths = [file.file_path for file in files]
-    return Pinned(seen, select_files(table, paths, mixed=len(iceberg.schemas()) > 1))
+    query = select_files(table, paths, mixed=len(iceberg.schemas()) > 1)
+    return Pinned(seen, query, tuple(paths))
 
 
 def live_files(
@@ -118,6 +120,16 @@ def partition_value(table: LakeTable, partition: "Record") -> PartitionValue:
     if isinstance(value, int) and pa.types.is_date(table.schema.field(table.partition_by).type):
         return date(1970, 1, 1) + timedelta(days=value)
     return value
+
+
+def stored_partition_value(iceberg: "Table", partition: "Record") -> PartitionValue:
+    """Return the value of a data file's partition as the stored table itself types it."""
+    fields = iceberg.spec().fields
+    if not fields:
+        return None
+    value: PartitionValue = partition[0]
+    is_date = str(iceberg.schema().find_type(fields[0].source_id)) == "date"
+    return date(1970, 1, 1) + timedelta(days=value) if is_date and isinstance(value, int) else value
 
 
 def _condition(where: Mapping[str, Value | Range]) -> str:

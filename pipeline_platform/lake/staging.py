@@ -22,6 +22,7 @@ from pipeline_platform.lake.column_types import duckdb_type
 from pipeline_platform.lake.engine import is_remote, sql_name, sql_text
 from pipeline_platform.lake.reading import PartitionValue
 from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.settings import Settings
 
 if TYPE_CHECKING:
     from pyiceberg.io import FileIO
@@ -63,6 +64,7 @@ def write_rows(
     location: str,
     run_id: str,
     partition: str,
+    file_bytes: int | None = None,
 ) -> list[str]:
     """Write a relation to new files in `<location>/data/<partition>/`; return their paths.
 
@@ -70,7 +72,8 @@ def write_rows(
     partition column, all rows are expected to have it and go to one sorted file; otherwise there
     is at least one file for each value, in `<column>=<value>/`, with sorted stretches. A name
     starts with the run and is never used twice, so that a repeated run can't overwrite a file
-    that it published before. Raises AuditFailedError if columns are missing, unknown or can't be
+    that it published before. With `file_bytes` that one sorted file is split into files of about
+    that size. Raises AuditFailedError if columns are missing, unknown or can't be
     cast, UnavailableError if the place can't be written.
     """
     folder, stem = new_names(location, run_id, partition)
@@ -81,6 +84,13 @@ def write_rows(
     query = f"SELECT {columns_of(table)} FROM {_SOURCE}" + (f" ORDER BY {order}" if order else "")
     parquet = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
     if table.partition_by is None or is_value(table, partition):
+        if file_bytes is not None:
+            options = (
+                f"{parquet}, FILE_SIZE_BYTES {file_bytes}, "
+                f"FILENAME_PATTERN {sql_text(stem + '-{i}')}, OVERWRITE_OR_IGNORE true"
+            )
+            _copy(rows, f"COPY ({query}) TO {sql_text(folder)} ({options})", table)
+            return _written(rows, folder, f"{stem}-*.parquet")
         path = f"{folder}/{stem}-0.parquet"
         _copy(rows, f"COPY ({query}) TO {sql_text(path)} ({parquet})", table)
         return [path]
@@ -89,7 +99,7 @@ def write_rows(
         f"FILENAME_PATTERN {sql_text(stem + '-{i}')}, OVERWRITE_OR_IGNORE true"
     )
     _copy(rows, f"COPY ({query}) TO {sql_text(folder)} ({options})", table)
-    return _written(rows, folder, stem)
+    return _written(rows, folder, f"*/{stem}-*.parquet")
 
 
 def move_files(
@@ -120,6 +130,11 @@ def is_value(table: LakeTable, partition: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def staging_location(settings: Settings) -> str:
+    """Return where other engines write files that `move_files` then takes to their table."""
+    return f"{settings.processed_location.rstrip('/')}/staging"
 
 
 def file_name_part(text: str) -> str:
@@ -182,8 +197,7 @@ def _copy(rows: duckdb.DuckDBPyRelation, statement: str, table: LakeTable) -> No
         ) from error
 
 
-def _written(rows: duckdb.DuckDBPyRelation, folder: str, stem: str) -> list[str]:
-    pattern = f"*/{stem}-*.parquet"
+def _written(rows: duckdb.DuckDBPyRelation, folder: str, pattern: str) -> list[str]:
     if not is_remote(folder):
         return sorted(str(path) for path in Path(folder).glob(pattern))
     listing = rows.query(_SOURCE, f"SELECT file FROM glob({sql_text(folder + '/' + pattern)})")

@@ -75,6 +75,14 @@ def check_claimable(key: str) -> None:
         )
 
 
+def stored_name(key: str, sha256: str) -> str:
+    """Return a claimed file's name from its key `<sha256>/<name>`, below whatever folders.
+
+    The name of a stream's batch has folders itself.
+    """
+    return key.partition(f"{sha256}/")[2]
+
+
 def base_name(key: str) -> str:
     """Return the last part of a key."""
     return key.rsplit("/", 1)[-1]

@@ -6,10 +6,12 @@ two names is two. Every move copies, verifies and only then removes; every metho
 after a kill at any point, and ends in the same place.
 """
 
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +24,7 @@ from pipeline_platform.landing.keys import (
     check_claimable,
     check_key,
     printable,
+    stored_name,
     unclaimable_reason,
 )
 from pipeline_platform.landing.objects import (
@@ -141,6 +144,22 @@ class LandingZone:
         check_claimable(key)
         return self._take(f"incoming/{key}", key)
 
+    def place(self, name: str, data: bytes, arrived_at: datetime) -> ClaimedFile:
+        """Put content that no sender delivered as a file (a stream's batch) into `processing/`.
+
+        Its name may have folders. Placing the same again changes nothing. Raises UnsafeNameError.
+        """
+        check_claimable(name)
+        sha256 = hashlib.sha256(data).hexdigest()
+        key = f"{sha256}/{name}"
+        self._raw.put(f"processing/{key}", data, arrived_at=arrived_at)
+        return ClaimedFile(name, sha256, len(data), arrived_at, key)
+
+    def give_up(self, file: ClaimedFile) -> None:
+        """Remove a placed file from `processing/`; its stream still has what it holds."""
+        self._raw.delete(f"processing/{file.key}")
+        self._raw.remove_empty_folders(f"processing/{file.key}")
+
     def recover(self) -> ClaimedFiles:
         """Return what lies in `processing/`, after finishing claims that were killed.
 
@@ -151,6 +170,10 @@ class LandingZone:
             self._finish(key, before)
         self._raw.tidy()
         self._archive.tidy()
+        return self.claimed()
+
+    def claimed(self) -> ClaimedFiles:
+        """Return what lies in `processing/`, whoever claimed it; nothing is touched."""
         found = []
         for item in self.list("processing"):
             sha256, _, name = item.key.partition("/")
@@ -168,7 +191,7 @@ class LandingZone:
         folder = temporary_folder(self._settings) / self.pipeline
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=f"{file.sha256[:12]}-", dir=folder) as temporary:
-            path = Path(temporary) / file.name
+            path = Path(temporary) / base_name(file.name)
             sha256 = self._raw.download(f"processing/{file.key}", path)
             if sha256 != file.sha256:
                 raise DamagedObjectError(
@@ -209,7 +232,8 @@ class LandingZone:
             )
         folder, item = found
         store, prefix = self._place(folder)
-        key = f"{sha256}/{base_name(item.key)}"
+        name = stored_name(item.key, sha256)
+        key = f"{sha256}/{name}"
         arrived_at = store.arrived_at(prefix + item.key)
         if folder != "processing":
             self._raw.receive(store, prefix + item.key, f"processing/{key}", sha256=sha256)
@@ -217,7 +241,7 @@ class LandingZone:
             store.delete(prefix + item.key)
             store.delete(prefix + item.key + REASON_SUFFIX)
             store.remove_empty_folders(prefix + item.key)
-        return ClaimedFile(base_name(key), sha256, item.size_bytes, arrived_at, key)
+        return ClaimedFile(name, sha256, item.size_bytes, arrived_at, key)
 
     def find(self, sha256: str, name: str | None = None) -> tuple[Folder, StoredObject] | None:
         """Return where a content lies: in processing, else archive, else quarantine."""
@@ -232,7 +256,7 @@ class LandingZone:
             same = [
                 item
                 for item in self._objects(folder, below)
-                if name is None or base_name(item.key) == name
+                if name is None or stored_name(item.key, sha256) == name
             ]
             if same:
                 return folder, min(same, key=lambda item: item.key)

@@ -6,13 +6,14 @@ laptop never starts production's work.
 
 from collections.abc import Mapping
 from datetime import date, timedelta
+from typing import Protocol
 
 import dagster as dg
 from dagster._core.definitions.target import ExecutableDefinition
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from pipeline_platform.partition_ranges import partition_key
-from pipeline_platform.runbook import Freshness, Runbook
+from pipeline_platform.runbook import Freshness, Runbook, Schedule
 from pipeline_platform.settings import Environment
 
 __all__ = [
@@ -39,8 +40,22 @@ def range_tags(first: date, last: date) -> dict[str, str]:
     return {RANGE_START_TAG: partition_key(first), RANGE_END_TAG: partition_key(last)}
 
 
+class Scheduled(Protocol):
+    """What declares schedules: a pipeline's runbook, or the platform's own plan."""
+
+    @property
+    def pipeline(self) -> str:
+        """The name that its schedules begin with."""
+        ...
+
+    @property
+    def schedules(self) -> Mapping[str, Schedule]:
+        """The schedules by name."""
+        ...
+
+
 def schedule_from_runbook(
-    runbook: Runbook,
+    runbook: Scheduled,
     name: str,
     job: ExecutableDefinition,
     environment: Environment,

@@ -5,7 +5,7 @@ importing the integration library in every run's process. Names of tests are dbt
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -19,8 +19,9 @@ from pipeline_platform.failures import AuditFailedError, InvalidSettingError
 from pipeline_platform.lake.dbt_runs import DbtRun, publish_staged_models, start_dbt_run
 from pipeline_platform.lake.publications import Publication
 from pipeline_platform.lake.tables import LakeTable
-from pipeline_platform.orchestration.parsed_project import parsed_project
+from pipeline_platform.orchestration.parsed_project import hold_parsed_project, parsed_project
 from pipeline_platform.services import Services
+from pipeline_platform.settings import Settings
 
 PROJECT = Path(__file__).parents[2] / "dbt_project"
 _SOURCE = re.compile(r"source\(\s*'([^']+)'\s*,\s*'([^']+)'\s*\)")
@@ -29,11 +30,12 @@ _REF = re.compile(r"ref\(\s*'([^']+)'\s*\)")
 
 @dataclass(frozen=True)
 class ModelTest:
-    """One dbt test of a model: its name in dbt, and the model whose asset carries the check."""
+    """One dbt test: its name in dbt, the model whose asset carries the check, all its models."""
 
     name: str
     model: str
     description: str
+    models: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,10 @@ def model_tests(pipeline: str, models: Sequence[LakeTable]) -> list[ModelTest]:
     for path in sorted((PROJECT / "tests" / pipeline).glob("*.sql")):
         sql = path.read_text("utf-8")
         description = sql.partition("\n")[0].removeprefix("-- ")
-        tests.append(ModelTest(path.stem, _REF.findall(sql)[0], description))
+        models_of_test = _REF.findall(sql)
+        tests.append(
+            ModelTest(path.stem, models_of_test[0], description, frozenset(models_of_test))
+        )
     return [test for test in tests if test.model in names]
 
 
@@ -86,7 +91,8 @@ def _column_tests(path: Path, model: Mapping[str, Any]) -> Iterator[ModelTest]:
                     "it as a singular test in dbt_project/tests."
                 )
             name = f"{test}_{model['name']}_{column['name']}"
-            yield ModelTest(name, model["name"], f"{column['name']} is {test.replace('_', ' ')}.")
+            description = f"{column['name']} is {test.replace('_', ' ')}."
+            yield ModelTest(name, model["name"], description, frozenset({model["name"]}))
 
 
 def test_specs(pipeline: str, tests: Sequence[ModelTest]) -> list[dg.AssetCheckSpec]:
@@ -103,60 +109,119 @@ def test_specs(pipeline: str, tests: Sequence[ModelTest]) -> list[dg.AssetCheckS
 
 @dataclass(frozen=True)
 class ModelBuild:
-    """A finished `dbt build`: what it staged, and how its tests ended."""
+    """A finished `dbt build`: what it staged, how its tests ended, each model's DuckDB query."""
 
     run: DbtRun
     tests: Sequence[TestOutcome]
+    queries: Mapping[str, str]
+
+
+def models_with_parents(pipeline: str, models: Collection[str]) -> list[str]:
+    """Return models with all models of the pipeline that they are made from, parents first."""
+    found: list[str] = []
+    for model in models:
+        path = PROJECT / "models" / "gold" / pipeline / f"{model}.sql"
+        parents = models_with_parents(pipeline, _REF.findall(path.read_text("utf-8")))
+        found += [one for one in (*parents, model) if one not in found]
+    return found
 
 
 def build_models(
     services: Services,
     *,
-    select: str,
+    pipeline: str,
+    models: Sequence[str],
     sources: Sequence[tuple[LakeTable, tuple[date, date]]],
-    variables: Mapping[str, str],
+    variables: Mapping[str, Any],
     run_id: str,
     partition: str,
 ) -> ModelBuild:
     """Run `dbt build` on pinned snapshots; models are staged, nothing is published.
 
-    Raises AuditFailedError when a model can't be built; failed tests are outcomes.
+    Tests run whose models are all among `models`. The settings choose the engine. Raises
+    AuditFailedError when a model can't be built, UnavailableError when the engine is gone;
+    failed tests are outcomes.
     """
+    run = start_dbt_run(services.lake, run_id=run_id, partition=partition, sources=sources)
+    engine = services.settings.engine
+    select = [f"gold.{pipeline}.{model}" for model in models]
+    with run.active():
+        nodes = _invoke(services, engine, "build", select, variables)
+        # A model is skipped after a failed test of one that it is made from: the test says why.
+        broken = [one for one in nodes if _is_model(one) and one.status == "error"]
+        if broken:
+            raise AuditFailedError(
+                f"dbt could not build the model {broken[0].node.name}: {broken[0].message}"
+            )
+        tests = [
+            TestOutcome(one.node.name, one.status == "pass", one.failures or 0, one.message or "")
+            for one in nodes
+            if one.node.resource_type == "test"
+        ]
+        if engine != "duckdb":
+            nodes = _invoke(services, "duckdb", "compile", select, variables)
+    queries = {
+        one.node.name: one.node.compiled_code
+        for one in nodes
+        if _is_model(one) and one.status == "success"
+    }
+    return ModelBuild(run, tests, queries)
+
+
+def _is_model(result: Any) -> bool:
+    return bool(result.node.resource_type == "model")
+
+
+def run_operation(settings: Settings, name: str, arguments: str) -> bool:
+    """Run a macro of the project with arguments in YAML; tell whether it found no fault.
+
+    dbt prints what the macro answers. It finds the platform by the environment, as `settings` do.
+    """
+    command = ["run-operation", name, "--args", arguments]
+    return bool(_run_dbt(settings, "duckdb", command).success)
+
+
+def _run_dbt(settings: Settings, engine: str, command: Sequence[str]) -> Any:
+    """Run dbt in this process, quietly, over the project as it is kept parsed."""
     from dbt.cli.main import dbtRunner  # noqa: PLC0415 -- slow import, only where dbt runs
 
-    run = start_dbt_run(services.lake, run_id=run_id, partition=partition, sources=sources)
-    target = services.settings.home / "dbt"
-    folders = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)]
-    folders += ["--target-path", str(target)]
-    with run.active():
-        result = dbtRunner(manifest=parsed_project(PROJECT, target, folders)).invoke(
-            [
-                "--quiet",
-                "--no-write-json",
-                "--log-level-file",
-                "none",
-                "build",
-                "--select",
-                select,
-                *folders,
-                "--vars",
-                yaml.safe_dump(dict(variables)),
-            ]
-        )
+    target, folders = _folders(settings, engine)
+    quiet = ["--quiet", "--no-write-json", "--log-level-file", "none"]
+    manifest = parsed_project(PROJECT, target, folders)
+    return dbtRunner(manifest=manifest).invoke([*quiet, *command, *folders])
+
+
+def _folders(settings: Settings, engine: str) -> tuple[Path, list[str]]:
+    """Return dbt's target folder, and the options that name it, the project and the engine."""
+    target = settings.home / "dbt" / engine
+    project = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)]
+    return target, [*project, "--target-path", str(target), "--target", engine]
+
+
+def rehearse_build(settings: Settings) -> None:
+    """Do beforehand what every build does before its first model; nothing is built or opened.
+
+    For a process from which runs are forked: dbt's start in them is then a fraction. Raises
+    AuditFailedError when the project can't be parsed.
+    """
+    _run_dbt(settings, settings.engine, ["list", "--select", "none"])
+    hold_parsed_project(PROJECT, *_folders(settings, settings.engine))
+
+
+def _invoke(
+    services: Services,
+    engine: str,
+    command: str,
+    select: Sequence[str],
+    variables: Mapping[str, Any],
+) -> list[Any]:
+    """Run a command of dbt over some models and return what became of each node."""
+    chosen = ["--select", *select, "--indirect-selection", "buildable"]
+    given = ["--vars", yaml.safe_dump(dict(variables))]
+    result = _run_dbt(services.settings, engine, [command, *chosen, *given])
     if result.exception is not None:
-        raise AuditFailedError(f"dbt could not build {select}: {result.exception}")
-    nodes: list[Any] = list(result.result)  # type: ignore[arg-type]
-    broken = [one for one in nodes if one.node.resource_type == "model" and one.status != "success"]
-    if broken:
-        raise AuditFailedError(
-            f"dbt could not build the model {broken[0].node.name}: {broken[0].message}"
-        )
-    tests = [
-        TestOutcome(one.node.name, one.status == "pass", one.failures or 0, one.message or "")
-        for one in nodes
-        if one.node.resource_type == "test"
-    ]
-    return ModelBuild(run, tests)
+        raise AuditFailedError(f"dbt could not {command} {', '.join(select)}: {result.exception}")
+    return list(result.result)
 
 
 def test_results(
@@ -178,9 +243,12 @@ def test_results(
 
 
 def publish_models(
-    services: Services, tables: Sequence[LakeTable], build: ModelBuild, *, replace: str
+    services: Services, tables: Sequence[tuple[LakeTable, str]], build: ModelBuild
 ) -> dict[str, Publication]:
-    """Publish the staged models, all of them or none; AuditFailedError if a test failed."""
+    """Publish the staged models, all of them or none; AuditFailedError if a test failed.
+
+    Each table comes with the filter of the rows that are replaced.
+    """
     failed = [outcome for outcome in build.tests if not outcome.passed]
     if failed:
         raise AuditFailedError(
@@ -191,7 +259,6 @@ def publish_models(
         services.lake,
         build.run,
         tables,
-        replace=replace,
         properties={"code_version": code_version()},
     )
-    return {table.name: published[".".join(table.identifier)] for table in tables}
+    return {table.name: published[".".join(table.identifier)] for table, _ in tables}

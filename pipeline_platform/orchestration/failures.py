@@ -17,7 +17,9 @@ FIRST_WAIT_SECONDS = 2
 
 
 @contextmanager
-def handled_failures(context: dg.AssetExecutionContext) -> Iterator[None]:
+def handled_failures(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext,
+) -> Iterator[None]:
     """Turn the platform's failures into Dagster's: `Failure` without retries, or a retry."""
     try:
         yield

@@ -10,6 +10,8 @@ from pipeline_platform.warehouse.database import database_url
 
 ROOT = Path(__file__).parents[2]
 """Where dagster.yaml and workspace.yaml are."""
+EVENT_BATCH_SIZE = 1000
+"""So many of the events that announce a run's assets and checks are stored together."""
 
 
 def instance_environment(settings: Settings) -> dict[str, str]:
@@ -20,6 +22,7 @@ def instance_environment(settings: Settings) -> dict[str, str]:
         "DAGSTER_HOME": str(ROOT),
         "DAGSTER_POSTGRES_URL": database_url(settings, name="dagster"),
         "DAGSTER_ARTIFACTS": str(artifacts),
+        "DAGSTER_EVENT_BATCH_SIZE": str(EVENT_BATCH_SIZE),
     }
 
 

@@ -9,7 +9,8 @@ import hashlib
 import os
 import uuid
 from collections.abc import Sequence
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from pipeline_platform.failures import AuditFailedError
 
 _READ_BY_DBT = {".sql", ".yml", ".yaml", ".csv", ".md", ".py"}
 _WRITTEN_BY_DBT = {"target", "logs"}
-_DISTRIBUTIONS = ("dbt-core", "dbt-adapters", "dbt-duckdb")
+_DISTRIBUTIONS = ("dbt-core", "dbt-adapters", "dbt-duckdb", "dbt-spark")
+_held: dict[Path, Any] = {}
 
 
 def parsed_project(project: Path, folder: Path, options: Sequence[str]) -> Any:
@@ -27,10 +29,27 @@ def parsed_project(project: Path, folder: Path, options: Sequence[str]) -> Any:
     an object of its own, because a run marks what it has compiled in it. Two processes may do
     this at once. Raises AuditFailedError when the project can't be parsed.
     """
+    kept = _kept_path(project, folder)
+    return _held.pop(kept) if kept in _held else _read(kept, options)
+
+
+def hold_parsed_project(project: Path, folder: Path, options: Sequence[str]) -> None:
+    """Read the manifest beforehand: the next call of `parsed_project` gets it.
+
+    For a process from which others are forked: each of them gets it once.
+    """
+    kept = _kept_path(project, folder)
+    _held[kept] = _read(kept, options)
+
+
+def _kept_path(project: Path, folder: Path) -> Path:
+    return folder / f"manifest-{project_version(project)}.msgpack"
+
+
+def _read(kept: Path, options: Sequence[str]) -> Any:
     from dbt.contracts.graph.manifest import Manifest  # noqa: PLC0415 -- slow import
     from dbt.parser import manifest as parser  # noqa: PLC0415 -- slow import
 
-    kept = folder / f"manifest-{project_version(project)}.msgpack"
     if not kept.exists():
         _keep(kept, _parse(options).to_msgpack(parser.extended_mashumaro_encoder))
     found: Any = Manifest.from_msgpack(kept.read_bytes(), decoder=parser.extended_mashumuro_decoder)
@@ -42,7 +61,8 @@ def project_version(project: Path) -> str:
     """Return a hash of all files that dbt reads of a project, and of dbt's versions."""
     digest = hashlib.sha256()
     for distribution in _DISTRIBUTIONS:
-        digest.update(f"{distribution}=={version(distribution)}\n".encode())
+        with suppress(PackageNotFoundError):  # dbt-spark is optional
+            digest.update(f"{distribution}=={version(distribution)}\n".encode())
     for path in sorted(project.rglob("*")):
         name = path.relative_to(project)
         if path.suffix in _READ_BY_DBT and name.parts[0] not in _WRITTEN_BY_DBT:

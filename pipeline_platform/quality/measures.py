@@ -21,6 +21,7 @@ from pipeline_platform.quality.measurements import (
 from pipeline_platform.quality.observations import history
 from pipeline_platform.quality.thresholds import SEVERITIES, Threshold
 from pipeline_platform.run_context import RunContext
+from pipeline_platform.streams import reads
 
 Labelled = Mapping[str, Measurement]
 Run = TypeVar("Run", bound=RunContext)
@@ -30,6 +31,7 @@ SECONDS_PER_DAY = 86_400
 HISTORY_LENGTH = 60
 RUN_WINDOW = timedelta(days=7)
 FILE_WINDOW = timedelta(days=1)
+STREAM_WINDOW = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,32 @@ def success_rate(scope: Scope[Run]) -> Labelled:
     runs = scope.runs_succeeded
     failed = [run_id for run_id, succeeded in runs if not succeeded]
     return {ALL: percentage(name, len(runs) - len(failed), len(runs), offenders=failed)}
+
+
+def stream_health(scope: Scope[Run], stream: str | None) -> Mapping[str, Measurement]:
+    """Return what a stream's ingester is measured by, by the name of its threshold (SW-3).
+
+    `stream_silence`: minutes since the stream last answered. `stream_iterator_age`: minutes that
+    the slowest shard was behind then. `stream_error_rate`: attempts of the last hour that failed,
+    in percent. None of them is measurable without a stream.
+    """
+    names = ("stream_silence", "stream_iterator_age", "stream_error_rate")
+    if stream is None:
+        return {name: unmeasured(name, "no stream is configured") for name in names}
+    now = scope.run.now()
+    with scope.run.services.database.connection() as connection:
+        health = reads.stream_health(
+            connection, scope.pipeline, stream, now=now, window=STREAM_WINDOW
+        )
+    silence, age, errors = names
+    if health.last_read_at is None:
+        never = f"the stream {stream} was never read"
+        found = {name: unmeasured(name, never) for name in (silence, age)}
+    else:
+        minutes = (now - health.last_read_at).total_seconds() / SECONDS_PER_MINUTE
+        behind = (health.iterator_age_ms or 0) / 1000 / SECONDS_PER_MINUTE
+        found = {silence: Measurement(silence, minutes), age: Measurement(age, behind)}
+    return {**found, errors: percentage(errors, health.failed_reads, health.reads)}
 
 
 def query_times(name: str, probes: Mapping[str, Callable[[], object]]) -> Labelled:

@@ -7,8 +7,10 @@ inside functions: the import takes seconds. One ephemeral context per process, n
 import functools
 import importlib
 import logging
+import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date, datetime, time
 from typing import Any
 
@@ -66,11 +68,26 @@ def run_suite(contract: Contract, source: Source, *, now: datetime) -> list[Expe
 
 def _modules() -> tuple[Any, Any, Any]:
     """Import what is used of Great Expectations."""
-    gx = importlib.import_module("great_expectations")
-    registry = importlib.import_module("great_expectations.expectations.registry")
-    conditions = importlib.import_module("great_expectations.expectations.row_conditions")
+    with _without_spark():
+        gx = importlib.import_module("great_expectations")
+        registry = importlib.import_module("great_expectations.expectations.registry")
+        conditions = importlib.import_module("great_expectations.expectations.row_conditions")
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
     return gx, registry, conditions
+
+
+@contextmanager
+def _without_spark() -> Iterator[None]:
+    """Import as if Spark were not installed: its client alone ends a process without SPARK_HOME."""
+    hidden = {name: sys.modules[name] for name in [*sys.modules] if name.split(".")[0] == "pyspark"}
+    for name in hidden:
+        del sys.modules[name]
+    sys.modules["pyspark"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["pyspark"]
+        sys.modules.update(hidden)
 
 
 @functools.cache

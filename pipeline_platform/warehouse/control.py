@@ -107,6 +107,15 @@ def reopen(conn: Connection, pipeline: str, sha256: str, *, run_id: str, now: da
     )
 
 
+def forget_claim(conn: Connection, pipeline: str, sha256: str) -> None:
+    """Remove a claim whose content was never published, because it will be read again."""
+    conn.execute(
+        "DELETE FROM etl_processing_log WHERE pipeline = %s AND file_sha256 = %s"
+        " AND status = 'CLAIMED' AND published_at IS NULL",
+        (pipeline, sha256),
+    )
+
+
 def mark_published(
     conn: Connection,
     pipeline: str,

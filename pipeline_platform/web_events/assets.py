@@ -15,11 +15,13 @@ from pipeline_platform.orchestration.checks import (
 from pipeline_platform.orchestration.compute import ComputeSize
 from pipeline_platform.orchestration.failures import handled_failures
 from pipeline_platform.orchestration.landing import incoming_asset, ingest_asset
+from pipeline_platform.orchestration.marts import marts_asset
 from pipeline_platform.orchestration.metadata import asset_key, table_spec
 from pipeline_platform.orchestration.resources import ServicesParam
 from pipeline_platform.quality.audit import judged, merged_results
 from pipeline_platform.refinement import LAYER, StagedSilver, complete_partitions
-from pipeline_platform.web_events.ingestion import EventFiles
+from pipeline_platform.web_events.ingestion import event_files
+from pipeline_platform.web_events.marts import MARTS, mart_variables
 from pipeline_platform.web_events.partitions import DAILY, days_of_run
 from pipeline_platform.web_events.refinement import contract, refine_days
 from pipeline_platform.web_events.run_context import RunContext, load_runbook
@@ -33,7 +35,7 @@ PROCESS_HISTORICAL_DATA = "process_historical_data"
 incoming = incoming_asset(PIPELINE)
 raw_events = ingest_asset(
     RAW_EVENTS,
-    lambda services, run_id: EventFiles(RunContext(services, run_id)),
+    event_files,
     FRESHNESS.get(asset_key(RAW_EVENTS)),
 )
 
@@ -90,6 +92,14 @@ def _audit_results(audits: list[StagedSilver]) -> Iterator[dg.AssetCheckResult]:
         yield threshold_result(threshold, measurement, verdict)
 
 
+marts = marts_asset(
+    MARTS,
+    partitions_def=DAILY,
+    partitions_of_run=days_of_run,
+    variables=lambda: mart_variables(load_runbook().rulings),
+    pool=f"{PIPELINE}_marts",
+)
+
 INGEST_KEYS = [asset_key(RAW_EVENTS)]
-DAILY_KEYS = [asset_key(WEB_EVENTS)]
-ASSETS: list[dg.AssetsDefinition | dg.SourceAsset] = [incoming, raw_events, web_events]
+DAILY_KEYS = [asset_key(table) for table in (WEB_EVENTS, *MARTS.tables)]
+ASSETS: list[dg.AssetsDefinition | dg.SourceAsset] = [incoming, raw_events, web_events, marts]

@@ -1,14 +1,17 @@
-"""When this pipeline runs: arrivals start an ingest, touched days the workflow."""
+"""When this pipeline runs: arrivals and the stream fill bronze, touched days start the workflow."""
 
 from collections.abc import Sequence
 
 import dagster as dg
 
+from pipeline_platform.orchestration import streams
 from pipeline_platform.orchestration.automation import (
     ExecutableDefinition,
     UnresolvedAssetJobDefinition,
     schedule_from_runbook,
 )
+from pipeline_platform.orchestration.landing import landing_key
+from pipeline_platform.orchestration.maintenance import maintenance_job
 from pipeline_platform.orchestration.resources import ServicesParam
 from pipeline_platform.orchestration.sensors import (
     RequestedRange,
@@ -24,10 +27,12 @@ from pipeline_platform.web_events.checks import (
     INGEST_CHECK_KEYS,
     SERVICE_CHECK_KEYS,
 )
+from pipeline_platform.web_events.ingestion import event_files, events_stream
+from pipeline_platform.web_events.marts import MARTS
 from pipeline_platform.web_events.measures import hourly_counts
 from pipeline_platform.web_events.refinement import requested_days
 from pipeline_platform.web_events.run_context import RunContext, load_runbook
-from pipeline_platform.web_events.tables import PIPELINE, RAW_EVENTS
+from pipeline_platform.web_events.tables import PIPELINE, RAW_EVENTS, TABLES
 
 WORKFLOW = "web_events_s3_tables_pipeline"
 HOURS_SHOWN = 24
@@ -47,9 +52,9 @@ workflow_job = dg.define_asset_job(
 )
 health_job = dg.define_asset_job(
     f"{PIPELINE}_health",
-    selection=dg.AssetSelection.all_asset_checks()
-    & dg.AssetSelection.checks(*SERVICE_CHECK_KEYS, *INGEST_CHECK_KEYS, *DAILY_CHECK_KEYS),
-    description="The morning review: every check that needs no new data (SW-1).",
+    selection=dg.AssetSelection.assets(landing_key(PIPELINE))
+    | dg.AssetSelection.checks(*SERVICE_CHECK_KEYS, *INGEST_CHECK_KEYS, *DAILY_CHECK_KEYS),
+    description="The morning review: what waits, and every check that needs no new data (SW-1).",
 )
 
 
@@ -74,11 +79,18 @@ def end_of_day_job() -> None:
     summarise_day()
 
 
+maintain_job = maintenance_job(PIPELINE, (*TABLES, *MARTS.tables), load_runbook)
+stream_job = streams.stream_job(
+    RAW_EVENTS, event_files, events_stream, load_runbook().rulings.stream
+)
+
 JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     ingest_job,
+    stream_job,
     workflow_job,
     health_job,
     end_of_day_job,
+    maintain_job,
 ]
 
 
@@ -92,10 +104,11 @@ def requested_ranges(services: Services) -> list[RequestedRange]:
 
 
 def sensors(environment: Environment) -> Sequence[dg.SensorDefinition]:
-    """Return the two sensors, on or off as the runbook says for this environment."""
+    """Return the sensors, on or off as the runbook says for this environment."""
     runbook = load_runbook()
     return [
         arrivals_sensor(runbook, ingest_job, RAW_EVENTS, environment),
+        streams.stream_sensor(runbook, stream_job, events_stream, environment),
         requests_sensor(
             runbook, "dates", "dates_to_process", workflow_job, requested_ranges, environment
         ),
@@ -108,5 +121,6 @@ def schedules(environment: Environment) -> Sequence[dg.ScheduleDefinition]:
     jobs: dict[str, ExecutableDefinition] = {
         "morning_health_check": health_job,
         "end_of_day_summary": end_of_day_job,
+        "weekly_maintenance": maintain_job,
     }
     return [schedule_from_runbook(runbook, name, job, environment) for name, job in jobs.items()]

@@ -1,7 +1,8 @@
 """The runbook's thresholds as asset checks, each measured in one place (`measures.py`).
 
 Checks of a day's rows run with the workflow that wrote them; checks of the service and of the
-landing zone run by schedule, too. The blocking ones of silver are part of the asset itself.
+landing zone run by schedule, too, and those of cost after each reading of it. The blocking ones of
+silver are part of the asset itself.
 """
 
 from functools import partial
@@ -39,10 +40,16 @@ def _measured(context: dg.AssetCheckExecutionContext, services: Services) -> Mea
 LANDING = thresholds_of(RUNBOOK, "landing", "bronze")
 SILVER = thresholds_of(RUNBOOK, "silver")
 SERVICE = thresholds_of(RUNBOOK, "gold", "serving", "service")
+COST = thresholds_of(RUNBOOK, "cost")
 INGEST_CHECK_KEYS = check_keys(LANDING)
 DAILY_CHECK_KEYS = check_keys(SILVER)
 SERVICE_CHECK_KEYS = check_keys(SERVICE)
 CHECKS = [
     threshold_checks(RUNBOOK, name, thresholds, _measured)
-    for name, thresholds in (("landing", LANDING), ("silver", SILVER), ("service", SERVICE))
+    for name, thresholds in (
+        ("landing", LANDING),
+        ("silver", SILVER),
+        ("service", SERVICE),
+        ("cost", COST),
+    )
 ]

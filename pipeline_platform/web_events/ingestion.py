@@ -16,6 +16,8 @@ from pipeline_platform.ingestion.intake import Vendor
 from pipeline_platform.ingestion.rejected_lines import RejectedLine
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.landing.zone import ClaimedFile
+from pipeline_platform.services import Services
+from pipeline_platform.settings import Settings
 from pipeline_platform.web_events.bronze_events import (
     Provenance,
     judged_records,
@@ -142,6 +144,16 @@ class EventFiles:
                 Provenance(file.name, file.sha256, received_at),
                 self.run.runbook.rulings,
             )
+
+
+def event_files(services: Services, run_id: str) -> EventFiles:
+    """Return the intake of one run."""
+    return EventFiles(RunContext(services, run_id))
+
+
+def events_stream(settings: Settings) -> str | None:
+    """Return the stream that this pipeline reads; None if none is configured."""
+    return settings.events_stream
 
 
 def ingest_arrivals(run: RunContext, keys: Sequence[str] | None = None) -> Iterator[FileOutcome]:

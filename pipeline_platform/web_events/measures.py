@@ -12,17 +12,19 @@ from typing import Any
 
 import duckdb
 
-from pipeline_platform.lake.relations import as_view
+from pipeline_platform.operations.cost_readings import cost_increase
 from pipeline_platform.partition_ranges import ONE_DAY, dates_in, day_range, partition_key
 from pipeline_platform.quality import measures
 from pipeline_platform.quality.measurements import Measurement, percentage, unmeasured
 from pipeline_platform.quality.measures import ALL, FILE_WINDOW, Labelled
+from pipeline_platform.quality.trends import FEWEST_DAYS, Points, drop, slope_per_day
+from pipeline_platform.web_events.analyst_queries import analyst_queries, run_query
+from pipeline_platform.web_events.ingestion import events_stream
 from pipeline_platform.web_events.run_context import RunContext
 from pipeline_platform.web_events.tables import RAW_EVENTS, WEB_EVENTS
 
 Scope = measures.Scope[RunContext]
 LEAST_DAYS_OF_A_BASELINE = 3
-QUERIED_DAYS = 7
 
 
 def hourly_counts(run: RunContext, until: datetime, hours: int) -> list[tuple[datetime, int, int]]:
@@ -96,24 +98,31 @@ def _quality_score(scope: Scope) -> Labelled:
 
 def _quality_trend(scope: Scope) -> Labelled:
     """Fit a line through the daily means of the last days up to the latest one."""
+    return _of_trend(scope, "quality_trend", slope_per_day)
+
+
+def _quality_drop(scope: Scope) -> Labelled:
+    """Compare the latest day's mean with those of the days before it."""
+    return _of_trend(scope, "quality_drop", drop)
+
+
+def _of_trend(scope: Scope, name: str, figure: Callable[[Points], float]) -> Labelled:
     if not scope.partitions:
         return {}
     last = scope.partitions[-1]
     first = last - (scope.run.runbook.rulings.trend_days - 1) * ONE_DAY
     with scope.run.services.connect() as engine:
-        means = _events(scope.run, engine, first, last).aggregate(
-            "event_date, avg(data_quality_score) AS mean", "event_date"
+        points = (
+            _events(scope.run, engine, first, last)
+            .aggregate("event_date, avg(data_quality_score)", "event_date")
+            .order("event_date")
+            .fetchall()
         )
-        ((slope, days, falling),) = engine.sql(
-            f"""
-            SELECT regr_slope(mean, epoch(event_date) / 86400), count(*),
-                list(event_date || ': ' || round(mean, 3) ORDER BY event_date)
-            FROM {as_view(means)}
-            """
-        ).fetchall()
-    return {
-        ALL: Measurement("quality_trend", slope, sample_size=days, offenders=tuple(falling or ()))
-    }
+    if len(points) < FEWEST_DAYS:
+        reason = f"the trend has {len(points)} days, at least {FEWEST_DAYS} are needed"
+        return {ALL: unmeasured(name, reason)}
+    means = tuple(f"{day}: {mean:.3f}" for day, mean in points)
+    return {ALL: Measurement(name, figure(points), sample_size=len(points), offenders=means)}
 
 
 def _bot_share_spike(scope: Scope) -> Labelled:
@@ -242,23 +251,22 @@ def _rows_of_today(scope: Scope) -> Labelled:
     return {ALL: Measurement("rows_of_today", present.get(today, 0))}
 
 
+def _stream(scope: Scope, name: str) -> Labelled:
+    stream = events_stream(scope.run.services.settings)
+    return {ALL: measures.stream_health(scope, stream)[name]}
+
+
 def _query_times(scope: Scope, name: str) -> Labelled:
-    """Time the usual questions over the last days that silver has."""
-    present = [*dates_in(scope.run.services.lake.partitions(WEB_EVENTS))][-QUERIED_DAYS:]
+    """Time each of the analysts' queries over the last days that silver has."""
+    services = scope.run.services
+    present = [*dates_in(services.lake.partitions(WEB_EVENTS))]
     if not present:
         return {ALL: unmeasured(name, "silver holds no day yet")}
-    queries = {
-        "bots by day": "event_date, avg(data_quality_score), avg(is_bot::INTEGER), count(*)",
-        "pages of a day": "event_date, url_path, count(*), count(DISTINCT visitor_id)",
+    probes = {
+        label: partial(run_query, services, sql, present[-1])
+        for label, sql in analyst_queries().items()
     }
-    groups = {"bots by day": "event_date", "pages of a day": "event_date, url_path"}
-    with scope.run.services.connect() as engine:
-
-        def ask(label: str) -> object:
-            rows = _events(scope.run, engine, present[0], present[-1])
-            return rows.aggregate(queries[label], groups[label]).fetchall()
-
-        return measures.query_times(name, {label: partial(ask, label) for label in queries})
+    return measures.query_times(name, probes)
 
 
 MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
@@ -266,12 +274,17 @@ MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "error_rate": _error_rate,
     "data_quality_score": _quality_score,
     "quality_trend": _quality_trend,
+    "quality_drop": _quality_drop,
     "bot_share_spike": _bot_share_spike,
     "unseen_kinds": _unseen_kinds,
     "hourly_volume": _hourly_volume,
     "processing_latency": measures.processing_latency,
     "last_closed_date": _last_closed_date,
     "rows_of_today": _rows_of_today,
+    "stream_silence": partial(_stream, name="stream_silence"),
+    "stream_iterator_age": partial(_stream, name="stream_iterator_age"),
+    "stream_error_rate": partial(_stream, name="stream_error_rate"),
     "query_time": partial(_query_times, name="query_time"),
     "slow_queries": partial(_query_times, name="slow_queries"),
+    "cost_increase": cost_increase,
 }

@@ -1,6 +1,8 @@
 """The rulings of this pipeline's runbook: time, identity, sessions, bots and score."""
 
-from pydantic import ConfigDict, Field
+from typing import Annotated, Self
+
+from pydantic import ConfigDict, Field, model_validator
 
 from pipeline_platform import runbook
 from pipeline_platform.quality.thresholds import Part
@@ -14,12 +16,16 @@ class Behaviour(Part):
     min_pages_without_assets: int = Field(ge=1)
 
 
-class FunnelStep(Part):
-    """One step of the funnel: an event type, and if given a pattern of the path."""
+Plain = Annotated[str, Field(pattern=r"^[\w ./:%-]+$")]
+"""A text that goes into a model's SQL: neither quotes nor backslashes."""
 
-    name: str
-    event_type: str
-    url_path_pattern: str | None = None
+
+class FunnelStep(Part):
+    """One step of the funnel: an event type and, if given, a pattern of the path (SQL's `like`)."""
+
+    name: Plain
+    event_type: Plain
+    url_path_pattern: Plain | None = None
 
 
 class Rulings(runbook.Rulings):
@@ -38,7 +44,15 @@ class Rulings(runbook.Rulings):
     known_event_types: list[str]
     baseline_days: int = Field(ge=1)
     trend_days: int = Field(ge=3)
-    funnel: list[FunnelStep]
+    funnel: list[FunnelStep] = Field(min_length=1)
+    stream: runbook.StreamReading
+
+    @model_validator(mode="after")
+    def _steps_differ(self) -> Self:
+        names = [step.name for step in self.funnel]
+        if len(set(names)) != len(names):
+            raise ValueError("two steps of the funnel have the same name")
+        return self
 
     def in_words(self) -> list[tuple[str, str]]:
         """Return the rulings on time, identity, sessions, bots and score, then the platform's."""
@@ -59,6 +73,12 @@ class Rulings(runbook.Rulings):
             ("baseline of volume and bot share", f"{self.baseline_days} days"),
             ("window of a trend", f"{self.trend_days} days"),
             ("funnel", ", ".join(step.name for step in self.funnel)),
+            ("the stream begins at", str(self.stream.start)),
+            (
+                "one batch of the stream",
+                f"{self.stream.max_records:,} records, {self.stream.max_bytes:,} bytes"
+                f" or {self.stream.max_seconds:g} seconds",
+            ),
             *super().in_words(),
         ]
 

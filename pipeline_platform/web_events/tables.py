@@ -98,3 +98,6 @@ WEB_EVENTS = LakeTable(
     partition_by="event_date",
     sort_by=("event_at", "event_id"),
 )
+
+TABLES = (RAW_EVENTS, WEB_EVENTS)
+"""All but the marts, which `marts.py` declares."""

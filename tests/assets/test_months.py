@@ -6,10 +6,10 @@ import pytest
 from pipeline_platform.advisory_performance import ingestion, measurement, refinement, serving
 from pipeline_platform.advisory_performance.assets import MONTHLY_KEYS
 from pipeline_platform.advisory_performance.automation import WORKFLOW
+from pipeline_platform.advisory_performance.marts import MARTS
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.tables import (
     ACCOUNT_STATES,
-    MARTS,
     PIPELINE,
     TIME_WEIGHTED_RETURNS,
 )
@@ -28,7 +28,7 @@ from tests.assets.platform_runs import (
 )
 
 MADE = sample(fault_rate=0.01, has_corrections=True)
-MART_NAMES = {table.name for table in MARTS}
+MART_NAMES = {table.name for table in MARTS.tables}
 
 
 def process(run: RunContext, months) -> None:

@@ -22,6 +22,8 @@ from pipeline_platform.advisory_performance import ingestion, measurement, refin
 from pipeline_platform.advisory_performance.measures import MEASURES, Scope
 from pipeline_platform.advisory_performance.run_context import RunContext, load_runbook
 from pipeline_platform.advisory_performance.tables import PIPELINE, VENDOR_ROWS
+from pipeline_platform.operations.cost_readings import read_costs
+from pipeline_platform.operations.plan import operations_plan
 from pipeline_platform.quality.audit import judged
 from pipeline_platform.quality.measurements import Verdict
 from pipeline_platform.quality.measures import measure
@@ -30,6 +32,8 @@ from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse import embedded
 from tests.assets.platform_runs import OCTOBER, deliver, running, settings_at
+from tests.integration.landing.local_s3 import running_server
+from tests.integration.operations.local_costs import LocalCosts, results_by_time, steady
 
 RUNBOOK = load_runbook()
 HEADER = (
@@ -264,6 +268,23 @@ def failed_runs(state: State) -> Verdict:
     )
 
 
+def dear_day(state: State) -> Verdict:
+    """Let the Cost Explorer tell, over HTTP, that one day cost half as much again."""
+    now = datetime.now(UTC)
+    plan = operations_plan().cost
+    told = steady(now.date() - timedelta(days=1), plan.read_days, AmazonS3="100.00")
+    told[now.date() - timedelta(days=plan.settled_after_days)] = {"AmazonS3": "150.00"}
+    paid = state.services.settings.model_copy(update={"cost_source": "cost_explorer"})
+    with ExitStack() as stack:
+        address = stack.enter_context(running_server(state.request.getfixturevalue("tmp_path")))
+        environment = state.request.getfixturevalue("monkeypatch")
+        environment.setenv("AWS_ENDPOINT_URL_COST_EXPLORER", address)
+        LocalCosts(address).answer(results_by_time(told))
+        services = stack.enter_context(Services(paid))
+        read_costs(services, now)
+        return State(services, state.request).verdict("cost_anomaly")
+
+
 BREAKING: dict[tuple[str, str], Callable[[State], Verdict]] = {
     ("pipeline_success_rate", "critical"): failed_runs,
     ("data_quality_score", "warning"): of_bad_month("data_quality_score"),
@@ -285,6 +306,7 @@ BREAKING: dict[tuple[str, str], Callable[[State], Verdict]] = {
     ("database_connections", "warning"): many_sessions("database_connections"),
     ("database_connection_share", "warning"): many_sessions("database_connection_share"),
     ("database_query_response", "warning"): locked_table,
+    ("cost_anomaly", "warning"): dear_day,
 }
 """By threshold and severity: data or a state that breaks it, and the verdict on it."""
 

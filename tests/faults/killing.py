@@ -20,8 +20,9 @@ from typing import Literal, Self
 
 from pipeline_platform.advisory_performance import ingestion, measurement, refinement, serving
 from pipeline_platform.advisory_performance.automation import months_to_process
+from pipeline_platform.advisory_performance.marts import MARTS
 from pipeline_platform.advisory_performance.run_context import RunContext
-from pipeline_platform.advisory_performance.tables import MARTS, PIPELINE
+from pipeline_platform.advisory_performance.tables import PIPELINE
 from pipeline_platform.partition_ranges import month_range
 from pipeline_platform.quality.conservation import gaps, imbalances
 from pipeline_platform.services import Services
@@ -33,7 +34,7 @@ from tests.faults import web_events
 ROOT = Path(__file__).parents[2]
 SECONDS_BETWEEN_LOOKS = 0.002
 ATTEMPTS_TO_FINISH = 5
-MART_NAMES = {table.name for table in MARTS}
+MART_NAMES = {table.name for table in MARTS.tables}
 Work = Literal["ingest", "months", "everything", "web_events"]
 
 

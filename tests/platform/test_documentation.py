@@ -280,6 +280,13 @@ def test_every_job_and_sensor_is_named_on_the_page(tmp_path: Path) -> None:
     assert [name for name in names if f"`{name}`" not in page] == []
 
 
+def test_every_job_of_the_platform_itself_is_named_in_operating(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "operating.md").read_text("utf-8")
+    jobs = build_defs(Settings(home=tmp_path, environment="test")).jobs or []
+    names = [job.name for job in jobs if job.name.startswith("operations")]
+    assert [name for name in names if f"`{name}`" not in page] == []
+
+
 def rewrite() -> None:
     """Write the generated blocks of every pipeline's page anew."""
     for page, runbook_of in PIPELINE_PAGES.items():

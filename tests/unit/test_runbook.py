@@ -49,7 +49,13 @@ def test_every_required_row_has_a_threshold(runbook: Runbook) -> None:
 
 
 def test_every_asset_of_a_threshold_belongs_to_the_pipeline(runbook: Runbook) -> None:
-    assert {t.asset.split("/")[0] for t in runbook.thresholds.values()} == {runbook.pipeline}
+    assets = {t.asset for t in runbook.thresholds.values() if t.stage != "cost"}
+    assert {asset.split("/")[0] for asset in assets} == {runbook.pipeline}
+
+
+def test_rules_on_cost_judge_the_cost_of_all_pipelines(runbook: Runbook) -> None:
+    assets = {t.asset for t in runbook.thresholds.values() if t.stage == "cost"}
+    assert assets == {"operations/cost/daily_cost"}
 
 
 def test_the_morning_check_runs_at_nine_utc_every_day(runbook: Runbook) -> None:
@@ -266,3 +272,48 @@ def test_retention_is_as_ruled(runbook: Runbook) -> None:
         7,
         3,
     )
+
+
+def test_a_table_keeps_its_snapshots_as_long_as_the_pipeline_says(runbook: Runbook) -> None:
+    found = runbook.maintenance.retention("silver", "valuations")
+    assert (found.snapshots_kept_days, found.snapshots_kept_count) == (30, 10)
+
+
+def test_a_table_may_keep_its_snapshots_longer(
+    changed: Callable[[Callable[[dict[str, Any]], object]], Path],
+) -> None:
+    longer = {"snapshots_kept_days": 90, "snapshots_kept_count": 5}
+    path = changed(lambda one: one["maintenance"].update(tables={"gold/x": longer}))
+    found = Runbook.load(path).maintenance.retention("gold", "x")
+    assert (found.snapshots_kept_days, found.snapshots_kept_count) == (90, 5)
+
+
+@pytest.mark.parametrize(
+    "name", ["snapshots_kept_days", "snapshots_kept_count", "orphans_kept_days"]
+)
+def test_what_a_running_run_may_need_can_not_be_removed_at_once(
+    changed: Callable[[Callable[[dict[str, Any]], object]], Path], name: str
+) -> None:
+    path = changed(lambda one: one["maintenance"].update({name: 0}))
+    with pytest.raises(InvalidRunbookError, match=f"maintenance.{name}"):
+        Runbook.load(path)
+
+
+def test_a_compaction_must_not_make_small_files(
+    changed: Callable[[Callable[[dict[str, Any]], object]], Path],
+) -> None:
+    path = changed(lambda one: one["maintenance"]["compaction"].update(target_file_mb=32))
+    with pytest.raises(InvalidRunbookError, match="target_file_mb"):
+        Runbook.load(path)
+
+
+def test_maintenance_starts_on_sundays_at_half_past_three_utc(runbook: Runbook) -> None:
+    schedule = runbook.schedules["maintenance"]
+    assert (schedule.cron, schedule.timezone) == ("30 3 * * 0", "UTC")
+
+
+def test_a_day_of_retention_is_longer_than_the_longest_run(request: pytest.FixtureRequest) -> None:
+    instance = yaml.safe_load((request.config.rootpath / "dagster.yaml").read_text())
+    longest = instance["run_monitoring"]["max_runtime_seconds"]
+    retries = instance["run_retries"]["max_retries"]
+    assert longest * (1 + retries) < 24 * 3600

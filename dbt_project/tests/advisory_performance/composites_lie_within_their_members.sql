@@ -8,7 +8,11 @@ with members as (
 
 select composites.*
 from {{ ref('composite_returns') }} as composites
-inner join members using (as_of_month, account_class, currency)
+inner join members
+  on
+    composites.as_of_month = members.as_of_month
+    and composites.account_class = members.account_class
+    and composites.currency = members.currency
 where
   composites.net_return < members.lowest - 0.000000001
   or composites.net_return > members.highest + 0.000000001

@@ -1,14 +1,14 @@
 """A platform that took sample files to PostgreSQL by commands alone; tests only read it."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 from typer.testing import CliRunner, Result
 
 from pipeline_platform.advisory_performance.run_context import shipped_mappings
@@ -19,16 +19,17 @@ from pipeline_platform.advisory_performance.samples.arrivals import (
 from pipeline_platform.cli import app
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
+from pipeline_platform.warehouse import embedded
 
 END = date(2026, 3, 4)
 
 
 @dataclass
 class Shell:
-    """Runs commands against one home and database."""
+    """Runs commands against one home and database; the embedded one if none is given."""
 
     home: Path
-    database_url: str
+    database_url: str = ""
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -36,11 +37,10 @@ class Shell:
             "PLATFORM_HOME": str(self.home),
             "PLATFORM_DATABASE_URL": self.database_url,
             "PLATFORM_ENVIRONMENT": "test",
-            "COLUMNS": "200",
         }
 
     def __call__(self, *arguments: str) -> Result:
-        return CliRunner().invoke(app, list(arguments), env=dict(self.environment))
+        return CliRunner().invoke(app, list(arguments), env={**self.environment, "COLUMNS": "200"})
 
     def json(self, *arguments: str) -> Any:
         result = self(*arguments, "--json")
@@ -48,9 +48,18 @@ class Shell:
         return json.loads(result.stdout)
 
     def services(self) -> Services:
-        return Services(
-            Settings(home=self.home, environment="test", database_url=SecretStr(self.database_url))
-        )
+        return Services(Settings.from_env(self.environment))
+
+
+@contextmanager
+def own_platform(home: Path) -> Iterator[Shell]:
+    """Give a platform with an embedded server of its own: no other test's runs are in Dagster's."""
+    settings = Settings(home=home, environment="test")
+    embedded.start(settings, is_durable=False)
+    try:
+        yield Shell(home)
+    finally:
+        embedded.stop(settings)
 
 
 @pytest.fixture
@@ -70,12 +79,9 @@ class Processed:
 
 
 @pytest.fixture(scope="package")
-def processed(
-    new_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
-) -> Processed:
+def processed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processed]:
     """Sample files of 45 business days, with faults and corrections, processed by commands."""
     folder = tmp_path_factory.mktemp("commands")
-    shell = Shell(folder / "home", new_database())
     request = SampleRequest(
         accounts=2, days=45, end=END, fault_rate=0.02, has_file_faults=True, has_corrections=True
     )
@@ -85,8 +91,9 @@ def processed(
         path = folder / file.name
         path.write_bytes(file.content)
         files.append(str(path))
-    assert shell("landing", "put", *files).exit_code == 0
-    ingested = shell.json("landing", "ingest")
-    waiting = shell.json("months", "list")
-    ended = shell("months", "process", "--anyway", "--json")
-    return Processed(shell, ingested, waiting, ended)
+    with own_platform(folder / "home") as shell:
+        assert shell("landing", "put", *files).exit_code == 0
+        ingested = shell.json("landing", "ingest")
+        waiting = shell.json("months", "list")
+        ended = shell("months", "process", "--anyway", "--json")
+        yield Processed(shell, ingested, waiting, ended)

@@ -37,7 +37,7 @@ def test_process_has_nothing_to_do_a_second_time(processed: Processed) -> None:
 
 
 def test_every_file_is_completed_or_quarantined(processed: Processed) -> None:
-    runs = processed.shell.json("reports", "runs", "--hours", "1")
+    runs = processed.shell.json("reports", "files", "--hours", "1")
     assert {one["status"] for one in runs} == {"COMPLETED", "QUARANTINED"}
 
 

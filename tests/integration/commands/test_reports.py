@@ -149,7 +149,8 @@ def test_a_file_that_waits_for_its_month_is_not_lost(shell: Shell, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "report", ["runs", "issues", "partitions", "checks", "ledger", "reconciliation", "restatements"]
+    "report",
+    ["files", "issues", "partitions", "checks", "ledger", "reconciliation", "restatements"],
 )
 def test_a_report_over_nothing_is_no_error(shell: Shell, report: str) -> None:
     assert shell("reports", report).exit_code == 0
@@ -157,4 +158,4 @@ def test_a_report_over_nothing_is_no_error(shell: Shell, report: str) -> None:
 
 def test_a_database_that_does_not_answer_asks_to_try_later(shell: Shell) -> None:
     shell.database_url = "postgresql://nobody@127.0.0.1:1/nothing"
-    assert shell("reports", "runs").exit_code == 75
+    assert shell("reports", "files").exit_code == 75

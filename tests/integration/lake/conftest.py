@@ -12,6 +12,7 @@ import boto3
 import pyarrow as pa
 import pytest
 
+from pipeline_platform.lake.compaction import content_checksum
 from pipeline_platform.lake.engine import connect
 from pipeline_platform.lake.lake import Lake
 from pipeline_platform.lake.tables import LakeTable
@@ -140,3 +141,25 @@ def settings_in_s3(tmp_path, aws, s3):
     return Settings(
         home=tmp_path / "home", processed_location=f"s3://{BUCKET}/lake", s3_endpoint=aws
     )
+
+
+@pytest.fixture
+def append(lake, balances, rows):
+    """Append rows of one month: a small file of its own each time."""
+
+    def run(month="2026-10-01", run_id="run-1", properties=None, table=balances, **kind):
+        staged = lake.stage(table, rows(month, **kind), run_id=run_id, partition=month)
+        return lake.publish(staged, replace=None, properties=properties or {})
+
+    return run
+
+
+@pytest.fixture
+def content(settings):
+    """Hash all rows that a table's current snapshot shows."""
+
+    def read(lake, table):
+        with connect(settings) as connection:
+            return content_checksum(connection, lake.pin(table).query, table)
+
+    return read

@@ -108,7 +108,7 @@ def build(run, folder):
 
 def finish(lake, run, totals, **more):
     return publish_staged_models(
-        lake, run, [totals], replace="as_of_month == '2026-10-01'", properties={}, **more
+        lake, run, [(totals, "as_of_month == '2026-10-01'")], properties={}, **more
     )
 
 
@@ -181,7 +181,7 @@ def test_a_model_of_several_months_is_written_by_month(lake, totals, publish, pr
     run = start(months=None, partition="all months")
     by_month = ", options={'partition_by': 'as_of_month', 'write_partition_columns': 'true'}"
     build(run, project(options=by_month))
-    publish_staged_models(lake, run, [totals], replace=None, properties={})
+    publish_staged_models(lake, run, [(totals, None)], properties={})
     assert lake.partitions(totals) == {OCTOBER: 1, date(2026, 11, 1): 1}
 
 
@@ -269,7 +269,7 @@ def test_a_model_that_no_table_was_named_for_is_refused(lake, balances, publish,
     run = start()
     build(run, project())
     with pytest.raises(AuditFailedError, match="not to publish"):
-        publish_staged_models(lake, run, [balances], replace=None, properties={})
+        publish_staged_models(lake, run, [(balances, None)], properties={})
 
 
 def test_a_source_that_was_not_pinned_fails_the_build(lake, project, publish):

@@ -7,7 +7,11 @@ import pytest
 from dbt.cli.main import dbtRunner
 
 from pipeline_platform.failures import AuditFailedError
-from pipeline_platform.orchestration.parsed_project import parsed_project, project_version
+from pipeline_platform.orchestration.parsed_project import (
+    hold_parsed_project,
+    parsed_project,
+    project_version,
+)
 
 PROFILE = "sample: {target: one, outputs: {one: {type: duckdb, path: ':memory:', threads: 1}}}"
 PROJECT = "{name: sample, version: '1.0', profile: sample, vars: {first_month: none}}"
@@ -99,3 +103,17 @@ def test_the_version_changes_with_every_file_that_dbt_reads(
     (project / "models" / name).write_text("changed")
 
     assert project_version(project) != before
+
+
+def test_a_held_project_is_handed_out_once(project: Path) -> None:
+    hold_parsed_project(project, project.parent / f"{project.name}-kept", options(project))
+    first, second = parse(project), parse(project)
+    assert first is not second
+    assert set(first.nodes) == set(second.nodes) == {"model.sample.months"}
+
+
+def test_a_project_that_changed_is_not_the_held_one(new_project: Callable[[], Path]) -> None:
+    folder = new_project()
+    hold_parsed_project(folder, folder.parent / f"{folder.name}-kept", options(folder))
+    (folder / "models" / "other.sql").write_text(MODEL)
+    assert "model.sample.other" in parse(folder).nodes

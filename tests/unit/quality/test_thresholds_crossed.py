@@ -65,6 +65,7 @@ CROSSINGS = [
     Crossing("database_connections", 79, 80, route="capacity_thresholds"),
     Crossing("database_connection_share", 80 - NEXT, 80, route="capacity_thresholds"),
     Crossing("database_query_response", 5 - NEXT, 5, route="performance_degradation"),
+    Crossing("cost_anomaly", 40, 40 + NEXT, route="cost_anomalies"),
 ]
 CROSSINGS += [
     Crossing(name, inside, outside, severity, route, WEB, minutes)
@@ -74,6 +75,14 @@ CROSSINGS += [
         ("data_quality_score", 0.8, 0.8 - NEXT, "warning", "quality_degradation", 60),
         ("data_quality_score", 0.8, 0.7 - NEXT, "critical", "error_rate", 30),
         ("quality_trend", -0.01 + NEXT, -0.01, "warning", "quality_degradation", 240),
+        ("quality_drop", 0.05, 0.05 + NEXT, "warning", "quality_degradation", 240),
+        ("quality_drop", 0.05, 0.2 + NEXT, "critical", "error_rate", 15),
+        ("cost_increase", 20, 20 + NEXT, "warning", "cost", 1440),
+        ("stream_silence", 10, 10 + NEXT, "warning", "performance", 120),
+        ("stream_silence", 10, 60 + NEXT, "critical", "data_lag", 30),
+        ("stream_iterator_age", 60, 60 + NEXT, "warning", "performance", 120),
+        ("stream_iterator_age", 60, 240 + NEXT, "critical", "data_lag", 30),
+        ("stream_error_rate", 5, 5 + NEXT, "critical", "error_rate", 30),
         ("bot_share_spike", 20, 20 + NEXT, "warning", "quality_degradation", 240),
         ("unseen_kinds", 0, 1, "warning", "quality_degradation", 240),
         ("hourly_volume", 5, 5 + NEXT, "warning", "quality_degradation", 240),
@@ -95,9 +104,12 @@ SAMPLES = {
     (ADVISORY, "data_completeness"): 100,
     (ADVISORY, "data_validity"): 100,
     (ADVISORY, "database_cpu"): 5,
+    (ADVISORY, "cost_anomaly"): 14,
     (WEB, "error_rate"): 100,
     (WEB, "data_quality_score"): 100,
     (WEB, "quality_trend"): 3,
+    (WEB, "quality_drop"): 3,
+    (WEB, "stream_error_rate"): 20,
     (WEB, "bot_share_spike"): 100,
     (WEB, "hourly_volume"): 100,
 }

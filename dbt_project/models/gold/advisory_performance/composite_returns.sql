@@ -6,14 +6,19 @@ with days as (
   select * from {{ source('advisory_performance_gold', 'time_weighted_returns') }}
   where
     is_current
-    and as_of_month between cast('{{ var("first_month") }}' as date) - interval 1 month
-    and cast('{{ var("last_month") }}' as date)
+    and as_of_month between {{ first_built_date() }} - interval 1 month and {{ last_built_date() }}
+),
+
+numbered as (
+  select
+    *,
+    row_number() over (partition by account_id, as_of_month order by as_of_date desc)
+      as number_from_last
+  from days
 ),
 
 closing as (
-  select *
-  from days
-  qualify row_number() over (partition by account_id, as_of_month order by as_of_date desc) = 1
+  select * from numbered where number_from_last = 1
 ),
 
 -- The last day that any account of the month has: an account that ended earlier left the composite.
@@ -29,8 +34,9 @@ members as (
     closing.account_id,
     beginning.market_value as beginning_value,
     closing.market_value as ending_value,
-    closing.net_return_mtd,
-    closing.gross_return_mtd
+    cast(beginning.market_value as double) as weight,
+    cast(closing.net_return_mtd as double) as net_return,
+    cast(closing.gross_return_mtd as double) as gross_return
   from closing
   inner join closing as beginning
     on
@@ -41,7 +47,7 @@ members as (
       closing.as_of_month = month_ends.as_of_month
       and closing.as_of_date > month_ends.last_date - interval 5 day
   where
-    {{ is_in_built_months('closing.as_of_month') }}
+    {{ is_in_built_range('closing.as_of_month') }}
     and closing.record_start_date < closing.as_of_month
     and beginning.market_value > 0
     and closing.net_return_mtd is not null
@@ -55,17 +61,15 @@ select
   count(*) as account_count,
   cast(sum(beginning_value) as decimal(28, 4)) as beginning_assets,
   cast(sum(ending_value) as decimal(28, 4)) as ending_assets,
-  cast(
-    sum(cast(beginning_value as double) * cast(net_return_mtd as double))
-    / sum(cast(beginning_value as double)) as decimal(18, 12)
-  ) as net_return,
+  {{ weighted_mean('net_return', 'weight') }} as net_return,
   -- Without fees of every member a gross composite would mix two bases.
-  case when count(gross_return_mtd) = count(*) then cast(
-    sum(cast(beginning_value as double) * cast(gross_return_mtd as double))
-    / sum(cast(beginning_value as double)) as decimal(18, 12)
-  ) end as gross_return,
-  case when count(*) > 5 then
-    cast(stddev_pop(cast(net_return_mtd as double)) as decimal(18, 12))
+  case
+    when count(gross_return) = count(*)
+      then {{ weighted_mean('gross_return', 'weight') }}
+  end as gross_return,
+  case
+    when count(*) > 5
+      then {{ rounded('stddev_pop(net_return)', 18, 12) }}
   end as internal_dispersion
 from members
 group by as_of_month, account_class, currency

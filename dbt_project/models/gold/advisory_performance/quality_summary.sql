@@ -3,7 +3,7 @@
 -- vendor delivered a valuation for any account (SA-84).
 with valuations as (
   select * from {{ source('advisory_performance_silver', 'valuations') }}
-  where {{ is_in_built_months('as_of_month') }}
+  where {{ is_in_built_range('as_of_month') }}
 ),
 
 delivered as (
@@ -47,7 +47,11 @@ deliveries as (
     cast(sum(expected.expected_count) as bigint) as expected_account_day_count,
     cast(sum(delivered.corrected_count) as bigint) as corrected_account_day_count
   from delivered
-  inner join expected using (as_of_month, vendor, account_id)
+  inner join expected
+    on
+      delivered.as_of_month = expected.as_of_month
+      and delivered.vendor = expected.vendor
+      and delivered.account_id = expected.account_id
   group by delivered.as_of_month, delivered.vendor
 ),
 
@@ -59,14 +63,14 @@ measured as (
     count(*) filter (where return_status = 'non_positive_base') as unmeasurable_account_day_count,
     count(*) as measured_count
   from {{ source('advisory_performance_gold', 'time_weighted_returns') }}
-  where is_current and {{ is_in_built_months('as_of_month') }}
+  where is_current and {{ is_in_built_range('as_of_month') }}
   group by as_of_month, vendor
 ),
 
 restated as (
   select as_of_month, vendor, count(*) filter (where is_material) as material_restatement_count
   from {{ source('advisory_performance_gold', 'restatements') }}
-  where {{ is_in_built_months('as_of_month') }}
+  where {{ is_in_built_range('as_of_month') }}
   group by as_of_month, vendor
 )
 
@@ -87,5 +91,7 @@ select
   coalesce(measured.unmeasurable_account_day_count, 0) as unmeasurable_account_day_count,
   coalesce(restated.material_restatement_count, 0) as material_restatement_count
 from deliveries
-left join measured using (as_of_month, vendor)
-left join restated using (as_of_month, vendor)
+left join measured
+  on deliveries.as_of_month = measured.as_of_month and deliveries.vendor = measured.vendor
+left join restated
+  on deliveries.as_of_month = restated.as_of_month and deliveries.vendor = restated.vendor

@@ -1,0 +1,20 @@
+-- The sessions of a day hold every event of silver once, bots' events included.
+with silver as (
+  select event_date, count(*) as events, {{ count_where('is_bot') }} as bot_events
+  from {{ source('web_events_silver', 'web_events') }}
+  where {{ is_in_built_range('event_date') }}
+  group by event_date
+),
+
+sessions as (
+  select event_date, sum(event_count) as events, sum(bot_event_count) as bot_events
+  from {{ ref('sessions') }}
+  group by event_date
+)
+
+select coalesce(silver.event_date, sessions.event_date) as event_date
+from silver
+full outer join sessions on silver.event_date = sessions.event_date
+where
+  coalesce(silver.events, 0) != coalesce(sessions.events, 0)
+  or coalesce(silver.bot_events, 0) != coalesce(sessions.bot_events, 0)

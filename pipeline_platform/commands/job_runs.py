@@ -1,0 +1,80 @@
+"""A job run within the command's own process, and what did not pass."""
+
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+
+import dagster as dg
+
+from pipeline_platform.commands.output import console, show_rows
+from pipeline_platform.orchestration.automation import range_tags
+
+
+@dataclass(frozen=True)
+class WorkflowEnd:
+    """How a workflow ended: `not_passed` has asset, check, severity and why of each fault."""
+
+    run_id: str
+    is_fine: bool
+    check_count: int
+    not_passed: tuple[Mapping[str, object], ...]
+
+
+def run_job(
+    instance: dg.DagsterInstance, job: dg.JobDefinition, pipeline: str, first: date, last: date
+) -> WorkflowEnd:
+    """Run a job over a range of partitions, quietly, and say how it ended."""
+    warnings.simplefilter("ignore")
+    logging.getLogger("dagster").setLevel(logging.WARNING)
+    result = job.execute_in_process(
+        instance=instance,
+        raise_on_error=False,
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        tags=range_tags(first, last),
+    )
+    checks = result.get_asset_check_evaluations()
+    broken = [one for one in checks if not one.passed]
+    rows = [
+        {
+            "asset": one.asset_key.to_user_string().removeprefix(f"{pipeline}/"),
+            "check": one.check_name,
+            "severity": one.severity.value,
+            "why": one.description or "",
+        }
+        for one in broken
+    ]
+    rows += [
+        {
+            "asset": failed.step_key or "",
+            "check": "the step itself",
+            "severity": "ERROR",
+            "why": _why(failed),
+        }
+        for failed in result.all_events
+        if failed.is_step_failure
+    ]
+    return WorkflowEnd(
+        run_id=result.run_id,
+        is_fine=result.success
+        and not any(one.severity == dg.AssetCheckSeverity.ERROR for one in broken),
+        check_count=len(checks),
+        not_passed=tuple(rows),
+    )
+
+
+def show_end(ended: WorkflowEnd, *, as_json: bool) -> None:
+    """Print which checks and steps of a workflow did not pass."""
+    show_rows("What did not pass", ended.not_passed, as_json=as_json, empty="nothing, all is well.")
+    if not as_json:
+        result = "is fine" if ended.is_fine else "failed"
+        console.print(f"Run {ended.run_id} {result}; {ended.check_count} checks.", highlight=False)
+
+
+def _why(failed: dg.DagsterEvent) -> str:
+    error = failed.step_failure_data.error
+    user_failure = failed.step_failure_data.user_failure_data
+    if user_failure is not None and user_failure.description:
+        return user_failure.description
+    return error.message.strip() if error is not None else "unknown"

@@ -1,0 +1,74 @@
+"""Marts: gold tables that dbt builds for a range of partitions, and which partitions that touches.
+
+A mart need not be partitioned as what it reads: one by week is built anew for each week of which
+the range has a day, from all days of these weeks.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import TypeAlias
+
+from pipeline_platform.failures import NotFoundError
+from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.partition_ranges import range_filter
+
+Range: TypeAlias = tuple[date, date]
+"""First and last partition, both included."""
+
+
+def same_range(first: date, last: date) -> Range:
+    """Return the range itself: a mart that is cut as its sources are."""
+    return first, last
+
+
+@dataclass(frozen=True)
+class Mart:
+    """A gold table made by the dbt model of its name.
+
+    For a range of the pipeline's partitions, `builds` gives the mart's own partitions that are
+    replaced, and `reads` the sources' partitions that the model needs for it.
+    """
+
+    table: LakeTable
+    builds: Callable[[date, date], Range] = same_range
+    reads: Callable[[date, date], Range] = same_range
+
+    @property
+    def name(self) -> str:
+        """The table's and the model's name."""
+        return self.table.name
+
+    def replaced(self, first: date, last: date) -> str:
+        """Return the lake's filter of the rows that building a range replaces."""
+        return range_filter(str(self.table.partition_by), self.builds(first, last))
+
+
+@dataclass(frozen=True)
+class MartGroup:
+    """The marts of one pipeline, built together, and every table that they read."""
+
+    pipeline: str
+    sources: Sequence[LakeTable]
+    marts: Sequence[Mart]
+
+    @property
+    def tables(self) -> tuple[LakeTable, ...]:
+        """The marts' tables."""
+        return tuple(mart.table for mart in self.marts)
+
+    def read_range(self, first: date, last: date) -> Range:
+        """Return the sources' partitions that any mart needs for a range."""
+        ranges = [mart.reads(first, last) for mart in self.marts]
+        return min(one for one, _ in ranges), max(one for _, one in ranges)
+
+    def only(self, names: Collection[str]) -> "MartGroup":
+        """Return the group of some marts; NotFoundError for a name that is none."""
+        unknown = sorted(set(names) - {mart.name for mart in self.marts})
+        if unknown:
+            raise NotFoundError(
+                f"{self.pipeline} has no mart {unknown[0]!r}; choose from "
+                f"{', '.join(mart.name for mart in self.marts)}."
+            )
+        chosen = tuple(mart for mart in self.marts if mart.name in names)
+        return MartGroup(self.pipeline, self.sources, chosen)

@@ -1,0 +1,177 @@
+"""The second engine: a Spark Connect session that reads and writes Parquet files, nothing else.
+
+Any server that speaks the protocol will do (Sail, Spark, EMR): it needs no catalog and no table
+format, only access to the lake's files. With no address given, a Sail server runs inside this
+process for as long as the session is open, so none can be left behind.
+"""
+
+import json
+import logging
+import os
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import yaml
+
+from pipeline_platform.failures import InvalidSettingError, UnavailableError
+from pipeline_platform.lake.column_types import spark_type
+from pipeline_platform.lake.engine import options
+from pipeline_platform.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql.connect.session import SparkSession
+    from pyspark.sql.types import StructType
+
+CONNECT_SECONDS = 10.0
+PROFILE = Path(__file__).with_name("spark_profile.yaml")
+_RETRIES = 5  # about eight seconds in all; the client's own patience is ten minutes
+
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def spark_session(settings: Settings) -> Iterator["SparkSession"]:
+    """Open a session with the profile's settings; it is the process's default one until the end.
+
+    Raises InvalidSettingError without the optional packages, UnavailableError when the server
+    does not answer, or did not live until the end of the block.
+    """
+    if settings.spark_remote is not None:
+        with _connected(settings.spark_remote.get_secret_value()) as session:
+            yield session
+        return
+    with _own_server(settings) as address, _connected(address) as session:
+        yield session
+
+
+def create_view(
+    session: "SparkSession", name: str, columns: "str | StructType", files: Sequence[str]
+) -> None:
+    """Make a temporary view of Parquet files; columns that a file lacks are null in its rows."""
+    rows = (
+        session.read.schema(columns).parquet(*files)
+        if files
+        else session.createDataFrame([], columns)
+    )
+    rows.createOrReplaceTempView(name)
+
+
+def spark_columns(schema: pa.Schema) -> str:
+    """Return a table's columns as Spark reads them in a declaration."""
+    return ", ".join(f"`{column.name}` {spark_type(column)}" for column in schema)
+
+
+@cache
+def profile() -> Mapping[str, str]:
+    """Return every setting of a session by its name."""
+    groups = yaml.safe_load(PROFILE.read_text(encoding="utf-8"))
+    return {name: value for group in groups.values() for name, value in group.items()}
+
+
+@contextmanager
+def _connected(address: str) -> Iterator["SparkSession"]:
+    with warnings.catch_warnings():
+        # Of pandas, which the session does not use to move rows.
+        warnings.simplefilter("ignore", FutureWarning)
+        try:
+            import grpc  # noqa: PLC0415 -- optional package, only for this engine
+            from pyspark.errors import PySparkException  # noqa: PLC0415
+            from pyspark.sql.connect.client import DefaultChannelBuilder  # noqa: PLC0415
+            from pyspark.sql.connect.client.retries import DefaultPolicy  # noqa: PLC0415
+            from pyspark.sql.connect.session import SparkSession  # noqa: PLC0415
+        except ImportError as error:
+            raise _not_installed(error) from error
+    builder = DefaultChannelBuilder(address)
+    with builder.toChannel() as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=CONNECT_SECONDS)
+        except grpc.FutureTimeoutError:
+            raise UnavailableError(
+                f"No Spark Connect server answers at {builder.endpoint} within "
+                f"{CONNECT_SECONDS:g} s; start it or correct PLATFORM_SPARK_REMOTE."
+            ) from None
+    session = SparkSession.builder.channelBuilder(builder).create()
+    session.client.set_retry_policies([DefaultPolicy(max_retries=_RETRIES, max_backoff=4000)])
+    try:
+        _apply_profile(session)
+        # dbt-spark asks for the process's session, which it may do only where an address is set.
+        with _environment({"SPARK_REMOTE": address}):
+            yield session
+        try:
+            _ = session.version
+        except (PySparkException, grpc.RpcError):
+            session.client.set_retry_policies([])
+            raise UnavailableError(
+                f"The Spark Connect server at {builder.endpoint} stopped answering during the "
+                "build; nothing was published, so start it and run this again."
+            ) from None
+    finally:
+        session.stop()
+
+
+def _apply_profile(session: "SparkSession") -> None:
+    from pyspark.errors import PySparkException  # noqa: PLC0415 -- optional package
+
+    for name, value in profile().items():
+        try:
+            session.conf.set(name, value)
+        except PySparkException as error:
+            reason = str(error).partition("\n")[0]
+            _log.warning("The Spark server does not take %s = %s: %s", name, value, reason)
+
+
+@contextmanager
+def _own_server(settings: Settings) -> Iterator[str]:
+    """Run Sail in this process, within the settings' memory and threads; yield its address."""
+    try:
+        from pysail.spark import SparkConnectServer  # noqa: PLC0415 -- optional package
+    except ImportError as error:
+        raise _not_installed(error) from error
+    spill = Path(options(settings)["temp_directory"])
+    spill.mkdir()
+    limits = {
+        "RUST_LOG": os.environ.get("RUST_LOG", "error"),
+        "SAIL_RUNTIME__MEMORY_POOL__TYPE": "greedy",
+        "SAIL_RUNTIME__MEMORY_POOL__GREEDY__MAX_SIZE": str(settings.memory_bytes),
+        "SAIL_RUNTIME__TEMPORARY_FILES__PATHS": json.dumps([str(spill)]),
+        "SAIL_EXECUTION__DEFAULT_PARALLELISM": str(settings.threads),
+    }
+    if settings.s3_endpoint:
+        limits |= {"AWS_ENDPOINT": settings.s3_endpoint, "AWS_ALLOW_HTTP": "true"}
+    with _environment(limits):
+        server = SparkConnectServer("127.0.0.1", 0)
+        server.start(background=True)
+        try:
+            host, port = server.listening_address
+            yield f"sc://{host}:{port}"
+        finally:
+            server.stop()
+            shutil.rmtree(spill, ignore_errors=True)
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of this process, where the server looks for its options."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _not_installed(error: ImportError) -> InvalidSettingError:
+    return InvalidSettingError(
+        f"PLATFORM_ENGINE=spark needs the package {error.name}; "
+        "install requirements-spark.txt or set PLATFORM_ENGINE=duckdb."
+    )

@@ -1,0 +1,1 @@
+"""What keeps the platform in order, for any pipeline: work that no asset does."""

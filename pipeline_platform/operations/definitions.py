@@ -1,0 +1,15 @@
+"""Everything of the platform's own operations that Dagster knows."""
+
+import dagster as dg
+
+from pipeline_platform.operations import assets, automation
+from pipeline_platform.settings import Environment
+
+
+def build_defs(environment: Environment) -> dg.Definitions:
+    """Assemble the platform's own assets and jobs; resources are bound by the root."""
+    return dg.Definitions(
+        assets=[assets.daily_cost],
+        jobs=automation.JOBS,
+        schedules=automation.schedules(environment),
+    )

@@ -1,0 +1,283 @@
+"""Maintenance of a pipeline's tables: compaction, expiry, orphans, temporary files, restoration.
+
+Plan, proof, apply, record; one table after the other, each under its own lock, so that two jobs
+never work on the same table and one table's failure never stops the next (X-9). Of Dagster it
+knows only that somebody can name the unfinished runs.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Literal, Protocol
+
+from pipeline_platform.failures import PlatformError
+from pipeline_platform.lake.compaction import Compacted, compact, plan_compaction
+from pipeline_platform.lake.expiry import expire, plan_expiry
+from pipeline_platform.lake.orphans import (
+    Doomed,
+    Removal,
+    plan_leftovers,
+    plan_orphans,
+    remove_leftovers,
+    remove_orphans,
+)
+from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.quality.retention import remove_resolved
+from pipeline_platform.runbook import Runbook
+from pipeline_platform.services import Services
+from pipeline_platform.warehouse.locks import session_locks
+from pipeline_platform.warehouse.maintenance_log import Effect, record_end, record_start
+
+Operation = Literal["compaction", "expiry", "orphans"]
+OPERATIONS: tuple[Operation, ...] = ("compaction", "expiry", "orphans")
+"""In this order: what a compaction replaced is forgotten and removed by a later maintenance."""
+
+LOCK_WAIT_SECONDS = 600
+_FOLDERS = "temporary files"
+
+
+class UnfinishedRuns(Protocol):
+    """Who knows which runs have not ended; their staged files and snapshots are left alone."""
+
+    def __call__(self) -> Collection[str]:
+        """Return the ids of all runs that are queued, starting or running now."""
+        ...
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one operation did, or would do, to one table."""
+
+    table: str
+    operation: str
+    effect: Effect
+    is_dry_run: bool
+    failure: str | None = None
+    files: Sequence[Doomed] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True)
+class Maintainer:
+    """One run of maintenance with what it needs; `clock` is passed in so that tests decide."""
+
+    services: Services
+    runbook: Runbook
+    run_id: str
+    unfinished_runs: UnfinishedRuns
+    clock: Callable[[], datetime]
+    lock_wait_seconds: float = LOCK_WAIT_SECONDS
+
+    def maintain(
+        self,
+        tables: Sequence[LakeTable],
+        operations: Collection[Operation] = OPERATIONS,
+        *,
+        partitions: Collection[date] | None = None,
+        dry_run: bool = False,
+    ) -> Iterator[Report]:
+        """Do the operations on each table, in their order; a failure is reported, not raised.
+
+        `partitions` limits a compaction. With `dry_run` the plans are made and nothing changes.
+        """
+        work: dict[Operation, Callable[[LakeTable, Callable[[], None], bool], Report]] = {
+            "compaction": lambda table, _, dry: self._compaction(table, partitions, dry),
+            "expiry": lambda table, _, dry: self._expiry(table, dry),
+            "orphans": self._orphans,
+        }
+        for table in tables:
+            if not self.services.lake.exists(table):
+                continue
+            for operation in OPERATIONS:
+                if operation in operations:
+                    yield self._guarded(table, operation, work[operation], dry_run)
+
+    def clean_up(self, *, dry_run: bool = False) -> Report:
+        """Remove old temporary and staged files of all pipelines, and this one's resolved rows."""
+        settings, now = self.services.settings, self.clock()
+        rulings, maintenance = self.runbook.rulings, self.runbook.maintenance
+        try:
+            with self._locked(_FOLDERS):
+                plan = plan_leftovers(
+                    settings,
+                    staging_kept_for=timedelta(days=maintenance.staging_kept_days),
+                    temp_kept_for=timedelta(days=rulings.temp_kept_days),
+                    now=now,
+                    unfinished_runs=self.unfinished_runs(),
+                )
+                if dry_run:
+                    return Report(_FOLDERS, "clean-up", _of_files(plan, None), True, files=plan)
+                with self._recorded(_FOLDERS, "clean-up") as record:
+                    done = remove_leftovers(settings, plan, unfinished_runs=self.unfinished_runs())
+                    with self.services.database.connection() as connection:
+                        rows = remove_resolved(
+                            connection,
+                            self.runbook.pipeline,
+                            kept_days=rulings.quarantine_kept_days,
+                            now=now,
+                        )
+                    effect = _of_files(plan, done, f"; {rows} resolved quarantine entries removed")
+                    record.append(effect)
+                return Report(_FOLDERS, "clean-up", effect, False, files=done.removed)
+        except PlatformError as error:
+            return Report(_FOLDERS, "clean-up", Effect(), dry_run, failure=str(error))
+
+    @contextmanager
+    def locked(self, table: LakeTable) -> Iterator[Callable[[], None]]:
+        """Hold a table's maintenance lock; what is yielded raises if it was lost meanwhile."""
+        with self._locked(".".join(table.identifier)) as still_alone:
+            yield still_alone
+
+    @contextmanager
+    def recorded(self, table: LakeTable, operation: str) -> Iterator[list[Effect]]:
+        """Record an operation from its start to its end; its effect is appended to the list."""
+        with self._recorded(f"{table.layer}/{table.name}", operation) as effects:
+            yield effects
+
+    def _guarded(
+        self,
+        table: LakeTable,
+        operation: str,
+        work: Callable[[LakeTable, Callable[[], None], bool], Report],
+        dry_run: bool,
+    ) -> Report:
+        name = f"{table.layer}/{table.name}"
+        try:
+            if dry_run:
+                return work(table, lambda: None, True)
+            with self.locked(table) as still_alone, self.recorded(table, operation) as effects:
+                report = work(table, still_alone, False)
+                effects.append(report.effect)
+                return report
+        except Exception as error:  # one table's failure must not stop the next
+            known = isinstance(error, PlatformError)
+            failure = str(error) if known else f"{type(error).__name__}: {error}"
+            return Report(name, operation, Effect(), dry_run, failure=failure)
+
+    def _compaction(
+        self, table: LakeTable, partitions: Collection[date] | None, dry_run: bool
+    ) -> Report:
+        lake, limits = self.services.lake, self.runbook.maintenance.compaction
+        name = f"{table.layer}/{table.name}"
+        if dry_run:
+            plan = plan_compaction(lake, table, limits, partitions=partitions)
+            effect = Effect(
+                files_before=sum(len(one.paths) for one in plan),
+                files_after=len(plan),
+                bytes_before=sum(one.size_bytes for one in plan),
+                bytes_after=sum(one.size_bytes for one in plan),
+                message="; ".join(f"{one.partition or 'all'}: {one.reason}" for one in plan),
+            )
+            return Report(name, "compaction", effect, True)
+        done = compact(lake, table, limits, run_id=self.run_id, partitions=partitions)
+        return Report(name, "compaction", _of_compaction(done), False)
+
+    def _expiry(self, table: LakeTable, dry_run: bool) -> Report:
+        retention = self.runbook.maintenance.retention(table.layer, table.name)
+        lake, now, unfinished = self.services.lake, self.clock(), self.unfinished_runs()
+        kept_for = timedelta(days=retention.snapshots_kept_days)
+        judged = plan_expiry(
+            lake,
+            table,
+            kept_for=kept_for,
+            kept_count=retention.snapshots_kept_count,
+            now=now,
+            unfinished_runs=unfinished,
+        )
+        going = [one for one in judged if one.kept_because is None]
+        if not dry_run:
+            going = expire(
+                lake,
+                table,
+                run_id=self.run_id,
+                kept_for=kept_for,
+                kept_count=retention.snapshots_kept_count,
+                now=now,
+                unfinished_runs=unfinished,
+            )
+        effect = Effect(
+            proof={
+                "expired": [one.snapshot_id for one in going],
+                "kept": {str(one.snapshot_id): one.kept_because for one in judged},
+            },
+            message=f"{len(going)} of {len(judged)} snapshots",
+        )
+        return Report(f"{table.layer}/{table.name}", "expiry", effect, dry_run)
+
+    def _orphans(self, table: LakeTable, still_alone: Callable[[], None], dry_run: bool) -> Report:
+        lake = self.services.lake
+        plan = plan_orphans(
+            lake,
+            table,
+            kept_for=timedelta(days=self.runbook.maintenance.orphans_kept_days),
+            now=self.clock(),
+            unfinished_runs=self.unfinished_runs(),
+        )
+        name = f"{table.layer}/{table.name}"
+        if dry_run:
+            return Report(name, "orphans", _of_files(plan, None), True, files=plan)
+        done = remove_orphans(
+            lake,
+            table,
+            plan,
+            unfinished_runs=self.unfinished_runs,
+            still_alone=still_alone,
+        )
+        return Report(name, "orphans", _of_files(plan, done), False, files=done.removed)
+
+    @contextmanager
+    def _locked(self, name: str) -> Iterator[Callable[[], None]]:
+        lock = f"maintenance.{name}"
+        with session_locks(self.services.database) as locks:
+            locks.take(lock, wait_seconds=self.lock_wait_seconds)
+            # The same session takes it again at once; a session that was lost raises.
+            yield lambda: locks.take(lock, wait_seconds=0.1)
+
+    @contextmanager
+    def _recorded(self, name: str, operation: str) -> Iterator[list[Effect]]:
+        database, effects = self.services.database, list[Effect]()
+        with database.connection() as connection:
+            number = record_start(connection, self.runbook.pipeline, name, operation, self.run_id)
+        try:
+            yield effects
+        except Exception as error:
+            with database.connection() as connection:
+                record_end(connection, number, "FAILED", Effect(message=str(error)))
+            raise
+        with database.connection() as connection:
+            record_end(connection, number, "DONE", effects[-1] if effects else Effect())
+
+
+def _of_compaction(done: Sequence[Compacted]) -> Effect:
+    swapped = [one for one in done if one.skipped is None]
+    skipped = [f"{one.rewrite.partition or 'all'}: {one.skipped}" for one in done if one.skipped]
+    return Effect(
+        files_before=sum(len(one.rewrite.paths) for one in swapped),
+        files_after=sum(one.files_after for one in swapped),
+        bytes_before=sum(one.rewrite.size_bytes for one in swapped),
+        bytes_after=sum(one.bytes_after for one in swapped),
+        proof={
+            str(one.rewrite.partition or "all"): {
+                "rows": one.checksum.row_count,
+                "hash_sum": str(one.checksum.hash_sum),
+                "hash_xor": str(one.checksum.hash_xor),
+            }
+            for one in swapped
+            if one.checksum is not None
+        },
+        message="; ".join([f"{len(swapped)} partitions rewritten", *skipped]),
+    )
+
+
+def _of_files(plan: Sequence[Doomed], done: Removal | None, more: str = "") -> Effect:
+    gone = plan if done is None else done.removed
+    kept = {} if done is None else done.kept
+    size = sum(one.size_bytes for one in plan)
+    return Effect(
+        files_before=len(plan),
+        files_after=len(plan) - len(gone),
+        bytes_before=size,
+        bytes_after=size - sum(one.size_bytes for one in gone),
+        proof={"kept": dict(kept)} if kept else {},
+        message=f"{len(gone)} files" + (f", {len(kept)} kept" if kept else "") + more,
+    )

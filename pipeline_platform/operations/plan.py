@@ -1,0 +1,48 @@
+"""The model of `operations.yaml`: what the platform does for all pipelines together, and when."""
+
+from functools import cache
+from pathlib import Path
+
+import yaml
+from pydantic import Field, ValidationError
+
+from pipeline_platform.failures import InvalidRunbookError
+from pipeline_platform.quality.strict_yaml import read_yaml
+from pipeline_platform.quality.thresholds import Part
+from pipeline_platform.runbook import Schedule
+
+FILE = Path(__file__).with_name("operations.yaml")
+
+
+class CostPlan(Part):
+    """How many days a reading of cost takes, when a day is final, and what it is compared with."""
+
+    read_days: int = Field(ge=30, le=365)
+    settled_after_days: int = Field(ge=1)
+    history_days: int = Field(ge=14)
+
+
+class OperationsPlan(Part):
+    """Everything of `operations.yaml`; `pipeline` is the first part of its asset keys."""
+
+    pipeline: str
+    cost: CostPlan
+    schedules: dict[str, Schedule]
+
+    @classmethod
+    def load(cls, path: Path) -> "OperationsPlan":
+        """Read a plan; raise InvalidRunbookError that names the file and the field."""
+        try:
+            return cls.model_validate(read_yaml(path))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise InvalidRunbookError(f"{path} can't be read: {error}") from error
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise InvalidRunbookError(f"{path}: {field or 'plan'}: {first['msg']}.") from None
+
+
+@cache
+def operations_plan() -> OperationsPlan:
+    """Read the platform's own plan once per process."""
+    return OperationsPlan.load(FILE)

@@ -1,0 +1,1 @@
+DROP TABLE size_samples;

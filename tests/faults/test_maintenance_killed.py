@@ -1,0 +1,97 @@
+"""Maintenance killed in any of its phases, and started again, leaves content and files right."""
+
+import multiprocessing
+import random
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from pipeline_platform.lake.lake import Lake
+from pipeline_platform.lake.reachability import Reachability
+from tests.faults import maintaining
+from tests.faults.maintaining import MONTHS, PHASES, TABLE
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload([maintaining.__name__])
+
+
+def start(home, url):
+    said, saying = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=maintaining.main, args=(home, url, saying))
+    process.start()
+    saying.close()
+    return process, said
+
+
+def finish(home, url):
+    """Let it work undisturbed; return how long each phase took."""
+    process, said = start(home, url)
+    began = {said.recv(): time.perf_counter() for _ in [*PHASES, "done"]}
+    process.join(60)
+    assert (process.exitcode, list(began)) == (0, [*PHASES, "done"])
+    return {one: began[then] - began[one] for one, then in pairwise(began)}
+
+
+def kill_in(phase, home, url, after):
+    process, said = start(home, url)
+    while said.recv() != phase:
+        pass
+    time.sleep(after)
+    process.kill()
+    process.join(60)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(new_database, tmp_path_factory):
+    """Content after maintenance that nobody killed, and how long its phases take."""
+    home, url = tmp_path_factory.mktemp("quiet"), new_database()
+    lake = maintaining.open_lake(home, url)
+    maintaining.prepare(lake)
+    seconds = finish(home, url)
+    return maintaining.content(lake), seconds
+
+
+@pytest.fixture(scope="module")
+def killed(new_database, tmp_path_factory, undisturbed):
+    """A lake whose maintenance was killed once in each phase, and what was seen after each kill."""
+    home, url = tmp_path_factory.mktemp("killed"), new_database()
+    lake = maintaining.open_lake(home, url)
+    maintaining.prepare(lake)
+    before = maintaining.content(lake)
+    moments = random.Random(20261125)
+    seen = []
+    for phase in PHASES:
+        kill_in(phase, home, url, moments.uniform(0, undisturbed[1][phase]))
+        seen.append((maintaining.content(lake), missing(lake)))
+    finish(home, url)
+    return lake, before, seen
+
+
+def missing(lake: Lake):
+    return [one for one in Reachability().paths(lake.iceberg(TABLE)) if not Path(one).exists()]
+
+
+def test_after_each_kill_readers_see_the_content_of_before_or_after(killed, undisturbed) -> None:
+    _, before, seen = killed
+    for found, _ in seen:
+        assert all(found[one] in (before[one], undisturbed[0][one]) for one in MONTHS)
+
+
+def test_after_each_kill_every_needed_file_is_there(killed) -> None:
+    assert [gone for _, gone in killed[2]] == [[]] * len(PHASES)
+
+
+def test_started_again_it_ends_like_maintenance_that_nobody_killed(killed, undisturbed) -> None:
+    assert maintaining.content(killed[0]) == undisturbed[0]
+
+
+def test_what_killed_ones_left_is_removed_by_the_next(killed) -> None:
+    lake = killed[0]
+    assert missing(lake) == []
+    left = list(Path(lake.iceberg(TABLE).location()).rglob("*.parquet"))
+    named = {
+        path for path in Reachability().paths(lake.iceberg(TABLE)) if path.endswith(".parquet")
+    }
+    assert {str(path) for path in left} - named == set()

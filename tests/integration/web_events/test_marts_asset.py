@@ -1,0 +1,172 @@
+"""The marts as one asset: selected, checked, published together or not at all."""
+
+from collections.abc import Iterator, Mapping
+from datetime import date, timedelta
+
+import dagster as dg
+import pytest
+
+from pipeline_platform.orchestration import marts as marts_module
+from pipeline_platform.orchestration.automation import range_tags
+from pipeline_platform.orchestration.marts import PRUNING_CHECK
+from pipeline_platform.orchestration.metadata import asset_key
+from pipeline_platform.services import Services
+from pipeline_platform.warehouse.locks import named_lock
+from pipeline_platform.web_events.assets import marts
+from pipeline_platform.web_events.marts import (
+    DAILY_SUMMARY,
+    MARTS,
+    SESSIONS,
+    TRAFFIC_BY_SOURCE,
+    WEEKLY_PERFORMANCE_SUMMARY,
+)
+from tests.integration.web_events.conftest import rows_of
+from tests.integration.web_events.silver_events import event, noon, publish_silver
+
+DAY = date(2025, 1, 1)
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as opened:
+        yield opened
+
+
+def materialize(
+    services: Services,
+    instance: dg.DagsterInstance,
+    first: date = DAY,
+    last: date = DAY,
+    selection: list[dg.AssetKey] | None = None,
+) -> dg.ExecuteInProcessResult:
+    return dg.materialize(
+        [marts],
+        instance=instance,
+        resources={"services": services},
+        tags=range_tags(first, last),
+        selection=selection,
+        raise_on_error=False,
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+    )
+
+
+def passed(result: dg.ExecuteInProcessResult) -> Mapping[tuple[str, str], bool]:
+    return {
+        (one.asset_key.path[-1], one.check_name): one.passed
+        for one in result.get_asset_check_evaluations()
+    }
+
+
+def test_all_marts_of_a_range_are_built_checked_and_published(
+    services: Services, instance: dg.DagsterInstance
+) -> None:
+    days = [DAY, DAY + timedelta(days=1)]
+    publish_silver(services, [event(noon(day), 1) for day in days])
+
+    result = materialize(services, instance, *days)
+
+    assert result.success
+    checks = passed(result)
+    assert all(checks.values())
+    assert {mart for mart, name in checks if name == PRUNING_CHECK} == {
+        table.name for table in MARTS.tables
+    }
+    assert [row["event_date"] for row in rows_of(services, DAILY_SUMMARY)] == days
+
+
+def test_a_selected_mart_is_built_alone(services: Services, instance: dg.DagsterInstance) -> None:
+    publish_silver(services, [event(noon(DAY), 1)])
+
+    result = materialize(services, instance, selection=[asset_key(DAILY_SUMMARY)])
+
+    assert result.success
+    assert {mart for mart, _ in passed(result)} == {"daily_summary"}
+    assert len(rows_of(services, DAILY_SUMMARY)) == 1
+    assert not services.lake.exists(SESSIONS)
+
+
+def test_a_selected_mart_is_built_with_what_it_is_made_from(
+    services: Services, instance: dg.DagsterInstance
+) -> None:
+    publish_silver(services, [event(noon(DAY), 1)])
+
+    result = materialize(services, instance, selection=[asset_key(TRAFFIC_BY_SOURCE)])
+
+    assert result.success
+    recorded = instance.get_materialized_partitions(asset_key(SESSIONS))
+    assert (len(rows_of(services, TRAFFIC_BY_SOURCE)), recorded) == (1, {str(DAY)})
+
+
+def test_days_without_events_empty_the_marts(
+    services: Services, instance: dg.DagsterInstance
+) -> None:
+    publish_silver(services, [event(noon(DAY), 1)])
+    materialize(services, instance)
+    publish_silver(services, [], days=[DAY])
+
+    result = materialize(services, instance)
+
+    assert result.success
+    assert all(passed(result).values())
+    assert [rows_of(services, table) for table in MARTS.tables] == [[]] * len(MARTS.tables)
+
+
+def test_a_failed_test_publishes_no_mart(services: Services, instance: dg.DagsterInstance) -> None:
+    same_id = {"session_id": "one id on two days"}
+    publish_silver(services, [event(noon(DAY + timedelta(days=n)), 1, **same_id) for n in range(2)])
+
+    result = materialize(services, instance, DAY, DAY + timedelta(days=1))
+
+    assert not result.success
+    assert not passed(result)["sessions", "unique_sessions_session_id"]
+    assert not any(services.lake.exists(table) for table in MARTS.tables)
+
+
+def test_an_event_without_a_known_device_fails_its_test(
+    services: Services, instance: dg.DagsterInstance
+) -> None:
+    publish_silver(services, [event(noon(DAY), 1, device_type="toaster")])
+
+    assert not passed(materialize(services, instance))["sessions", "sessions_have_a_known_device"]
+
+
+def test_a_session_that_loses_an_event_fails_conservation(
+    services: Services, instance: dg.DagsterInstance
+) -> None:
+    twice_first = [event(noon(DAY), 1), event(noon(DAY, 1), 1, event_id="other")]
+    publish_silver(services, twice_first)
+
+    assert not passed(materialize(services, instance))["sessions", "sessions_hold_every_event"]
+
+
+def test_a_model_without_a_filter_fails_the_pruning_check(
+    services: Services, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_silver(services, [event(noon(DAY), 1)])
+    build_models = marts_module.build_models
+
+    def without_filter(*arguments, **options):
+        build = build_models(*arguments, **options)
+        query = build.queries["daily_summary"]
+        start, end = query.index("where event_date"), query.index("group by")
+        build.queries["daily_summary"] = query[:start] + query[end:]
+        return build
+
+    monkeypatch.setattr(marts_module, "build_models", without_filter)
+    result = materialize(services, instance)
+
+    checks = {mart: fine for (mart, name), fine in passed(result).items() if name == PRUNING_CHECK}
+    assert [mart for mart, fine in checks.items() if not fine] == ["daily_summary"]
+
+
+def test_a_build_waits_for_another_one_of_the_same_pipeline(
+    services: Services, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_silver(services, [event(noon(DAY), 1)])
+    monkeypatch.setattr(marts_module, "WAIT_SECONDS", 0.2)
+
+    with named_lock(services.database, "marts of web_events"):
+        result = materialize(services, instance)
+
+    assert not result.success
+    assert not services.lake.exists(WEEKLY_PERFORMANCE_SUMMARY)
