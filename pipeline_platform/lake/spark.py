@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 10.0
 PROFILE = Path(__file__).with_name("spark_profile.yaml")
-_RETRIES = 5  # about eight seconds in all; the client's own patience is ten minutes
+_RETRIES = 3  # one second for each query; the client's own patience is ten minutes
 
 _log = logging.getLogger(__name__)
 
@@ -76,17 +76,16 @@ def profile() -> Mapping[str, str]:
 
 @contextmanager
 def _connected(address: str) -> Iterator["SparkSession"]:
-    with warnings.catch_warnings():
-        # Of pandas, which the session does not use to move rows.
-        warnings.simplefilter("ignore", FutureWarning)
-        try:
-            import grpc  # noqa: PLC0415 -- optional package, only for this engine
-            from pyspark.errors import PySparkException  # noqa: PLC0415
-            from pyspark.sql.connect.client import DefaultChannelBuilder  # noqa: PLC0415
-            from pyspark.sql.connect.client.retries import DefaultPolicy  # noqa: PLC0415
-            from pyspark.sql.connect.session import SparkSession  # noqa: PLC0415
-        except ImportError as error:
-            raise _not_installed(error) from error
+    # Rows never pass through pandas here.
+    warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
+    try:
+        import grpc  # noqa: PLC0415 -- optional package, only for this engine
+        from pyspark.errors import PySparkException  # noqa: PLC0415
+        from pyspark.sql.connect.client import DefaultChannelBuilder  # noqa: PLC0415
+        from pyspark.sql.connect.client.retries import DefaultPolicy  # noqa: PLC0415
+        from pyspark.sql.connect.session import SparkSession  # noqa: PLC0415
+    except ImportError as error:
+        raise _not_installed(error) from error
     builder = DefaultChannelBuilder(address)
     with builder.toChannel() as channel:
         try:
@@ -97,7 +96,7 @@ def _connected(address: str) -> Iterator["SparkSession"]:
                 f"{CONNECT_SECONDS:g} s; start it or correct PLATFORM_SPARK_REMOTE."
             ) from None
     session = SparkSession.builder.channelBuilder(builder).create()
-    session.client.set_retry_policies([DefaultPolicy(max_retries=_RETRIES, max_backoff=4000)])
+    session.client.set_retry_policies([DefaultPolicy(max_retries=_RETRIES)])
     try:
         _apply_profile(session)
         # dbt-spark asks for the process's session, which it may do only where an address is set.

@@ -1,0 +1,55 @@
+"""The marts asset with Spark as its engine, on the sample: the rows that DuckDB gives."""
+
+import dagster as dg
+import pytest
+
+from pipeline_platform.advisory_performance import assets
+from pipeline_platform.advisory_performance.automation import range_tags
+from pipeline_platform.advisory_performance.tables import MARTS
+from tests.assets.content import Content, lake_content
+from tests.assets.platform_runs import (
+    AUGUST,
+    OCTOBER,
+    deliver_sample,
+    running,
+    sample,
+    settings_at,
+)
+
+MART_NAMES = {table.name for table in MARTS}
+Rebuilt = tuple[Content, Content, dg.ExecuteInProcessResult]
+
+
+@pytest.fixture(scope="module")
+def rebuilt(new_database, tmp_path_factory) -> Rebuilt:
+    """Process the sample on DuckDB, then its marts again on Spark: rows before, rows after, run."""
+    settings = settings_at(tmp_path_factory.mktemp("engines"), new_database())
+    deliver_sample(settings, sample(fault_rate=0.01, has_corrections=True))
+    with running(settings) as platform:
+        platform.ingest()
+        platform.process(AUGUST, OCTOBER)
+        on_duckdb = lake_content(platform.services, tables=MART_NAMES)
+    with running(settings.model_copy(update={"engine": "spark"})) as platform:
+        result = dg.materialize(
+            [assets.marts],
+            instance=platform.instance,
+            resources={"services": platform.services},
+            tags=range_tags(AUGUST, OCTOBER),
+        )
+        return on_duckdb, lake_content(platform.services, tables=MART_NAMES), result
+
+
+def test_the_sample_gives_the_same_marts_on_spark(rebuilt: Rebuilt) -> None:
+    on_duckdb, on_spark, _ = rebuilt
+    assert on_spark == on_duckdb
+
+
+def test_the_sample_fills_every_mart(rebuilt: Rebuilt) -> None:
+    assert {name for name, rows in rebuilt[1].items() if rows} == MART_NAMES
+
+
+def test_every_dbt_test_is_a_check_that_passed_on_spark(rebuilt: Rebuilt) -> None:
+    evaluated = rebuilt[2].get_asset_check_evaluations()
+    assert {one.check_name for one in evaluated if one.passed} == {
+        test.name for test in assets.MART_TESTS
+    }
