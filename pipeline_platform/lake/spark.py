@@ -74,6 +74,18 @@ def profile() -> Mapping[str, str]:
     return {name: value for group in groups.values() for name, value in group.items()}
 
 
+def apply_profile(session: "SparkSession") -> None:
+    """Give a session the profile's settings; the log says which its server does not take."""
+    from pyspark.errors import PySparkException  # noqa: PLC0415 -- optional package
+
+    for name, value in profile().items():
+        try:
+            session.conf.set(name, value)
+        except PySparkException as error:
+            reason = str(error).partition("\n")[0]
+            _log.warning("The Spark server does not take %s = %s: %s", name, value, reason)
+
+
 @contextmanager
 def _connected(address: str) -> Iterator["SparkSession"]:
     # Rows never pass through pandas here.
@@ -98,7 +110,7 @@ def _connected(address: str) -> Iterator["SparkSession"]:
     session = SparkSession.builder.channelBuilder(builder).create()
     session.client.set_retry_policies([DefaultPolicy(max_retries=_RETRIES)])
     try:
-        _apply_profile(session)
+        apply_profile(session)
         # dbt-spark asks for the process's session, which it may do only where an address is set.
         with _environment({"SPARK_REMOTE": address}):
             yield session
@@ -112,17 +124,6 @@ def _connected(address: str) -> Iterator["SparkSession"]:
             ) from None
     finally:
         session.stop()
-
-
-def _apply_profile(session: "SparkSession") -> None:
-    from pyspark.errors import PySparkException  # noqa: PLC0415 -- optional package
-
-    for name, value in profile().items():
-        try:
-            session.conf.set(name, value)
-        except PySparkException as error:
-            reason = str(error).partition("\n")[0]
-            _log.warning("The Spark server does not take %s = %s: %s", name, value, reason)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ import pytest
 import yaml
 from dbt.cli.main import dbtRunner
 from pydantic import SecretStr
+from pyspark.errors import AnalysisException
 
 from pipeline_platform.advisory_performance.assets import MART_SOURCES
 from pipeline_platform.advisory_performance.tables import MARTS
@@ -31,7 +32,7 @@ from pipeline_platform.failures import (
     UnavailableError,
 )
 from pipeline_platform.lake.column_types import duckdb_type
-from pipeline_platform.lake.spark import PROFILE, profile, spark_session
+from pipeline_platform.lake.spark import PROFILE, apply_profile, profile, spark_session
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.orchestration.dbt import PROJECT, ModelBuild, build_models, publish_models
 from pipeline_platform.services import Services
@@ -327,6 +328,26 @@ def test_a_session_has_every_setting_of_the_profile(lake_settings) -> None:
     with spark_session(lake_settings) as session:
         found = {name: session.conf.get(name) for name in profile()}
     assert found == profile()
+
+
+class Stubborn:
+    """A session whose server refuses each setting, as Spark does with those of its start."""
+
+    @property
+    def conf(self) -> "Stubborn":
+        return self
+
+    def set(self, name: str, value: str) -> None:
+        raise AnalysisException(f"Cannot modify the value of {name}.\nAt length: why.")
+
+
+def test_a_setting_that_the_server_refuses_is_logged_and_nothing_more(caplog) -> None:
+    apply_profile(Stubborn())
+    assert len(caplog.messages) == len(profile())
+    assert caplog.messages[0] == (
+        "The Spark server does not take spark.sql.session.timeZone = UTC: "
+        "Cannot modify the value of spark.sql.session.timeZone."
+    )
 
 
 # Arithmetic -----------------------------------------------------------------------------------
