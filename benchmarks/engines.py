@@ -13,12 +13,12 @@ see this machine's files) it is only the client's. So it also tells whether a cl
 import argparse
 import hashlib
 import json
-import resource
 import sys
 import time
 from collections.abc import Sequence
 from datetime import date
 
+from benchmarks.memory import high_water_bytes
 from benchmarks.sandbox import environment, platform_home, run_module
 from pipeline_platform.advisory_performance.assets import MART_SOURCES
 from pipeline_platform.advisory_performance.refinement import months_filter
@@ -103,7 +103,7 @@ def measure() -> dict[str, object]:
         cpu = time.process_time()
         again = build(services, "again")
         cpu = time.process_time() - cpu
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak = high_water_bytes() / 1e6
         digest = hashlib.sha256()
         for mart in MARTS:
             rows = services.lake.relation(con, mart).order("ALL").fetchall()
