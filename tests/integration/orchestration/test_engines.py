@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
@@ -357,7 +357,7 @@ def compiled(engine: str, sql: str, folder: Path) -> str:
     """Render macros as a model of this engine would."""
     folders = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)]
     folders += ["--target-path", str(folder), "--target", engine]
-    command = ["--quiet", "--log-level-file", "none", "compile", *folders]
+    command = ["--quiet", "--log-level-file", "none", "--no-populate-cache", "compile", *folders]
     result = dbtRunner().invoke([*command, "--no-introspect", "--inline", sql])
     assert result.exception is None
     return result.result.results[0].node.compiled_code
@@ -368,7 +368,8 @@ def calculated(engine: str, sql: str, columns: str, rows: list[tuple], settings:
     query = compiled(engine, sql, settings.home / "compiled" / engine)
     if engine == "spark":
         with spark_session(settings) as session:
-            session.createDataFrame(rows, columns).createOrReplaceTempView("numbers")
+            declared = columns.replace("TIMESTAMP WITH TIME ZONE", "TIMESTAMP")
+            session.createDataFrame(rows, declared).createOrReplaceTempView("numbers")
             return [tuple(row) for row in session.sql(query).collect()]
     with duckdb.connect() as con:
         con.execute(f"CREATE TABLE numbers ({columns})")
@@ -404,3 +405,15 @@ def test_a_double_near_a_half_is_rounded_away_from_zero(engine, lake_settings) -
         return exact.quantize(Decimal("1e-12"), ROUND_HALF_UP)
 
     assert dict(found) == {x: away(x) for x in halves}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_milliseconds_between_instants_are_whole(engine, lake_settings) -> None:
+    begin = datetime(2024, 2, 29, 23, 59, 59, 999_999, tzinfo=UTC)
+    later = [begin + timedelta(microseconds=us) for us in (0, 999, 1000, 1999, 86_400_000_000)]
+    sql = "select b, {{ milliseconds_between('a', 'b') }} as ms from numbers"
+    columns = "a TIMESTAMP WITH TIME ZONE, b TIMESTAMP WITH TIME ZONE"
+
+    found = calculated(engine, sql, columns, [(begin, end) for end in later], lake_settings)
+
+    assert [ms for _, ms in sorted(found)] == [0, 0, 1, 1, 86_400_000]
