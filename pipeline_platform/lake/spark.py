@@ -98,7 +98,13 @@ def _connected(address: str) -> Iterator["SparkSession"]:
         from pyspark.sql.connect.session import SparkSession  # noqa: PLC0415
     except ImportError as error:
         raise _not_installed(error) from error
-    builder = DefaultChannelBuilder(address)
+    try:
+        builder = DefaultChannelBuilder(address)
+    except PySparkException:  # its words repeat the address, which may hold a token
+        raise InvalidSettingError(
+            "The setting PLATFORM_SPARK_REMOTE is no address of a Spark Connect server; write it "
+            "as sc://host:15002 or sc://host:443/;name=value;name=value."
+        ) from None
     with builder.toChannel() as channel:
         try:
             grpc.channel_ready_future(channel).result(timeout=CONNECT_SECONDS)

@@ -1,6 +1,7 @@
 """The marts asset with Spark as its engine, on the sample: the rows that DuckDB gives."""
 
 import dagster as dg
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline_platform.advisory_performance import assets
@@ -17,12 +18,15 @@ from tests.assets.platform_runs import (
 )
 
 MART_NAMES = {table.name for table in MARTS}
-Rebuilt = tuple[Content, Content, dg.ExecuteInProcessResult]
+Rebuilt = tuple[Content, Content, dg.ExecuteInProcessResult, set[str]]
 
 
 @pytest.fixture(scope="module")
 def rebuilt(new_database, tmp_path_factory) -> Rebuilt:
-    """Process the sample on DuckDB, then its marts again on Spark: rows before, rows after, run."""
+    """Process the sample on DuckDB, then its marts again on Spark.
+
+    Returns the marts' rows before and after, the run, and who wrote the files that count now.
+    """
     settings = settings_at(tmp_path_factory.mktemp("engines"), new_database())
     deliver_sample(settings, sample(fault_rate=0.01, has_corrections=True))
     with running(settings) as platform:
@@ -36,12 +40,19 @@ def rebuilt(new_database, tmp_path_factory) -> Rebuilt:
             resources={"services": platform.services},
             tags=range_tags(AUGUST, OCTOBER),
         )
-        return on_duckdb, lake_content(platform.services, tables=MART_NAMES), result
+        on_spark = lake_content(platform.services, tables=MART_NAMES)
+        files = [path for table in MARTS for path in platform.services.lake.files(table)]
+        writers = {pq.read_metadata(path).created_by.split()[0] for path in files}
+        return on_duckdb, on_spark, result, writers
 
 
 def test_the_sample_gives_the_same_marts_on_spark(rebuilt: Rebuilt) -> None:
-    on_duckdb, on_spark, _ = rebuilt
+    on_duckdb, on_spark, *_ = rebuilt
     assert on_spark == on_duckdb
+
+
+def test_every_published_file_was_written_by_the_other_engine(rebuilt: Rebuilt) -> None:
+    assert rebuilt[3] == {"datafusion"}
 
 
 def test_the_sample_fills_every_mart(rebuilt: Rebuilt) -> None:

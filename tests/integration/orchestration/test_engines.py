@@ -309,6 +309,17 @@ def test_an_address_of_another_protocol_is_refused() -> None:
         Settings.from_env({"PLATFORM_SPARK_REMOTE": "http://host:15002"})
 
 
+def test_an_address_that_is_none_is_refused_without_being_shown(lake_settings) -> None:
+    remote = SecretStr("sc://host:15002/path;token=not-to-be-shown")
+    with (
+        on(lake_settings, "spark", spark_remote=remote) as services,
+        pytest.raises(InvalidSettingError) as raised,
+    ):
+        build(services, COMPARED[0], "no-address")
+    assert "PLATFORM_SPARK_REMOTE" in str(raised.value)
+    assert "not-to-be-shown" not in str(raised.value)
+
+
 # The session ----------------------------------------------------------------------------------
 
 
