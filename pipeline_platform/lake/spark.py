@@ -39,8 +39,8 @@ _log = logging.getLogger(__name__)
 def spark_session(settings: Settings) -> Iterator["SparkSession"]:
     """Open a session with the profile's settings; it is the process's default one until the end.
 
-    Raises InvalidSettingError without the optional packages, UnavailableError when the server
-    does not answer, or did not live until the end of the block.
+    Raises InvalidSettingError without the optional packages and when the server refuses what the
+    block asks of it, UnavailableError when the server does not answer at its beginning or end.
     """
     if settings.spark_remote is not None:
         with _connected(settings.spark_remote.get_secret_value()) as session:
@@ -51,15 +51,34 @@ def spark_session(settings: Settings) -> Iterator["SparkSession"]:
 
 
 def create_view(
-    session: "SparkSession", name: str, columns: "str | StructType", files: Sequence[str]
+    session: "SparkSession",
+    name: str,
+    columns: "str | StructType",
+    files: Sequence[str],
+    *,
+    row_count: int,
 ) -> None:
-    """Make a temporary view of Parquet files; columns that a file lacks are null in its rows."""
+    """Make a temporary view of Parquet files; columns that a file lacks are null in its rows.
+
+    Raises InvalidSettingError unless the server sees `row_count` rows: there are servers that
+    leave out files which they can't find, without a word.
+    """
     rows = (
         session.read.schema(columns).parquet(*files)
         if files
         else session.createDataFrame([], columns)
     )
     rows.createOrReplaceTempView(name)
+    require_same_files(name, seen=rows.count() if files else 0, expected=row_count)
+
+
+def require_same_files(name: str, *, seen: int, expected: int) -> None:
+    """Raise InvalidSettingError if the server and we don't see the same rows of a view's files."""
+    if seen != expected:
+        raise InvalidSettingError(
+            f"The Spark Connect server sees {seen} rows of {name}, this machine {expected}; both "
+            "must read and write the same PLATFORM_PROCESSED_LOCATION, see docs/scaling.md."
+        )
 
 
 def spark_columns(schema: pa.Schema) -> str:
@@ -120,16 +139,30 @@ def _connected(address: str) -> Iterator["SparkSession"]:
         # dbt-spark asks for the process's session, which it may do only where an address is set.
         with _environment({"SPARK_REMOTE": address}):
             yield session
-        try:
-            _ = session.version
-        except (PySparkException, grpc.RpcError):
-            session.client.set_retry_policies([])
-            raise UnavailableError(
-                f"The Spark Connect server at {builder.endpoint} stopped answering during the "
-                "build; nothing was published, so start it and run this again."
-            ) from None
+        _require_answer(session, builder.endpoint)
+    except PySparkException as error:
+        _require_answer(session, builder.endpoint)
+        reason = str(error).partition("\n")[0]
+        raise InvalidSettingError(
+            f"The Spark Connect server at {builder.endpoint} can't do its part: {reason}. It must "
+            "be able to read and write PLATFORM_PROCESSED_LOCATION; see docs/scaling.md."
+        ) from error
     finally:
         session.stop()
+
+
+def _require_answer(session: "SparkSession", endpoint: str) -> None:
+    """Ask the server for its version; UnavailableError if it is gone."""
+    from pyspark.errors import PySparkException  # noqa: PLC0415 -- optional package
+
+    try:
+        _ = session.version
+    except PySparkException:
+        session.client.set_retry_policies([])
+        raise UnavailableError(
+            f"The Spark Connect server at {endpoint} stopped answering during the build; nothing "
+            "was published, so start it and run this again."
+        ) from None
 
 
 @contextmanager
@@ -141,16 +174,17 @@ def _own_server(settings: Settings) -> Iterator[str]:
         raise _not_installed(error) from error
     spill = Path(options(settings)["temp_directory"])
     spill.mkdir()
-    limits = {
+    variables = {
         "RUST_LOG": os.environ.get("RUST_LOG", "error"),
         "SAIL_RUNTIME__MEMORY_POOL__TYPE": "greedy",
         "SAIL_RUNTIME__MEMORY_POOL__GREEDY__MAX_SIZE": str(settings.memory_bytes),
         "SAIL_RUNTIME__TEMPORARY_FILES__PATHS": json.dumps([str(spill)]),
         "SAIL_EXECUTION__DEFAULT_PARALLELISM": str(settings.threads),
+        "AWS_REGION": settings.s3_region,
     }
     if settings.s3_endpoint:
-        limits |= {"AWS_ENDPOINT": settings.s3_endpoint, "AWS_ALLOW_HTTP": "true"}
-    with _environment(limits):
+        variables |= {"AWS_ENDPOINT": settings.s3_endpoint, "AWS_ALLOW_HTTP": "true"}
+    with _environment(variables):
         server = SparkConnectServer("127.0.0.1", 0)
         server.start(background=True)
         try:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from dbt.cli.main import dbtRunner
 
-from pipeline_platform.failures import AuditFailedError, NotFoundError
+from pipeline_platform.failures import AuditFailedError, InvalidSettingError, NotFoundError
 from pipeline_platform.lake.dbt_runs import publish_staged_models, start_dbt_run
 from pipeline_platform.lake.lake import Lake
 from pipeline_platform.lake.tables import LakeTable
@@ -306,6 +306,27 @@ def test_a_source_that_was_not_pinned_fails_the_build(lake, project, publish):
     publish()
     run = start_dbt_run(lake, run_id="dbt-1", partition="2026-10-01", sources=[])
     assert not build(run, project())
+
+
+@pytest.mark.parametrize("engine", ["spark"])
+def test_a_cluster_that_does_not_see_the_lakes_files_is_told_so(
+    lake, balances, publish, start, project
+):
+    publish()
+    run = start()
+    for path in lake.files(balances):
+        Path(path).unlink()
+    with pytest.raises(InvalidSettingError, match="sees 0 rows of .*balances, this machine 3"):
+        build(run, project())
+
+
+@pytest.mark.parametrize("engine", ["spark"])
+def test_a_cluster_that_writes_to_another_disk_fails_the_build(
+    publish, start, project, monkeypatch
+):
+    monkeypatch.setattr("pipeline_platform.lake.spark_adapter.written_files", lambda con, at: [])
+    publish()
+    assert not build(start(), project())
 
 
 def test_dbt_outside_of_a_run_fails(project, engine):
