@@ -316,7 +316,7 @@ def test_a_cluster_that_does_not_see_the_lakes_files_is_told_so(
     run = start()
     for path in lake.files(balances):
         Path(path).unlink()
-    with pytest.raises(InvalidSettingError, match="sees 0 rows of .*balances, this machine 3"):
+    with pytest.raises(InvalidSettingError, match=r"sees 0 rows of .*balances, this machine 3"):
         build(run, project())
 
 
