@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -110,11 +111,12 @@ def _connected(address: str) -> Iterator["SparkSession"]:
     # Rows never pass through pandas here.
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
     try:
-        import grpc  # noqa: PLC0415 -- optional package, only for this engine
-        from pyspark.errors import PySparkException  # noqa: PLC0415
-        from pyspark.sql.connect.client import DefaultChannelBuilder  # noqa: PLC0415
-        from pyspark.sql.connect.client.retries import DefaultPolicy  # noqa: PLC0415
-        from pyspark.sql.connect.session import SparkSession  # noqa: PLC0415
+        with _main_module_of_a_file():
+            import grpc  # noqa: PLC0415 -- optional package, only for this engine
+            from pyspark.errors import PySparkException  # noqa: PLC0415
+            from pyspark.sql.connect.client import DefaultChannelBuilder  # noqa: PLC0415
+            from pyspark.sql.connect.client.retries import DefaultPolicy  # noqa: PLC0415
+            from pyspark.sql.connect.session import SparkSession  # noqa: PLC0415
     except ImportError as error:
         raise _not_installed(error) from error
     try:
@@ -208,6 +210,23 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _main_module_of_a_file() -> Iterator[None]:
+    """Let the client be imported where the main module has no file, such as in a forked worker.
+
+    It takes such a process for one of its own tests, looks for a whole Spark and exits.
+    """
+    main = sys.modules["__main__"]
+    if hasattr(main, "__file__"):
+        yield
+        return
+    main.__file__ = sys.executable
+    try:
+        yield
+    finally:
+        del main.__file__
 
 
 def _not_installed(error: ImportError) -> InvalidSettingError:

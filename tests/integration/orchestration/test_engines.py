@@ -341,6 +341,20 @@ def test_a_session_has_every_setting_of_the_profile(lake_settings) -> None:
     assert found == profile()
 
 
+def test_a_process_whose_main_module_has_no_file_can_open_a_session(lake_settings) -> None:
+    """The client would exit there, which no handler of exceptions sees."""
+    program = (
+        "from pipeline_platform.settings import Settings\n"
+        "from pipeline_platform.lake.spark import spark_session\n"
+        f"with spark_session(Settings(home={str(lake_settings.home)!r})) as session:\n"
+        "    print(session.sql('SELECT 42').collect()[0][0])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "42\n")
+
+
 class Stubborn:
     """A session whose server refuses each setting, as Spark does with those of its start."""
 
