@@ -20,11 +20,11 @@ from datetime import date
 
 from benchmarks.memory import high_water_bytes
 from benchmarks.sandbox import environment, platform_home, run_module
-from pipeline_platform.advisory_performance.assets import MART_SOURCES
-from pipeline_platform.advisory_performance.refinement import months_filter
-from pipeline_platform.advisory_performance.tables import MARTS, PIPELINE, RESTATEMENTS
+from pipeline_platform.advisory_performance.marts import MARTS
+from pipeline_platform.advisory_performance.tables import RESTATEMENTS
 from pipeline_platform.lake.column_types import duckdb_type
-from pipeline_platform.orchestration.dbt import build_models, publish_models
+from pipeline_platform.orchestration.marts import build_marts, publish_marts
+from pipeline_platform.partition_ranges import range_filter
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Engine, Settings
 
@@ -60,8 +60,9 @@ _BY_TYPE = {
 
 def write_sources(services: Services, rows: int) -> None:
     """Replace the marts' source tables by generated rows of the last three months."""
+    filter_of_all = range_filter("as_of_month", (MONTHS[0], MONTHS[-1]))
     with services.connect() as con:
-        for table in MART_SOURCES:
+        for table in MARTS.sources:
             columns = ", ".join(
                 f"CAST({_value(column.name, duckdb_type(column))} AS {duckdb_type(column)})"
                 f" AS {column.name}"
@@ -70,7 +71,7 @@ def write_sources(services: Services, rows: int) -> None:
             count = rows // 100 if table == RESTATEMENTS else rows
             relation = con.sql(f"SELECT {columns} FROM range({count}) r(i)")
             staged = services.lake.stage(table, relation, run_id=f"{rows}", partition="generated")
-            services.lake.publish(staged, replace=months_filter(MONTHS), properties={})
+            services.lake.publish(staged, replace=filter_of_all, properties={})
 
 
 def _value(column: str, kind: str) -> str:
@@ -84,15 +85,9 @@ def _value(column: str, kind: str) -> str:
 def build(services: Services, run_id: str) -> float:
     """Build, test and publish every mart; return the seconds."""
     began = time.perf_counter()
-    made = build_models(
-        services,
-        select=f"gold.{PIPELINE}",
-        sources=[(table, (MONTHS[0], MONTHS[-1])) for table in MART_SOURCES],
-        variables={"first_date": str(MONTHS[1]), "last_date": str(MONTHS[-1])},
-        run_id=run_id,
-        partition=f"{MONTHS[1]}_{MONTHS[-1]}",
-    )
-    publish_models(services, MARTS, made, replace=months_filter(MONTHS[1:]))
+    span = (MONTHS[1], MONTHS[-1])
+    made = build_marts(services, MARTS, span, {}, run_id)
+    publish_marts(services, MARTS, made, span)
     return time.perf_counter() - began
 
 
@@ -105,7 +100,7 @@ def measure() -> dict[str, object]:
         cpu = time.process_time() - cpu
         peak = high_water_bytes() / 1e6
         digest = hashlib.sha256()
-        for mart in MARTS:
+        for mart in MARTS.tables:
             rows = services.lake.relation(con, mart).order("ALL").fetchall()
             digest.update(repr(rows).encode())
     return {"first": first, "again": again, "cpu": cpu, "peak": peak, "rows": digest.hexdigest()}

@@ -35,16 +35,3 @@
 {% macro spark__integer_quotient(dividend, divisor) -%}
   {{ dividend }} div {{ divisor }}
 {%- endmacro %}
-
-{# Whole milliseconds from one instant to a later one. #}
-{% macro milliseconds_between(first, last) -%}
-  {{ adapter.dispatch('milliseconds_between')(first, last) }}
-{%- endmacro %}
-
-{% macro default__milliseconds_between(first, last) -%}
-  (epoch_us({{ last }}) - epoch_us({{ first }})) // 1000
-{%- endmacro %}
-
-{% macro spark__milliseconds_between(first, last) -%}
-  (unix_micros({{ last }}) - unix_micros({{ first }})) div 1000
-{%- endmacro %}

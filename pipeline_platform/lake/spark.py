@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import yaml
 
-from pipeline_platform.failures import InvalidSettingError, UnavailableError
+from pipeline_platform.failures import InvalidSettingError, PlatformError, UnavailableError
 from pipeline_platform.lake.column_types import spark_type
 from pipeline_platform.lake.engine import options
 from pipeline_platform.settings import Settings
@@ -41,7 +41,8 @@ def spark_session(settings: Settings) -> Iterator["SparkSession"]:
     """Open a session with the profile's settings; it is the process's default one until the end.
 
     Raises InvalidSettingError without the optional packages and when the server refuses what the
-    block asks of it, UnavailableError when the server does not answer at its beginning or end.
+    block asks of it. Raises UnavailableError when the server does not answer at the block's
+    beginning or end, whatever else failed within.
     """
     if settings.spark_remote is not None:
         with _connected(settings.spark_remote.get_secret_value()) as session:
@@ -141,7 +142,6 @@ def _connected(address: str) -> Iterator["SparkSession"]:
         # dbt-spark asks for the process's session, which it may do only where an address is set.
         with _environment({"SPARK_REMOTE": address}):
             yield session
-        _require_answer(session, builder.endpoint)
     except PySparkException as error:
         _require_answer(session, builder.endpoint)
         reason = str(error).partition("\n")[0]
@@ -149,6 +149,11 @@ def _connected(address: str) -> Iterator["SparkSession"]:
             f"The Spark Connect server at {builder.endpoint} can't do its part: {reason}. It must "
             "be able to read and write PLATFORM_PROCESSED_LOCATION; see docs/scaling.md."
         ) from error
+    except PlatformError:
+        _require_answer(session, builder.endpoint)
+        raise
+    else:
+        _require_answer(session, builder.endpoint)
     finally:
         session.stop()
 

@@ -5,8 +5,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline_platform.advisory_performance import assets
-from pipeline_platform.advisory_performance.automation import range_tags
-from pipeline_platform.advisory_performance.tables import MARTS
+from pipeline_platform.advisory_performance.marts import MARTS
+from pipeline_platform.orchestration.automation import range_tags
+from pipeline_platform.orchestration.dbt import model_tests
+from pipeline_platform.orchestration.marts import PRUNING_CHECK
 from tests.assets.content import Content, lake_content
 from tests.assets.platform_runs import (
     AUGUST,
@@ -17,7 +19,7 @@ from tests.assets.platform_runs import (
     settings_at,
 )
 
-MART_NAMES = {table.name for table in MARTS}
+MART_NAMES = {table.name for table in MARTS.tables}
 Rebuilt = tuple[Content, Content, dg.ExecuteInProcessResult, set[str]]
 
 
@@ -41,7 +43,7 @@ def rebuilt(new_database, tmp_path_factory) -> Rebuilt:
             tags=range_tags(AUGUST, OCTOBER),
         )
         on_spark = lake_content(platform.services, tables=MART_NAMES)
-        files = [path for table in MARTS for path in platform.services.lake.files(table)]
+        files = [path for table in MARTS.tables for path in platform.services.lake.files(table)]
         writers = {pq.read_metadata(path).created_by.split()[0] for path in files}
         return on_duckdb, on_spark, result, writers
 
@@ -59,8 +61,8 @@ def test_the_sample_fills_every_mart(rebuilt: Rebuilt) -> None:
     assert {name for name, rows in rebuilt[1].items() if rows} == MART_NAMES
 
 
-def test_every_dbt_test_is_a_check_that_passed_on_spark(rebuilt: Rebuilt) -> None:
+def test_every_check_was_evaluated_and_passed_on_spark(rebuilt: Rebuilt) -> None:
     evaluated = rebuilt[2].get_asset_check_evaluations()
-    assert {one.check_name for one in evaluated if one.passed} == {
-        test.name for test in assets.MART_TESTS
-    }
+    declared = {test.name for test in model_tests(MARTS.pipeline, MARTS.tables)}
+    assert {one.check_name for one in evaluated if one.passed} == {*declared, PRUNING_CHECK}
+    assert [one.check_name for one in evaluated if not one.passed] == []

@@ -1,7 +1,7 @@
 """Every dbt model on both engines from the same snapshots: the same rows, to the last digit.
 
-A pipeline's models are compared by an entry in `COMPARED`: their source tables, and how edge rows
-are made where a column's type alone does not say enough. No model may be left out.
+A pipeline's models are compared by an entry in `COMPARED`: its marts, and how edge rows are made
+where a column's type alone does not say enough. No model may be left out.
 """
 
 import random
@@ -9,13 +9,15 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -24,48 +26,50 @@ from dbt.cli.main import dbtRunner
 from pydantic import SecretStr
 from pyspark.errors import AnalysisException
 
-from pipeline_platform.advisory_performance.assets import MART_SOURCES
-from pipeline_platform.advisory_performance.tables import MARTS
+from pipeline_platform.advisory_performance import marts as advisory_performance
 from pipeline_platform.failures import (
     AuditFailedError,
     InvalidSettingError,
     UnavailableError,
 )
 from pipeline_platform.lake.column_types import duckdb_type
+from pipeline_platform.lake.marts import MartGroup
 from pipeline_platform.lake.spark import PROFILE, apply_profile, profile, spark_session
+from pipeline_platform.lake.staging import staging_location
 from pipeline_platform.lake.tables import LakeTable
-from pipeline_platform.orchestration.dbt import PROJECT, ModelBuild, build_models, publish_models
+from pipeline_platform.orchestration.dbt import PROJECT, ModelBuild
+from pipeline_platform.orchestration.marts import build_marts, publish_marts
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
+from pipeline_platform.web_events import marts as web_events
+from pipeline_platform.web_events.run_context import load_runbook
 
-FIRST, LAST = date(2023, 12, 1), date(2024, 2, 1)
-"""The built range; sources begin a month earlier."""
 ROWS = 17 * 80
-"""Seventeen accounts on twenty days of each of four months."""
+"""Seventeen accounts (or visitors) on eighty days."""
 ENGINES = ("duckdb", "spark")
 
 
 @dataclass(frozen=True)
 class Compared:
-    """What is compared of a pipeline: its models, their sources, and how edge rows are made.
+    """What is compared of a pipeline: its marts, over which range, and how edge rows are made.
 
     `columns` gives SQL of DuckDB for a column's value in row `i`; other columns get edge values of
     their type. Rows for which `absent` holds are left out.
     """
 
-    pipeline: str
-    sources: Sequence[LakeTable]
-    marts: Sequence[LakeTable]
-    columns: Mapping[str, str] = field(default_factory=dict)
+    group: MartGroup
+    span: tuple[date, date]
+    columns: Mapping[str, str]
+    variables: Mapping[str, Any] = field(default_factory=dict)
     absent: str = "false"
 
 
 ACCOUNT, DAY = "(i % 17)", "(i // 17 % 80)"
 COMPARED = (
     Compared(
-        "advisory_performance",
-        MART_SOURCES,
-        MARTS,
+        advisory_performance.MARTS,
+        (date(2023, 12, 1), date(2024, 2, 1)),
+        # Twenty days of each of four months, of which the first is only read.
         columns={
             "as_of_month": f"DATE '2023-11-01' + to_months(({DAY} // 20)::INT)",
             "as_of_date": f"DATE '2023-11-01' + to_months(({DAY} // 20)::INT)"
@@ -89,6 +93,28 @@ COMPARED = (
             "is_current": f"i < {ROWS}",
         },
         absent=f"(i >= {ROWS} AND hash(i) % 7 > 0) OR ({ACCOUNT} + {DAY} // 20) % 6 = 0",
+    ),
+    Compared(
+        web_events.MARTS,
+        (date(2023, 12, 14), date(2024, 1, 3)),
+        # Two events of each visitor and day, around a new year.
+        columns={
+            "event_date": f"DATE '2023-11-10' + to_days({DAY}::INT)",
+            "event_at": f"TIMESTAMPTZ '2023-11-10 00:00:00+00' + to_days({DAY}::INT)"
+            " + to_microseconds((hash(i) % 86400000000)::BIGINT)",
+            "event_id": "'event ' || i",
+            "event_type": "['page_view', 'add_to_cart', 'purchase', 'Page_View']"
+            "[(hash(i, 1) % 4)::INT + 1]",
+            "visitor_id": f"'visitor ' || {ACCOUNT}",
+            "session_id": f"{ACCOUNT} || '-' || {DAY}",
+            "session_event_number": f"i // {ROWS} + 1",
+            "is_bot": f"{ACCOUNT} % 5 = 0",
+            "device_type": "['desktop', 'mobile', 'unknown'][(hash(i, 4) % 3)::INT + 1]",
+            "traffic_channel": "['direct', 'search', 'campaign'][(hash(i, 5) % 3)::INT + 1]",
+            "status_code": "[200, 404, 500, 399, NULL][(hash(i, 2) % 5)::INT + 1]",
+            "data_quality_score": "(hash(i, 3) % 3001) / 3000",
+        },
+        variables=web_events.mart_variables(load_runbook().rulings),
     ),
 )
 
@@ -121,22 +147,17 @@ def _edge_value(kind: str, number: int) -> str:
     }.get(kind, "i")
 
 
-def build(
-    services: Services, compared: Compared, run_id: str, variables: Mapping[str, str] | None = None
-) -> ModelBuild:
-    return build_models(
-        services,
-        select=f"gold.{compared.pipeline}",
-        sources=[(table, (date(2023, 11, 1), LAST)) for table in compared.sources],
-        variables=variables or {"first_date": str(FIRST), "last_date": str(LAST)},
-        run_id=run_id,
-        partition=f"{FIRST}_{LAST}",
-    )
+def build(services: Services, compared: Compared, run_id: str) -> ModelBuild:
+    return build_marts(services, compared.group, compared.span, compared.variables, run_id)
 
 
 def publish(services: Services, compared: Compared, made: ModelBuild) -> None:
-    column = compared.marts[0].partition_by
-    publish_models(services, compared.marts, made, replace=f"{column} >= '{FIRST}'")
+    publish_marts(services, compared.group, made, compared.span)
+
+
+def untested(made: ModelBuild) -> ModelBuild:
+    """Leave dbt's verdicts out: edge rows break rules that real rows keep."""
+    return replace(made, tests=())
 
 
 @contextmanager
@@ -156,7 +177,7 @@ def lake_settings(new_database, tmp_path_factory) -> Settings:
     )
     with Services(settings) as services, services.connect() as con:
         for compared in COMPARED:
-            for table in compared.sources:
+            for table in compared.group.sources:
                 rows = edge_rows(con, table, compared)
                 staged = services.lake.stage(table, rows, run_id="edge", partition="edge")
                 services.lake.publish(staged, replace=None, properties={})
@@ -171,15 +192,14 @@ def built(lake_settings) -> Mapping[str, Mapping[str, Counter]]:
         with on(lake_settings, engine) as services, services.connect() as con:
             for compared in COMPARED:
                 made = build(services, compared, f"{engine}-1")
-                # The edge rows break rules that real rows keep; here only engines are compared.
-                publish(services, compared, ModelBuild(made.run, []))
-                for mart in compared.marts:
+                publish(services, compared, untested(made))
+                for mart in compared.group.tables:
                     rows = services.lake.relation(con, mart).fetchall()
                     found.setdefault(mart.name, {})[engine] = Counter(rows)
     return found
 
 
-MODELS = [mart for compared in COMPARED for mart in compared.marts]
+MODELS = [mart for compared in COMPARED for mart in compared.group.tables]
 
 
 def test_no_model_is_left_out() -> None:
@@ -214,15 +234,15 @@ def test_dbt_tests_run_on_spark_and_a_failing_one_stops_publication(
         {**settings.model_dump(), "processed_location": "", "temp_location": ""}
     )
     with Services(settings) as services, services.connect() as con:
-        for table in compared.sources:
+        for table in compared.group.sources:
             once = edge_rows(con, table, compared)
             staged = services.lake.stage(table, once.union(once), run_id="twice", partition="twice")
             services.lake.publish(staged, replace=None, properties={})
         made = build(services, compared, "twice")
         with pytest.raises(AuditFailedError, match="account_performance_is_unique failed for"):
             publish(services, compared, made)
-        published = [services.lake.last_publication(mart) for mart in compared.marts]
-    assert published == [None] * len(compared.marts)
+        published = [services.lake.last_publication(mart) for mart in compared.group.tables]
+    assert published == [None] * len(compared.group.tables)
 
 
 # A cluster by address -------------------------------------------------------------------------
@@ -243,6 +263,26 @@ def sail() -> Iterator[tuple[subprocess.Popen, str]]:
             server.kill()
 
 
+@contextmanager
+def killed_when_staged(server: subprocess.Popen, staging: str) -> Iterator[None]:
+    """Kill a server as soon as the run `killed` has begun to write a model."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.001):
+            if any(Path(staging).glob("killed-*/*")):
+                server.kill()
+                return
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+
+
 def test_a_cluster_is_used_by_its_address(lake_settings, built) -> None:
     compared = COMPARED[0]
     with (
@@ -251,8 +291,8 @@ def test_a_cluster_is_used_by_its_address(lake_settings, built) -> None:
         services.connect() as con,
     ):
         made = build(services, compared, "by-address")
-        publish(services, compared, ModelBuild(made.run, []))
-        mart = compared.marts[0]
+        publish(services, compared, untested(made))
+        mart = compared.group.tables[0]
         found = Counter(services.lake.relation(con, mart).fetchall())
     assert found == built[mart.name]["duckdb"]
 
@@ -265,29 +305,18 @@ def test_a_cluster_killed_during_a_build_leaves_nothing_and_the_next_build_succe
         sail() as (server, address),
         on(lake_settings, "spark", spark_remote=SecretStr(address)) as services,
     ):
-        before = [services.lake.last_publication(mart) for mart in compared.marts]
-        killer = subprocess.Popen(
-            [sys.executable, "-c", _KILL_WHEN_STAGED, str(server.pid), str(lake_settings.home)]
-        )
-        with pytest.raises(UnavailableError, match="stopped answering during the build"):
+        before = [services.lake.last_publication(mart) for mart in compared.group.tables]
+        with (
+            killed_when_staged(server, staging_location(services.settings)),
+            pytest.raises(UnavailableError, match="stopped answering during the build"),
+        ):
             build(services, compared, "killed")
-        killer.wait(timeout=30)
         assert server.wait(timeout=30) == -signal.SIGKILL
-        assert [services.lake.last_publication(mart) for mart in compared.marts] == before
+        assert [services.lake.last_publication(mart) for mart in compared.group.tables] == before
     with on(lake_settings, "spark") as services:
-        publish(services, compared, ModelBuild(build(services, compared, "killed").run, []))
-        after = [services.lake.last_publication(mart) for mart in compared.marts]
+        publish(services, compared, untested(build(services, compared, "killed")))
+        after = [services.lake.last_publication(mart) for mart in compared.group.tables]
     assert {one.properties["run_id"] for one in after} == {"killed"}
-
-
-_KILL_WHEN_STAGED = """
-import os, pathlib, signal, sys, time
-staging = pathlib.Path(sys.argv[2]) / "lake" / "staging"
-seen = set(staging.glob("killed-*/*"))
-while not set(staging.glob("killed-*/*")) - seen:
-    time.sleep(0.001)
-os.kill(int(sys.argv[1]), signal.SIGKILL)
-"""
 
 
 def test_a_cluster_that_is_not_there_is_named_in_one_sentence(lake_settings, monkeypatch) -> None:
@@ -393,8 +422,7 @@ def calculated(engine: str, sql: str, columns: str, rows: list[tuple], settings:
     query = compiled(engine, sql, settings.home / "compiled" / engine)
     if engine == "spark":
         with spark_session(settings) as session:
-            declared = columns.replace("TIMESTAMP WITH TIME ZONE", "TIMESTAMP")
-            session.createDataFrame(rows, declared).createOrReplaceTempView("numbers")
+            session.createDataFrame(rows, columns).createOrReplaceTempView("numbers")
             return [tuple(row) for row in session.sql(query).collect()]
     with duckdb.connect() as con:
         con.execute(f"CREATE TABLE numbers ({columns})")
@@ -430,15 +458,3 @@ def test_a_double_near_a_half_is_rounded_away_from_zero(engine, lake_settings) -
         return exact.quantize(Decimal("1e-12"), ROUND_HALF_UP)
 
     assert dict(found) == {x: away(x) for x in halves}
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-def test_milliseconds_between_instants_are_whole(engine, lake_settings) -> None:
-    begin = datetime(2024, 2, 29, 23, 59, 59, 999_999, tzinfo=UTC)
-    later = [begin + timedelta(microseconds=us) for us in (0, 999, 1000, 1999, 86_400_000_000)]
-    sql = "select b, {{ milliseconds_between('a', 'b') }} as ms from numbers"
-    columns = "a TIMESTAMP WITH TIME ZONE, b TIMESTAMP WITH TIME ZONE"
-
-    found = calculated(engine, sql, columns, [(begin, end) for end in later], lake_settings)
-
-    assert [ms for _, ms in sorted(found)] == [0, 0, 1, 1, 86_400_000]
