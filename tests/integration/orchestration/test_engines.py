@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -258,9 +259,20 @@ def sail() -> Iterator[tuple[subprocess.Popen, str]]:
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, stdout=quiet, stderr=quiet) as server:
         try:
+            wait_until_listening(server, port)
             yield server, f"sc://127.0.0.1:{port}"
         finally:
             server.kill()
+
+
+def wait_until_listening(server: subprocess.Popen, port: int) -> None:
+    for _ in range(600):
+        assert server.poll() is None
+        with socket.socket() as client:
+            if client.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise TimeoutError(f"Sail does not listen on port {port}")
 
 
 @contextmanager
