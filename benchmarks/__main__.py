@@ -60,6 +60,7 @@ BENCHMARKS = (
     Benchmark("bots", "100,000 distinct agents judged in 5 s", ("--agents", "5000")),
     Benchmark("landing", "no bar: beside bare obstore and fsspec"),
     Benchmark("ingest", "no bar: beside bare DuckDB; every line accounted for", ("--small",)),
+    Benchmark("engines", "no bar: dbt models on DuckDB and on Spark; equal rows", ("--small",)),
     Benchmark("kills", "killed at 200 random points: content equal, every time", ("10",)),
     Benchmark("setup", "two commands on an empty machine", is_in_default_run=False),
 )

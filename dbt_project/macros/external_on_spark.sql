@@ -6,3 +6,9 @@
   {% call noop_statement('main', 'OK') %}{{ sql }}{% endcall %}
   {{ return({'relations': [this]}) }}
 {% endmaterialization %}
+
+{# A model that only helps others is a view of the run's session: it reads views of that session,
+   and the catalog stays as it was. #}
+{% macro spark__create_view_as(relation, sql) -%}
+  create or replace temporary view {{ relation }} as {{ sql }}
+{%- endmacro %}

@@ -109,4 +109,4 @@ class Plugin(BasePlugin):  # type: ignore[misc, unused-ignore]
 
 def _files(cursor: duckdb.DuckDBPyConnection, location: str) -> list[str]:
     """Return the files below a location, which is one file or, if partitioned, a folder."""
-    return [location] if location.endswith(".parquet") else written_files(location, cursor)
+    return [location] if location.endswith(".parquet") else written_files(cursor, location)

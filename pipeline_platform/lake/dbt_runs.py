@@ -83,7 +83,8 @@ class DbtRun:
             spark_adapter.register()
             for table, pin in self.sources.values():
                 name = spark_adapter.view_name(*table.identifier)
-                create_view(session, name, spark_columns(table.schema), pin.files)
+                columns = spark_columns(table.schema)
+                create_view(session, name, columns, pin.files, row_count=pin.row_count)
             yield
 
 

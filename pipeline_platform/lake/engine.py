@@ -99,7 +99,7 @@ def is_remote(location: str) -> bool:
     return "://" in location
 
 
-def written_files(folder: str, con: duckdb.DuckDBPyConnection) -> list[str]:
+def written_files(con: duckdb.DuckDBPyConnection, folder: str) -> list[str]:
     """Return the paths of all Parquet files below a folder, by `con` if it is in a store."""
     if not is_remote(folder):
         return sorted(str(path) for path in Path(folder).rglob("*.parquet"))

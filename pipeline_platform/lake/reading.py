@@ -24,11 +24,12 @@ PartitionValue: TypeAlias = Value | None
 
 @dataclass(frozen=True)
 class Pinned:
-    """One snapshot (None before the first commit): its files, and a DuckDB query over them."""
+    """One snapshot (None before the first commit): a DuckDB query, the files and rows it reads."""
 
     snapshot_id: int | None
     query: str
     files: tuple[str, ...] = ()
+    row_count: int = 0
 
 
 def pin(
@@ -52,7 +53,7 @@ def pin(
     files = live_files(iceberg, where=where, snapshot_id=seen)
     paths = [file.file_path for file in files]
     query = select_files(table, paths, mixed=len(iceberg.schemas()) > 1)
-    return Pinned(seen, query, tuple(paths))
+    return Pinned(seen, query, tuple(paths), sum(file.record_count for file in files))
 
 
 def live_files(

@@ -24,7 +24,7 @@ from pyspark.sql.functions import col
 
 from pipeline_platform.lake.dbt_runs import RUN_FILE_VARIABLE, note_model
 from pipeline_platform.lake.engine import enable_s3, written_files
-from pipeline_platform.lake.spark import create_view
+from pipeline_platform.lake.spark import create_view, require_same_files
 
 _FOLDER_COLUMN = "lake_partition"
 
@@ -69,6 +69,7 @@ class SparkAdapter(impl.SparkAdapter):  # type: ignore[misc, unused-ignore]
 
         `options` are the model's: rows are split into files by `partition_by`, if given. Later
         models and tests read the staged files, so that dbt's tests audit what will be published.
+        Raises InvalidSettingError if the server wrote to a place that is not ours.
         """
         session = SparkSession.active()
         run_file = Path(os.environ[RUN_FILE_VARIABLE])
@@ -86,6 +87,16 @@ class SparkAdapter(impl.SparkAdapter):  # type: ignore[misc, unused-ignore]
         with duckdb.connect() as con:
             if run["s3"]:
                 enable_s3(con, **run["s3"])
-            files = written_files(folder, con)
-        create_view(session, name, rows.schema, files)
+            files = written_files(con, folder)
+            row_count = _row_count(con, files)
+        seen = session.read.schema(rows.schema).parquet(folder).count()
+        require_same_files(name, seen=seen, expected=row_count)
+        create_view(session, name, rows.schema, files, row_count=row_count)
         note_model(run_file, table, files)
+
+
+def _row_count(con: duckdb.DuckDBPyConnection, files: list[str]) -> int:
+    if not files:
+        return 0
+    counted = con.execute("SELECT sum(num_rows) FROM parquet_file_metadata(?)", [files])
+    return int(counted.fetchall()[0][0])

@@ -259,6 +259,6 @@ def publish_models(
         services.lake,
         build.run,
         tables,
-        properties={"code_version": code_version()},
+        properties={"code_version": code_version(), "engine": services.settings.engine},
     )
     return {table.name: published[".".join(table.identifier)] for table, _ in tables}

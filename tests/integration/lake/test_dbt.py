@@ -1,9 +1,11 @@
-"""dbt reads pinned snapshots, and what it builds is published only when it succeeded."""
+"""On either engine dbt reads pinned snapshots, and what it builds is published on success only."""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -11,31 +13,23 @@ import pyarrow as pa
 import pytest
 from dbt.cli.main import dbtRunner
 
-from pipeline_platform.failures import AuditFailedError, NotFoundError
+from pipeline_platform.failures import AuditFailedError, InvalidSettingError, NotFoundError
 from pipeline_platform.lake.dbt_runs import publish_staged_models, start_dbt_run
 from pipeline_platform.lake.lake import Lake
 from pipeline_platform.lake.tables import LakeTable
 
 OCTOBER = date(2026, 10, 1)
-PROFILE = """
-sample:
-  target: lake
-  outputs:
-    lake:
-      type: duckdb
-      path: ":memory:"
-      threads: 1
-      plugins: [{module: pipeline_platform.lake.dbt_plugin, alias: lake}]
-"""
+BY_MONTH = ", options={'partition_by': 'as_of_month', 'write_partition_columns': 'true'}"
+PLATFORM_PROJECT = Path(__file__).parents[3] / "dbt_project"
 PROJECT = """
 name: sample
 version: "1.0"
-profile: sample
+profile: pipeline_platform
 flags: {send_anonymous_usage_stats: false}
 """
 SCHEMA = """
 sources:
-  - name: silver
+  - name: NAMESPACE
     tables:
       - name: balances
         config: {meta: {plugin: lake, table: SOURCE}}
@@ -48,9 +42,19 @@ models:
 TOTALS = """
 {{ config(materialized='external', plugin='lake', meta={'table': 'TARGET'}OPTIONS) }}
 SELECT as_of_month, CAST(count(*) AS INTEGER) AS account_count,
-CAST(sum(amount) AS DECIMAL(20,4)) AS total FROM {{ source('silver', 'balances') }}
+CAST(sum(amount) AS DECIMAL(20,4)) AS total FROM {{ source('NAMESPACE', 'balances') }}
 GROUP BY as_of_month
 """
+
+
+@pytest.fixture(params=["duckdb", "spark"])
+def engine(request):
+    return request.param
+
+
+@pytest.fixture
+def settings(settings, engine):
+    return settings.model_copy(update={"engine": engine})
 
 
 @pytest.fixture
@@ -73,17 +77,25 @@ def totals(balances):
 
 @pytest.fixture
 def project(tmp_path, balances, totals):
-    """Make a dbt project with one source and one model."""
+    """Make a dbt project with one source and one model, and the platform's profile and macros."""
 
     def make(model=TOTALS, options=""):
         folder = tmp_path / "project"
         (folder / "models").mkdir(parents=True, exist_ok=True)
-        (folder / "profiles.yml").write_text(PROFILE)
+        shutil.copy(PLATFORM_PROJECT / "profiles.yml", folder)
+        shutil.copytree(PLATFORM_PROJECT / "macros", folder / "macros", dirs_exist_ok=True)
         (folder / "dbt_project.yml").write_text(PROJECT)
-        schema = SCHEMA.replace("SOURCE", ".".join(balances.identifier))
-        (folder / "models" / "schema.yml").write_text(schema)
-        sql = model.replace("TARGET", ".".join(totals.identifier)).replace("OPTIONS", options)
-        (folder / "models" / "totals.sql").write_text(sql)
+        names = {
+            "NAMESPACE": balances.identifier[0],
+            "SOURCE": ".".join(balances.identifier),
+            "TARGET": ".".join(totals.identifier),
+            "OPTIONS": options,
+        }
+        for name, content in {"schema.yml": SCHEMA, "totals.sql": model}.items():
+            written = content
+            for placeholder, value in names.items():
+                written = written.replace(placeholder, value)
+            (folder / "models" / name).write_text(written)
         return folder
 
     return make
@@ -97,13 +109,14 @@ def start(lake, balances):
     return run
 
 
-def arguments(folder):
-    return ["--quiet", "build", "--project-dir", str(folder), "--profiles-dir", str(folder)]
+def arguments(folder, engine):
+    folders = ["--project-dir", str(folder), "--profiles-dir", str(folder)]
+    return ["--quiet", "build", *folders, "--target", engine]
 
 
 def build(run, folder):
     with run.active():
-        return dbtRunner().invoke(arguments(folder)).success
+        return dbtRunner().invoke(arguments(folder, run.settings.engine)).success
 
 
 def finish(lake, run, totals, **more):
@@ -168,6 +181,22 @@ def test_only_the_pinned_months_are_read(lake, totals, publish, project, start):
     assert lake.partitions(totals) == {OCTOBER: 1}
 
 
+def test_a_column_that_older_files_lack_is_null_in_their_rows(
+    lake, con, balances, totals, publish, rows, project
+):
+    publish("2026-10-01")
+    extended = replace(balances, schema=balances.schema.insert(1, pa.field("note", pa.string())))
+    noted = rows("2026-11-01").project("*, 'new' AS note")
+    staged = lake.stage(extended, noted, run_id="later", partition="2026-11-01")
+    lake.publish(staged, replace=None, properties={})
+    run = start_dbt_run(lake, run_id="dbt-1", partition="both", sources=[(extended, None)])
+    counted = TOTALS.replace("count(*)", "count(note)")
+    assert build(run, project(model=counted, options=BY_MONTH))
+    publish_staged_models(lake, run, [(totals, None)], properties={})
+    found = lake.relation(con, totals).project("as_of_month, account_count").fetchall()
+    assert sorted(found) == [(OCTOBER, 0), (date(2026, 11, 1), 3)]
+
+
 def test_a_model_without_rows_publishes_none(lake, totals, publish, project, start):
     publish()
     run = start()
@@ -179,27 +208,27 @@ def test_a_model_of_several_months_is_written_by_month(lake, totals, publish, pr
     publish("2026-10-01")
     publish("2026-11-01")
     run = start(months=None, partition="all months")
-    by_month = ", options={'partition_by': 'as_of_month', 'write_partition_columns': 'true'}"
-    build(run, project(options=by_month))
+    build(run, project(options=BY_MONTH))
     publish_staged_models(lake, run, [(totals, None)], properties={})
     assert lake.partitions(totals) == {OCTOBER: 1, date(2026, 11, 1): 1}
 
 
-def test_two_models_can_read_the_same_source(lake, totals, publish, project, start):
+def test_two_models_can_read_the_same_source(lake, balances, totals, publish, project, start):
     publish()
     run = start()
     folder = project()
     (folder / "models" / "counted.sql").write_text(
         "{{ config(materialized='view') }} SELECT count(*) AS n FROM "
-        "{{ source('silver', 'balances') }} JOIN {{ ref('totals') }} USING (as_of_month)"
+        f"{{{{ source('{balances.identifier[0]}', 'balances') }}}} JOIN {{{{ ref('totals') }}}} "
+        "USING (as_of_month)"
     )
     assert build(run, folder)
 
 
 def test_a_model_is_built_and_published_in_s3(
-    settings_in_s3, database_url, balances, totals, rows, project
+    settings_in_s3, engine, database_url, balances, totals, rows, project
 ):
-    lake = Lake.open(settings_in_s3, database_url)
+    lake = Lake.open(settings_in_s3.model_copy(update={"engine": engine}), database_url)
     source = rows("2026-10-01").to_arrow_table()
     staged = lake.stage(balances, source, run_id="run-1", partition="2026-10-01")
     lake.publish(staged, replace=None, properties={})
@@ -211,6 +240,7 @@ def test_a_model_is_built_and_published_in_s3(
     assert lake.partitions(totals) == {OCTOBER: 1}
 
 
+@pytest.mark.parametrize("engine", ["duckdb"])
 def test_dbt_in_another_process_needs_only_the_runs_variables(
     lake, totals, publish, project, start
 ):
@@ -219,7 +249,7 @@ def test_dbt_in_another_process_needs_only_the_runs_variables(
     dbt = Path(sys.executable).with_name("dbt")
     folder = project()
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), **run.environment}
-    subprocess.run([dbt, *arguments(folder)], env=environment, check=True, cwd=folder)
+    subprocess.run([dbt, *arguments(folder, "duckdb")], env=environment, check=True, cwd=folder)
     finish(lake, run, totals)
     assert lake.partitions(totals) == {OCTOBER: 1}
 
@@ -278,5 +308,26 @@ def test_a_source_that_was_not_pinned_fails_the_build(lake, project, publish):
     assert not build(run, project())
 
 
-def test_dbt_outside_of_a_run_fails(project):
-    assert not dbtRunner().invoke(arguments(project())).success
+@pytest.mark.parametrize("engine", ["spark"])
+def test_a_cluster_that_does_not_see_the_lakes_files_is_told_so(
+    lake, balances, publish, start, project
+):
+    publish()
+    run = start()
+    for path in lake.files(balances):
+        Path(path).unlink()
+    with pytest.raises(InvalidSettingError, match=r"sees 0 rows of .*balances, this machine 3"):
+        build(run, project())
+
+
+@pytest.mark.parametrize("engine", ["spark"])
+def test_a_cluster_that_writes_to_another_disk_fails_the_build(
+    publish, start, project, monkeypatch
+):
+    monkeypatch.setattr("pipeline_platform.lake.spark_adapter.written_files", lambda con, at: [])
+    publish()
+    assert not build(start(), project())
+
+
+def test_dbt_outside_of_a_run_fails(project, engine):
+    assert not dbtRunner().invoke(arguments(project(), engine)).success
