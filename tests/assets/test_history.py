@@ -48,6 +48,7 @@ class History:
     ingest: dg.ExecuteInProcessResult
     workflow: dg.ExecuteInProcessResult
     health: dg.ExecuteInProcessResult
+    cost: dg.ExecuteInProcessResult
     before_repetition: Content
     after_repetition: Content
     correction_range: tuple[date, date]
@@ -68,6 +69,7 @@ def history(new_database, tmp_path_factory) -> Iterator[History]:
         ingest = platform.ingest()
         workflow = platform.process_pending()
         health = platform.run(f"{PIPELINE}_health")
+        cost = platform.run("operations_daily_cost")
         first_reported_at = datetime.now(UTC)
         before = everything(platform)
         deliver_sample(settings, sample())
@@ -83,6 +85,7 @@ def history(new_database, tmp_path_factory) -> Iterator[History]:
             ingest=ingest,
             workflow=workflow,
             health=health,
+            cost=cost,
             before_repetition=before,
             after_repetition=after,
             correction_range=tuple(span),
@@ -135,7 +138,10 @@ def test_every_declared_check_is_evaluated(history: History) -> None:
 
 
 def test_every_threshold_of_the_runbook_is_an_evaluated_check(history: History) -> None:
-    names = {key.name for key in evaluated(history.ingest, history.workflow, history.health)}
+    names = {
+        key.name
+        for key in evaluated(history.ingest, history.workflow, history.health, history.cost)
+    }
     assert set(load_runbook().thresholds) - names == set()
 
 
