@@ -56,7 +56,9 @@ def register_claim(
     """Enter a claimed file and say what to do with it.
 
     NEW: never seen, process it. RETRY: an earlier run claimed it and did not finish, process it
-    again. DUPLICATE: this content was already published or quarantined, only file it away.
+    again. DUPLICATE: this content was already published or quarantined, only file it away. It is
+    remembered as a duplicate only if the first one has its place: without one a run was killed
+    before it filed the content away, and this is that file.
     """
     inserted = conn.execute(
         """
@@ -86,7 +88,7 @@ def register_claim(
     conn.execute(
         """
         UPDATE etl_processing_log SET last_duplicate_at = %s, last_duplicate_name = %s
-        WHERE pipeline = %s AND file_sha256 = %s
+        WHERE pipeline = %s AND file_sha256 = %s AND location IS NOT NULL
         """,
         (now, file.name, pipeline, file.sha256),
     )

@@ -92,9 +92,20 @@ def test_a_published_file_is_a_duplicate_whatever_its_name(connection):
 def test_a_duplicate_leaves_a_trace(connection):
     claim(connection)
     publish(connection)
+    control.set_location(connection, PIPELINE, File().sha256, "archive/standard.csv")
+
     claim(connection, File(name="other.csv"))
 
     assert field(connection, "last_duplicate_name") == "other.csv"
+
+
+def test_a_file_that_a_killed_run_did_not_put_in_its_place_is_not_its_own_duplicate(connection):
+    claim(connection)
+    publish(connection)
+
+    claim(connection)
+
+    assert field(connection, "last_duplicate_name") is None
 
 
 def test_a_duplicate_does_not_change_the_status(connection):

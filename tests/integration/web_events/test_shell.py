@@ -96,7 +96,11 @@ def test_the_workflow_publishes_days_and_evaluates_their_checks(platform) -> Non
 def test_the_morning_review_evaluates_every_check_that_needs_no_new_data(platform) -> None:
     result = platform.run(f"{PIPELINE}_health")
     evaluated = {one.check_name for one in result.get_asset_check_evaluations()}
-    expected = {name for name, one in load_runbook().thresholds.items() if not one.is_blocking}
+    expected = {
+        name
+        for name, one in load_runbook().thresholds.items()
+        if not one.is_blocking and one.stage != "cost"  # judged by the job that reads the cost
+    }
     assert evaluated == expected
 
 
