@@ -22,6 +22,7 @@ from pipeline_platform.advisory_performance.samples.arrivals import (
 )
 from pipeline_platform.advisory_performance.tables import PIPELINE, VENDOR_ROWS
 from pipeline_platform.commands.dagster import PORT
+from pipeline_platform.commands.job_runs import execute_quietly
 from pipeline_platform.commands.output import (
     FOUND_FAULTS,
     AsJson,
@@ -162,11 +163,7 @@ def _web_events(
 def _run(
     definitions: dg.Definitions, instance: dg.DagsterInstance, job: str, **options: Any
 ) -> dg.ExecuteInProcessResult:
-    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    run_config = {**quiet, **options.pop("run_config", {})}
-    return definitions.resolve_job_def(job).execute_in_process(
-        instance=instance, raise_on_error=False, run_config=run_config, **options
-    )
+    return execute_quietly(instance, definitions.resolve_job_def(job), **options)
 
 
 def _report(

@@ -13,6 +13,7 @@ import typer
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 from pipeline_platform.commands.arguments import Limit, one_of, parse_day
+from pipeline_platform.commands.job_runs import execute_quietly
 from pipeline_platform.commands.output import (
     FOUND_FAULTS,
     AsJson,
@@ -206,12 +207,7 @@ def _run_checks(
         tags = range_tags(first, first)
     job = dg.define_asset_job(f"{name}_checks", selection=dg.AssetSelection.checks(*keys))
     definitions = dg.Definitions.merge(location.definitions, dg.Definitions(jobs=[job]))
-    return definitions.resolve_job_def(job.name).execute_in_process(
-        instance=location.instance,
-        raise_on_error=False,
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        tags=tags,
-    )
+    return execute_quietly(location.instance, definitions.resolve_job_def(job.name), tags=tags)
 
 
 def _row_counts(location: CodeLocation, name: str, day: date) -> dict[dg.AssetKey, int]:

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 import dagster as dg
 
@@ -22,18 +23,30 @@ class WorkflowEnd:
     not_passed: tuple[Mapping[str, object], ...]
 
 
+def execute_quietly(
+    instance: dg.DagsterInstance,
+    job: dg.JobDefinition,
+    *,
+    run_config: Mapping[str, object] | None = None,
+    **options: Any,
+) -> dg.ExecuteInProcessResult:
+    """Run a job in this process without its log on the screen; a failure is in the result."""
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    return job.execute_in_process(
+        instance=instance,
+        raise_on_error=False,
+        run_config={**quiet, **(run_config or {})},
+        **options,
+    )
+
+
 def run_job(
     instance: dg.DagsterInstance, job: dg.JobDefinition, pipeline: str, first: date, last: date
 ) -> WorkflowEnd:
     """Run a job over a range of partitions, quietly, and say how it ended."""
     warnings.simplefilter("ignore")
     logging.getLogger("dagster").setLevel(logging.WARNING)
-    result = job.execute_in_process(
-        instance=instance,
-        raise_on_error=False,
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        tags=range_tags(first, last),
-    )
+    result = execute_quietly(instance, job, tags=range_tags(first, last))
     checks = result.get_asset_check_evaluations()
     broken = [one for one in checks if not one.passed]
     rows = [

@@ -3,11 +3,9 @@
 from functools import cache
 from pathlib import Path
 
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from pipeline_platform.failures import InvalidRunbookError
-from pipeline_platform.quality.strict_yaml import read_yaml
+from pipeline_platform.quality.strict_yaml import read_model
 from pipeline_platform.quality.thresholds import Part
 from pipeline_platform.runbook import Schedule
 
@@ -32,14 +30,7 @@ class OperationsPlan(Part):
     @classmethod
     def load(cls, path: Path) -> "OperationsPlan":
         """Read a plan; raise InvalidRunbookError that names the file and the field."""
-        try:
-            return cls.model_validate(read_yaml(path))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise InvalidRunbookError(f"{path} can't be read: {error}") from error
-        except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise InvalidRunbookError(f"{path}: {field or 'plan'}: {first['msg']}.") from None
+        return read_model(path, cls, "plan")
 
 
 @cache

@@ -4,9 +4,9 @@ There is no default: what the runbook doesn't list for an environment is stopped
 laptop never starts production's work.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 import dagster as dg
 from dagster._core.definitions.target import ExecutableDefinition
@@ -26,7 +26,7 @@ __all__ = [
     "freshness_policy",
     "range_tags",
     "schedule_from_runbook",
-    "sensor_status",
+    "sensor_from_runbook",
 ]
 
 ONE_PARTITION_TAG = "dagster/partition"
@@ -74,11 +74,28 @@ def schedule_from_runbook(
     )
 
 
-def sensor_status(runbook: Runbook, name: str, environment: Environment) -> dg.DefaultSensorStatus:
-    """Tell whether a sensor of the runbook is on in this environment."""
-    if runbook.sensors[name].is_running(environment):
-        return dg.DefaultSensorStatus.RUNNING
-    return dg.DefaultSensorStatus.STOPPED
+def sensor_from_runbook(
+    runbook: Runbook,
+    setting: str,
+    job: ExecutableDefinition,
+    environment: Environment,
+    *,
+    name: str | None = None,
+) -> Callable[[Callable[..., Any]], dg.SensorDefinition]:
+    """Make a function the sensor that the runbook declares, on if it says so for this environment.
+
+    `setting` is its key in the runbook; `name` is the sensor's beside its pipeline's, if another.
+    """
+    declared = runbook.sensors[setting]
+    return dg.sensor(
+        name=f"{runbook.pipeline}_{name or setting}",
+        job=job,
+        minimum_interval_seconds=declared.interval_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING
+        if declared.is_running(environment)
+        else dg.DefaultSensorStatus.STOPPED,
+        description=declared.title,
+    )
 
 
 def freshness_policies(runbook: Runbook) -> Mapping[dg.AssetKey, dg.FreshnessPolicy]:

@@ -11,7 +11,7 @@ from pipeline_platform.orchestration.arrivals import arrival_batches
 from pipeline_platform.orchestration.automation import (
     UnresolvedAssetJobDefinition,
     range_tags,
-    sensor_status,
+    sensor_from_runbook,
 )
 from pipeline_platform.orchestration.compute import memory_for
 from pipeline_platform.orchestration.landing import ingest_config
@@ -61,15 +61,8 @@ def arrivals_sensor(
 
     The run key comes from the objects' content, so that the same batch starts one run only.
     """
-    settings = runbook.sensors["arrivals"]
 
-    @dg.sensor(
-        name=f"{runbook.pipeline}_arrivals",
-        job=job,
-        minimum_interval_seconds=settings.interval_seconds,
-        default_status=sensor_status(runbook, "arrivals", environment),
-        description=settings.title,
-    )
+    @sensor_from_runbook(runbook, "arrivals", job, environment)
     def arrivals(
         context: dg.SensorEvaluationContext, services: ServicesParam
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
@@ -109,15 +102,8 @@ def requests_sensor(
     runbook, `requested` says which ranges wait. One request is in work at a time, and one that
     failed is repeated a few times with growing waits.
     """
-    settings = runbook.sensors[setting]
 
-    @dg.sensor(
-        name=f"{runbook.pipeline}_{name}",
-        job=job,
-        minimum_interval_seconds=settings.interval_seconds,
-        default_status=sensor_status(runbook, setting, environment),
-        description=settings.title,
-    )
+    @sensor_from_runbook(runbook, setting, job, environment, name=name)
     def requests(
         context: dg.SensorEvaluationContext, services: ServicesParam
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:

@@ -7,7 +7,7 @@ import dagster as dg
 from pipeline_platform.ingestion.intake import Intake
 from pipeline_platform.ingestion.stream_batches import BatchOutcome, consume
 from pipeline_platform.lake.tables import LakeTable
-from pipeline_platform.orchestration.automation import sensor_status
+from pipeline_platform.orchestration.automation import sensor_from_runbook
 from pipeline_platform.orchestration.failures import handled_failures
 from pipeline_platform.orchestration.metadata import asset_key
 from pipeline_platform.orchestration.resources import ServicesParam
@@ -70,15 +70,8 @@ def stream_sensor(
     runbook: Runbook, job: dg.JobDefinition, stream_of: StreamOf, environment: Environment
 ) -> dg.SensorDefinition:
     """Return the sensor `stream` of the runbook: one run of the job at a time, again and again."""
-    settings = runbook.sensors["stream"]
 
-    @dg.sensor(
-        name=f"{runbook.pipeline}_stream",
-        job=job,
-        minimum_interval_seconds=settings.interval_seconds,
-        default_status=sensor_status(runbook, "stream", environment),
-        description=settings.title,
-    )
+    @sensor_from_runbook(runbook, "stream", job, environment)
     def stream(
         context: dg.SensorEvaluationContext, services: ServicesParam
     ) -> dg.RunRequest | dg.SkipReason:

@@ -14,10 +14,9 @@ from typing import Any, Self, TypeAlias
 
 import duckdb
 import pyarrow as pa
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from pipeline_platform.failures import BadInputError, InvalidRunbookError
+from pipeline_platform.failures import BadInputError
 from pipeline_platform.quality.predicates import (
     RowCondition,
     check_regex,
@@ -25,7 +24,7 @@ from pipeline_platform.quality.predicates import (
     predicate,
     quoted,
 )
-from pipeline_platform.quality.strict_yaml import read_yaml
+from pipeline_platform.quality.strict_yaml import read_model
 from pipeline_platform.quality.thresholds import Dimension, Part, Severity
 
 Source: TypeAlias = Sequence[str] | pa.Table | duckdb.DuckDBPyRelation
@@ -166,14 +165,7 @@ class Contract(Part):
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read a contract; raise InvalidRunbookError that names the file and the field."""
-        try:
-            return cls.model_validate(read_yaml(path))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise InvalidRunbookError(f"{path} can't be read: {error}") from error
-        except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise InvalidRunbookError(f"{path}: {field or 'contract'}: {first['msg']}.") from None
+        return read_model(path, cls, "contract")
 
     @model_validator(mode="after")
     def _unique_names(self) -> Self:
