@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from pipeline_platform.advisory_performance.account_states import AccountStates, states_by_account
 from pipeline_platform.advisory_performance.anniversaries import DayColumns
-from pipeline_platform.advisory_performance.calendar_days import Days, month_index
+from pipeline_platform.advisory_performance.calendar_days import Days
 from pipeline_platform.advisory_performance.decimals import (
     Words,
     floats_of,
@@ -77,7 +77,7 @@ class AccountBlock:
     """Some accounts with all their rows, their flows, and how their records stood before.
 
     `valuations` are the rows as delivered; `account` numbers the accounts of the block from 0,
-    `day_column` the distinct days of the block (`day_columns`, those of its history included);
+    `day_column` the distinct days of the batch (`day_columns`, those of its history included);
     `account_starts` are the first rows of the accounts that have rows (`present`). `opening` is
     the value at the previous valuation (0 = none), `previous_day` its day (the row's own day
     where there is none). `is_break` marks another currency than before, or than a flow's.
@@ -106,7 +106,7 @@ class AccountBlock:
     @cached_property
     def month(self) -> Integers:
         """Months since January 1970 of every row."""
-        by_column: Integers = month_index(self.day_columns.days)[self.day_column]
+        by_column: Integers = self.day_columns.months[self.day_column]
         return by_column
 
 
@@ -131,17 +131,18 @@ class AccountDays:
         keys = row_keys(codes, days)
         self._valuations = valuations.select(VALUATION_COLUMNS)
         self._order: Integers | None = None
+        self.account, self.day = codes, days
         if np.any(keys[1:] <= keys[:-1]):
             self._order = np.argsort(keys, kind="stable")
-            keys, codes, days = keys[self._order], codes[self._order], days[self._order]
+            keys = keys[self._order]
+            self.account, self.day = codes[self._order], days[self._order]
             self._valuations = self._valuations.combine_chunks()
-        self.account = codes
-        self.day = days
-        self._refuse_duplicates(keys)
-        self.row_starts = np.searchsorted(codes, np.arange(len(self.account_ids) + 1))
+            self._refuse_duplicates(keys)
+        self.row_starts = np.searchsorted(self.account, np.arange(len(self.account_ids) + 1))
         self.states = states_by_account(states, self.account_ids)
         self._refuse_later_states()
         self.history = self._read_history(history)
+        self.day_columns = DayColumns.of(self.day, self.history.day)
         self.flows = flows_by_row(
             flows,
             accounts=self.account_ids,
@@ -162,8 +163,7 @@ class AccountDays:
 
         A grid of accounts and days is kept below eight cells per row allowed.
         """
-        known_days = len(DayColumns.of(self.day, self.history.day).days)
-        max_accounts = max(1, 8 * max_rows // max(1, known_days))
+        max_accounts = max(1, 8 * max_rows // max(1, len(self.day_columns.days)))
         first = 0
         while first < len(self.account_ids):
             limit = self.row_starts[first] + max_rows
@@ -182,7 +182,6 @@ class AccountDays:
         states = self.states.at(slice(first, last))
         history = self.history.within(first, last)
         day = self.day[low:high]
-        day_columns = DayColumns.of(day, history.day)
         known = states.is_known[present]
 
         words = words_of(rows["market_value"].cast(MONEY))
@@ -214,8 +213,8 @@ class AccountDays:
             present=present,
             account_starts=starts,
             day=day,
-            day_columns=day_columns,
-            day_column=day_columns.until(day),
+            day_columns=self.day_columns,
+            day_column=self.day_columns.column_by_day[day - self.day_columns.first_day],
             previous_day=previous_day,
             opening=opening,
             opening_words=opening_words,
@@ -235,9 +234,10 @@ class AccountDays:
             return self._valuations.slice(low, high - low).combine_chunks()
         return self._valuations.take(pa.array(self._order[low:high]))
 
-    def _currency_of_rows(self, rows: Integers) -> pa.Array:
+    def _currency_of_rows(self, rows: Integers) -> pa.ChunkedArray:
         positions = rows if self._order is None else self._order[rows]
-        return self._valuations["currency"].take(pa.array(positions)).combine_chunks()
+        # Of a table, because taking from a column first puts all its chunks together.
+        return self._valuations.select(["currency"]).take(pa.array(positions))["currency"]
 
     def _refuse_duplicates(self, keys: Integers) -> None:
         same = np.flatnonzero(keys[1:] == keys[:-1])

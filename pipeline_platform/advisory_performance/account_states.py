@@ -23,10 +23,8 @@ Days = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
 Texts = npt.NDArray[np.object_]
 
-PERIOD_STARTS = ("month_start", "quarter_start", "year_start")
-INDEX_COLUMNS = tuple(
-    f"{basis}_growth_{name}" for basis in BASES for name in ("index", *PERIOD_STARTS)
-)
+GROWTH_ANCHORS = ("index", "month_start", "quarter_start", "year_start")
+INDEX_COLUMNS = tuple(f"{basis}_growth_{name}" for basis in BASES for name in GROWTH_ANCHORS)
 
 
 @dataclass(frozen=True)
@@ -51,10 +49,10 @@ class AccountStates:
         """Return the states at some positions."""
         return AccountStates(*(getattr(self, field.name)[index] for field in fields(self)))
 
-    def index(self, name: str) -> Floats:
-        """Return one of INDEX_COLUMNS."""
-        column: Floats = self.growth[:, INDEX_COLUMNS.index(name)]
-        return column
+    def anchor(self, name: str) -> Floats:
+        """Return one of GROWTH_ANCHORS: a row for each of BASES, a column per state."""
+        by_basis = self.growth.T.reshape(len(BASES), len(GROWTH_ANCHORS), -1)
+        return by_basis[:, GROWTH_ANCHORS.index(name)]
 
 
 def joined(first: AccountStates, second: AccountStates) -> AccountStates:
@@ -119,7 +117,12 @@ def states_table(accounts: pa.Array, months: Integers, states: AccountStates) ->
         "market_value": decimals_from_words(states.market_value_words, MONEY, None),
         "record_start_date": _dates(states.record_start),
         "is_record_open": pa.array(states.is_open),
-        **{name: pa.array(np.ascontiguousarray(states.index(name))) for name in INDEX_COLUMNS},
+        **{
+            name: pa.array(column)
+            for name, column in zip(
+                INDEX_COLUMNS, np.ascontiguousarray(states.growth.T), strict=True
+            )
+        },
     }
     schema = ACCOUNT_STATES.schema
     return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from pipeline_platform.advisory_performance.calendar_days import (
     Days,
     calendar_years,
+    month_index,
     years_before,
 )
 
@@ -53,9 +54,13 @@ def inception_exponents(starts: Days, ends: Days, basis: AnnualisationBasis) -> 
 
 @dataclass(frozen=True)
 class DayColumns:
-    """The distinct days of a block in order, and for every calendar day the last one until it."""
+    """The distinct days of a batch in order, and for every calendar day the last one until it.
+
+    `months` counts the months since January 1970 of each distinct day.
+    """
 
     days: Days
+    months: Integers
     column_by_day: Integers
     first_day: int
 
@@ -63,14 +68,15 @@ class DayColumns:
     def of(cls, *days: Days) -> "DayColumns":
         """Collect the distinct days."""
         if not any(len(some) for some in days):
-            return cls(np.empty(0, np.int32), np.empty(0, np.int64), 0)
+            nothing = np.empty(0, np.int64)
+            return cls(nothing.astype(np.int32), nothing, nothing, 0)
         first = min(int(some.min()) for some in days if len(some))
         last = max(int(some.max()) for some in days if len(some))
         is_there = np.zeros(last - first + 1, np.bool_)
         for some in days:
             is_there[some - first] = True
         distinct = (np.flatnonzero(is_there) + first).astype(np.int32)
-        return cls(distinct, np.cumsum(is_there) - 1, first)
+        return cls(distinct, month_index(distinct), np.cumsum(is_there) - 1, first)
 
     def until(self, days: Days) -> Integers:
         """Return the column of the last distinct day on or before each day, -1 for none."""
@@ -105,8 +111,26 @@ class IndexedDays:
         return np.where(column < 0, -1, self.grid.reshape(-1)[np.maximum(flat, 0)])
 
 
-def anniversary_exponents(days: Days, years: int, basis: AnnualisationBasis) -> Floats:
-    """Return the exponent that expresses the growth of n years up to each day per year."""
-    if basis == "365":
-        return DAYS_PER_YEAR / (days - years_before(days, years))
-    return np.full(len(days), 1.0 / years)
+@dataclass(frozen=True)
+class Anniversary:
+    """Where returns over some whole years start, for each distinct day of a batch.
+
+    `column` is the last distinct day until the same day so many years before (-1 = none),
+    `oldest` the oldest day from which such a return may start, `exponent` what expresses the
+    growth since the anniversary per year.
+    """
+
+    column: Integers
+    oldest: Days
+    exponent: Floats
+
+    @classmethod
+    def of(cls, columns: DayColumns, years: int, basis: AnnualisationBasis) -> "Anniversary":
+        """Find the anniversaries of all distinct days."""
+        anniversary = years_before(columns.days, years)
+        exponent = (
+            DAYS_PER_YEAR / (columns.days - anniversary)
+            if basis == "365"
+            else np.full(len(columns.days), 1.0 / years)
+        )
+        return cls(columns.until(anniversary), anniversary - OLDEST_ANCHOR_DAYS, exponent)

@@ -108,5 +108,5 @@ def period_starts(period: Integers, chain_starts: Integers) -> Integers:
 
 
 def spread(values: npt.NDArray[np.generic], starts: Integers, row_count: int) -> np.ndarray:
-    """Repeat one value per run of rows over all rows of that run."""
-    return np.repeat(values, np.diff(np.append(starts, row_count)))
+    """Repeat one value per run of rows (along the last axis) over all rows of that run."""
+    return np.repeat(values, np.diff(np.append(starts, row_count)), axis=-1)

@@ -1,6 +1,6 @@
 """From arrays over account-days back to tables: returns, and states at the ends of months."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -8,17 +8,13 @@ import pyarrow as pa
 
 from pipeline_platform.advisory_performance.account_days import AccountBlock
 from pipeline_platform.advisory_performance.account_states import (
-    INDEX_COLUMNS,
+    GROWTH_ANCHORS,
     AccountStates,
     joined,
     month_ends,
     states_table,
 )
-from pipeline_platform.advisory_performance.calendar_days import (
-    Days,
-    first_of_month,
-    month_index,
-)
+from pipeline_platform.advisory_performance.calendar_days import Days, first_of_month
 from pipeline_platform.advisory_performance.decimals import (
     decimals_from_words,
     floats_to_arrow,
@@ -27,8 +23,10 @@ from pipeline_platform.advisory_performance.decimals import (
 )
 from pipeline_platform.advisory_performance.performance_records import RETURN_STATUSES, Records
 from pipeline_platform.advisory_performance.tables import (
+    BASES,
     MONEY,
     RETURN_COLUMNS,
+    RETURN_PERIODS,
     TIME_WEIGHTED_RETURNS,
 )
 
@@ -43,19 +41,30 @@ RETURNS_SCHEMA = pa.schema(
 """TIME_WEIGHTED_RETURNS without what `with_versions` adds."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Measured:
     """What was computed for the rows of a block.
 
-    `returns` is keyed by RETURN_COLUMNS, `anchors` by INDEX_COLUMNS: growth indices and their
-    values at the starts of periods. NaN = no such return.
+    `returns` has one row per RETURN_COLUMNS, `anchors` one per INDEX_COLUMNS (growth indices and
+    their values at the starts of periods), and both one column per row of the block. NaN = no
+    such return.
     """
 
     records: Records
     record_start: Days
     is_estimated: Mask
-    returns: dict[str, Floats] = field(default_factory=dict)
-    anchors: dict[str, Floats] = field(default_factory=dict)
+    returns: Floats
+    anchors: Floats
+
+    def returns_over(self, period: str) -> Floats:
+        """Return (as a view to fill in) one of RETURN_PERIODS: a row for each of BASES."""
+        by_basis = self.returns.reshape(len(BASES), len(RETURN_PERIODS), -1)
+        return by_basis[:, RETURN_PERIODS.index(period)]
+
+    def anchor(self, name: str) -> Floats:
+        """Return (as a view to fill in) one of GROWTH_ANCHORS: a row for each of BASES."""
+        by_basis = self.anchors.reshape(len(BASES), len(GROWTH_ANCHORS), -1)
+        return by_basis[:, GROWTH_ANCHORS.index(name)]
 
 
 def returns_table(block: AccountBlock, measured: Measured) -> pa.Table:
@@ -64,9 +73,7 @@ def returns_table(block: AccountBlock, measured: Measured) -> pa.Table:
     columns = {
         "account_id": rows["account_id"],
         "as_of_date": rows["as_of_date"],
-        "as_of_month": _dates(
-            first_of_month(month_index(block.day_columns.days))[block.day_column]
-        ),
+        "as_of_month": _dates(first_of_month(block.day_columns.months)[block.day_column]),
         "vendor": rows["vendor"],
         "currency": rows["currency"],
         "account_class": rows["account_class"],
@@ -74,9 +81,11 @@ def returns_table(block: AccountBlock, measured: Measured) -> pa.Table:
         "market_value": rows["market_value"],
         "net_external_flow": decimals_from_words(block.net_flow_words, MONEY, None),
         "fees": rows["fees"],
-        **{name: fractions_to_decimals(measured.returns[name]) for name in RETURN_COLUMNS},
-        "net_growth_index": floats_to_arrow(measured.anchors["net_growth_index"]),
-        "gross_growth_index": floats_to_arrow(measured.anchors["gross_growth_index"]),
+        **dict(zip(RETURN_COLUMNS, fractions_to_decimals(measured.returns), strict=True)),
+        **{
+            f"{basis}_growth_index": floats_to_arrow(index)
+            for basis, index in zip(BASES, measured.anchor("index"), strict=True)
+        },
         "record_start_date": _dates(measured.record_start),
         "is_estimated": pa.array(measured.is_estimated),
         "return_status": _texts(measured.records.status),
@@ -121,7 +130,7 @@ def _states_at(block: AccountBlock, measured: Measured | None, rows: Integers) -
         market_value_words=words_of(valuations["market_value"].cast(MONEY)),
         record_start=measured.record_start[rows],
         is_open=measured.records.is_open[rows],
-        growth=np.stack([measured.anchors[name][rows] for name in INDEX_COLUMNS], axis=1),
+        growth=measured.anchors[:, rows].T,
     )
 
 

@@ -51,7 +51,7 @@ def flows_by_row(
     days: Days,
     row_starts: Integers,
     states: AccountStates,
-    currency_of_rows: Callable[[Integers], pa.Array],
+    currency_of_rows: Callable[[Integers], pa.ChunkedArray],
 ) -> RowFlows:
     """Assign every flow that counts to its row, in order of row, time and flow_sequence.
 
@@ -72,8 +72,7 @@ def flows_by_row(
     flows = flows.take(pa.array(followed[kept])).combine_chunks()
     flow_day, row = flow_day[kept], row[kept]
 
-    same_money = pc.equal(flows["currency"].combine_chunks(), currency_of_rows(row))
-    is_own = same_money.to_numpy(zero_copy_only=False)
+    is_own = pc.equal(flows["currency"], currency_of_rows(row)).to_numpy()
     foreign_rows = np.unique(row[~is_own])
     own = np.flatnonzero(is_own)
     flows, flow_day, row = flows.take(pa.array(own)), flow_day[own], row[own]

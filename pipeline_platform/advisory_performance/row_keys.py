@@ -26,8 +26,15 @@ def sorted_accounts(*columns: pa.ChunkedArray) -> pa.Array:
 
 def account_codes(column: pa.ChunkedArray, accounts: pa.Array) -> Integers:
     """Return the position of each value among the sorted accounts, -1 where it is not there."""
-    codes = pc.index_in(column.cast(pa.string()), value_set=accounts).fill_null(-1)
-    result: Integers = codes.to_numpy().astype(np.int64)
+    result = np.empty(len(column), np.int64)
+    low = 0
+    # Chunk after chunk: what lies between the texts and the result stays in the cache.
+    for chunk in column.cast(pa.string()).chunks:
+        codes = pc.index_in(chunk, value_set=accounts)
+        if codes.null_count:
+            codes = codes.fill_null(-1)
+        result[low : low + len(chunk)] = codes.to_numpy()
+        low += len(chunk)
     return result
 
 
@@ -39,4 +46,7 @@ def day_numbers(column: pa.ChunkedArray) -> Days:
 
 def row_keys(codes: Integers, days: Days) -> Integers:
     """Join account position and day into one sortable integer."""
-    return (codes << _DAY_BITS) | (days.astype(np.int64) + _DAY_OFFSET)
+    keys = codes << _DAY_BITS
+    keys += days
+    keys += _DAY_OFFSET
+    return keys

@@ -49,11 +49,8 @@ DELIVERED_FIELDS = (
 )
 """What a vendor can deliver, by the names that mappings use; bronze holds them as text."""
 
-RETURN_COLUMNS = tuple(
-    f"{basis}_return_{period}"
-    for basis in BASES
-    for period in (*PERIODS[:5], "since_inception_annualised", *PERIODS[5:])
-)
+RETURN_PERIODS = (*PERIODS[:5], "since_inception_annualised", *PERIODS[5:])
+RETURN_COLUMNS = tuple(f"{basis}_return_{period}" for basis in BASES for period in RETURN_PERIODS)
 
 
 def _table(

@@ -6,22 +6,21 @@ all definitions, their sources and the result of every edge case.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline_platform.advisory_performance.account_days import AccountBlock, AccountDays
+from pipeline_platform.advisory_performance.account_states import INDEX_COLUMNS
 from pipeline_platform.advisory_performance.anniversaries import (
-    OLDEST_ANCHOR_DAYS,
+    Anniversary,
     AnnualisationBasis,
     IndexedDays,
-    anniversary_exponents,
     annualised,
     inception_exponents,
 )
@@ -29,7 +28,6 @@ from pipeline_platform.advisory_performance.calendar_days import (
     Days,
     day_number,
     month_index,
-    years_before,
 )
 from pipeline_platform.advisory_performance.growth_factors import growth_of
 from pipeline_platform.advisory_performance.performance_records import (
@@ -45,7 +43,7 @@ from pipeline_platform.advisory_performance.return_tables import (
     returns_table,
     states_of,
 )
-from pipeline_platform.advisory_performance.tables import ACCOUNT_STATES, BASES
+from pipeline_platform.advisory_performance.tables import ACCOUNT_STATES, RETURN_COLUMNS
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -53,7 +51,7 @@ Floats = npt.NDArray[np.float64]
 YEARS = {"one_year": 1, "three_years": 3, "five_years": 5}
 MONTHS_PER_PERIOD = {"month": 1, "quarter": 3, "year": 12}
 TO_DATE = {"month": "mtd", "quarter": "qtd", "year": "ytd"}
-ROWS_PER_BLOCK = 1 << 15
+ROWS_PER_BLOCK = 1 << 16
 """Account-days worked on at once: the arrays of a block stay in the processor's cache."""
 
 
@@ -133,9 +131,13 @@ def iterate_returns(
     """
     batch = AccountDays(valuations, flows, states, history)
     covered = _months_covered(batch, months)
+    anniversaries = {
+        period: Anniversary.of(batch.day_columns, years, settings.annualisation_basis)
+        for period, years in YEARS.items()
+    }
 
     def work(span: tuple[int, int]) -> Returns:
-        return _returns_of_block(batch.block(*span), covered, settings)
+        return _returns_of_block(batch.block(*span), covered, settings, anniversaries)
 
     with ThreadPoolExecutor(threads, thread_name_prefix="returns") as pool:
         waiting: deque[Future[Returns]] = deque()
@@ -157,7 +159,12 @@ def _months_covered(batch: AccountDays, months: tuple[date, date] | None) -> Int
     return np.arange(first, last + 1)
 
 
-def _returns_of_block(block: AccountBlock, months: Integers, settings: ReturnSettings) -> Returns:
+def _returns_of_block(
+    block: AccountBlock,
+    months: Integers,
+    settings: ReturnSettings,
+    anniversaries: Mapping[str, Anniversary],
+) -> Returns:
     if not len(block.day):
         return Returns(RETURNS_SCHEMA.empty_table(), states_of(block, None, months))
     elapsed = (block.day - block.previous_day).astype(np.float64)
@@ -170,15 +177,16 @@ def _returns_of_block(block: AccountBlock, months: Integers, settings: ReturnSet
         account_starts=block.account_starts,
         was_open=block.states.is_open[block.present],
     )
-    returns: dict[str, Floats] = {}
-    anchors: dict[str, Floats] = {}
-    starts = _record_starts(block, records)
+    rows = len(block.day)
     measured = Measured(
-        records, starts, growth.is_estimated & records.is_measured, returns, anchors
+        records,
+        _record_starts(block, records),
+        growth.is_estimated & records.is_measured,
+        returns=np.empty((len(RETURN_COLUMNS), rows)),
+        anchors=np.empty((len(INDEX_COLUMNS), rows)),
     )
-    for basis in BASES:
-        _link(block, records, basis, getattr(growth, basis), measured)
-    _annualise(block, records, settings, measured)
+    _link(block, np.stack([growth.net, growth.gross]), measured)
+    _annualise(block, settings, anniversaries, measured)
     return Returns(returns_table(block, measured), states_of(block, measured, months))
 
 
@@ -197,97 +205,99 @@ def _record_starts(block: AccountBlock, records: Records) -> Days:
     return result
 
 
-def _link(
-    block: AccountBlock, records: Records, basis: str, growth: Floats, measured: Measured
-) -> None:
-    """Fill in growth index, period anchors and the returns that follow from them."""
-    states, present, first = block.states, block.present, block.account_starts
+def _link(block: AccountBlock, growth: Floats, measured: Measured) -> None:
+    """Fill in growth indices, period anchors and the returns that follow from them.
+
+    `growth` has a row for each of BASES; both are worked on at once.
+    """
+    records, states, present = measured.records, block.states, block.present
+    chains, first = records.chain_starts, block.account_starts
     is_continued = records.is_linked[first] & ~records.begins[first]
     rows, accounts = first[is_continued], present[is_continued]
+    state_index = states.anchor("index")[:, accounts]
 
     factor = np.where(records.is_measured, growth, np.nan)
-    factor[records.begins & ~records.is_measured] = 1.0
-    factor[rows] *= states.index(f"{basis}_growth_index")[accounts]
-    index = linked(factor, records.chain_starts)
-    has_return = records.is_measured
-    measured.anchors[f"{basis}_growth_index"] = index
-    measured.returns[f"{basis}_return_daily"] = np.where(has_return, growth - 1.0, np.nan)
-    since = np.where(has_return, index, np.nan)
-    measured.returns[f"{basis}_return_since_inception"] = since - 1.0
+    measured.returns_over("daily")[:] = factor - 1.0
+    factor[:, records.begins & ~records.is_measured] = 1.0
+    factor[:, rows] *= state_index
+    index = measured.anchor("index")
+    for one, into in zip(factor, index, strict=True):
+        into[:] = linked(one, chains)
+    since = np.where(records.is_measured, index, np.nan)
+    np.subtract(since, 1.0, out=measured.returns_over("since_inception"))
 
     month = block.month
     state_month = month_index(states.as_of_day[accounts])
     for name, length in MONTHS_PER_PERIOD.items():
         period = month // length
-        anchor_rows = period_starts(period, records.chain_starts)
-        anchor = np.where(records.begins[anchor_rows], 1.0, index[anchor_rows - 1])
+        anchor_rows = period_starts(period, chains)
+        anchor = np.where(records.begins[anchor_rows], 1.0, index[:, anchor_rows - 1])
         at_start = np.searchsorted(anchor_rows, rows)
         same_period = state_month // length == period[rows]
-        state_anchor = states.index(f"{basis}_growth_{name}_start")[accounts]
-        state_index = states.index(f"{basis}_growth_index")[accounts]
-        anchor[at_start] = np.where(same_period, state_anchor, state_index)
-        anchor[~records.is_linked[anchor_rows]] = np.nan
-        anchors = spread(anchor, anchor_rows, len(index))
-        measured.anchors[f"{basis}_growth_{name}_start"] = anchors
+        state_anchor = states.anchor(f"{name}_start")[:, accounts]
+        anchor[:, at_start] = np.where(same_period, state_anchor, state_index)
+        anchor[:, ~records.is_linked[anchor_rows]] = np.nan
+        anchors = measured.anchor(f"{name}_start")
+        anchors[:] = spread(anchor, anchor_rows, anchors.shape[1])
+        returns = measured.returns_over(TO_DATE[name])
         with np.errstate(invalid="ignore", divide="ignore"):
-            measured.returns[f"{basis}_return_{TO_DATE[name]}"] = since / anchors - 1.0
+            np.divide(since, anchors, out=returns)
+        returns -= 1.0
 
 
 def _annualise(
-    block: AccountBlock, records: Records, settings: ReturnSettings, measured: Measured
+    block: AccountBlock,
+    settings: ReturnSettings,
+    anniversaries: Mapping[str, Anniversary],
+    measured: Measured,
 ) -> None:
     """Fill in the returns of 1, 3 and 5 years and since inception per year."""
-    history, basis = block.history, settings.annualisation_basis
-    columns, column = block.day_columns, block.day_column
-    account_count = len(block.account_ids)
+    history, columns, column = block.history, block.day_columns, block.day_column
+    records, index = measured.records, measured.anchor("index")
 
     starts, start_code = np.unique(measured.record_start[records.chain_starts], return_inverse=True)
     exponents = inception_exponents(
-        np.repeat(starts, len(columns.days)), np.tile(columns.days, len(starts)), basis
+        np.repeat(starts, len(columns.days)),
+        np.tile(columns.days, len(starts)),
+        settings.annualisation_basis,
     )
     start_column = spread(start_code * len(columns.days), records.chain_starts, len(column))
-    exponent = exponents[start_column + column]
-    exponent[~records.is_measured] = np.nan
-    for name in BASES:
-        index = measured.anchors[f"{name}_growth_index"]
-        measured.returns[f"{name}_return_since_inception_annualised"] = annualised(index, exponent)
+    exponent = np.where(records.is_measured, exponents[start_column + column], np.nan)
+    measured.returns_over("since_inception_annualised")[:] = annualised(index, exponent)
 
-    account, day, record_start = block.account, block.day, measured.record_start
-    order = _merged(history.account, account)
-    all_accounts = np.concatenate([history.account, account])[order]
-    all_days = np.concatenate([history.day, day])[order]
-    all_starts = np.concatenate([history.record_start, record_start])[order]
+    with_history = _merged_by_account(history.account, block.account)
+    days = with_history(history.day, block.day)
+    starts = with_history(history.record_start, measured.record_start)
+    indices = with_history(np.stack([history.net_index, history.gross_index]), index)
     positions = IndexedDays.of(
-        all_accounts, columns.until(all_days), account_count, len(columns.days)
+        with_history(history.account, block.account),
+        columns.until(days),
+        len(block.account_ids),
+        len(columns.days),
     )
-    indices = {
-        name: np.concatenate(
-            [getattr(history, f"{name}_index"), measured.anchors[f"{name}_growth_index"]]
-        )[order]
-        for name in BASES
-    }
-    for period, years in YEARS.items():
-        anniversary = years_before(columns.days, years)
-        anchor_column = columns.until(anniversary)
-        oldest = anniversary - OLDEST_ANCHOR_DAYS
-        latest = positions.latest(account, anchor_column[column])
+    for period, anniversary in anniversaries.items():
+        latest = positions.latest(block.account, anniversary.column[column])
         anchor = np.maximum(latest, 0)
         is_held = (
             (latest >= 0)
-            & (all_days[anchor] >= oldest[column])
-            & (all_starts[anchor] == record_start)
+            & (days[anchor] >= anniversary.oldest[column])
+            & (starts[anchor] == measured.record_start)
             & records.is_measured
         )
-        per_year = anniversary_exponents(columns.days, years, basis)[column]
-        for name in BASES:
-            index = measured.anchors[f"{name}_growth_index"]
-            with np.errstate(invalid="ignore", divide="ignore"):
-                growth = np.where(is_held, index / indices[name][anchor], np.nan)
-            measured.returns[f"{name}_return_{period}"] = annualised(growth, per_year)
+        per_year = np.where(is_held, anniversary.exponent[column], np.nan)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            growth = index / indices[:, anchor]
+        measured.returns_over(period)[:] = annualised(growth, per_year)
 
 
-def _merged(first: Integers, second: Integers) -> Any:
-    """Return the order of two sorted columns, one after the other, with the first's ties first."""
-    if not len(first):
-        return slice(None)
-    return np.argsort(np.concatenate([first, second]), kind="stable")
+def _merged_by_account(
+    history: Integers, account: Integers
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Return what puts a column of the history and one of the block in order of account and day.
+
+    An account's history is older than its rows.
+    """
+    if not len(history):
+        return lambda _, rows: rows
+    order = np.argsort(np.concatenate([history, account]), kind="stable")
+    return lambda older, rows: np.concatenate([older, rows], axis=-1)[..., order]

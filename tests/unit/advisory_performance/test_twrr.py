@@ -636,7 +636,7 @@ def test_states_have_the_schema_of_their_table():
 
 
 def test_decimals_are_rounded_half_to_even():
-    found = fractions_to_decimals(np.array([0.5e-12, 1.5e-12, 2.5e-12, -0.5e-12, -1.5e-12]))
+    [found] = fractions_to_decimals(np.array([[0.5e-12, 1.5e-12, 2.5e-12, -0.5e-12, -1.5e-12]]))
     assert [int(each * 10**12) for each in found.to_pylist()] == [0, 2, 2, 0, -2]
 
 
