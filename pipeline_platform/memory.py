@@ -10,24 +10,25 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 ARENAS = 2
-MMAP_BYTES = 16 << 20
-"""From this size on a block is given back as soon as it is freed. Left alone, the C library raises
-the size to 32 MB by itself and keeps the holes (measured: 254 MB instead of 71 MB of growth).
-Arrays of one block of returns stay below: fresh pages for each cost half of the time."""
-TRIM_BYTES = 128 << 20
-"""Freed memory at the end of an arena that is kept for the next block of work."""
+LARGEST_MMAP_BYTES = 32 << 20
+"""The C library allows no more."""
 
 
 @functools.cache
-def bound_allocator() -> None:
-    """Make the C library (glibc; elsewhere nothing is done) keep little of what was freed."""
+def bound_allocator(memory_bytes: int) -> None:
+    """Make the C library (glibc; elsewhere nothing is done) keep little of what was freed.
+
+    Left alone it keeps the holes of everything below 32 MB (measured: 254 MB instead of 71 MB of
+    growth). But pages that are given back and asked for again with every block of work cost half
+    of the time, so it may keep a part of what the process is allowed to take.
+    """
     if sys.platform != "linux":
         return
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         libc.mallopt(_M_ARENA_MAX, ARENAS)
-        libc.mallopt(_M_MMAP_THRESHOLD, MMAP_BYTES)
-        libc.mallopt(_M_TRIM_THRESHOLD, TRIM_BYTES)
+        libc.mallopt(_M_MMAP_THRESHOLD, min(memory_bytes // 64, LARGEST_MMAP_BYTES))
+        libc.mallopt(_M_TRIM_THRESHOLD, memory_bytes // 32)
 
 
 def release_memory() -> None:

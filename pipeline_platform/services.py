@@ -23,7 +23,7 @@ class Services:
     """Database, lake, landing zones and engine of one set of settings."""
 
     def __init__(self, settings: Settings) -> None:
-        bound_allocator()
+        bound_allocator(settings.memory_bytes)
         self.settings = settings
 
     @cached_property

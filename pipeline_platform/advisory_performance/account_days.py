@@ -8,7 +8,6 @@ integers, so sums and differences are exact up to 900 billion.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline_platform.advisory_performance.account_states import AccountStates, states_by_account
-from pipeline_platform.advisory_performance.anniversaries import DayColumns
 from pipeline_platform.advisory_performance.calendar_days import Days
 from pipeline_platform.advisory_performance.decimals import (
     Words,
@@ -32,7 +30,7 @@ from pipeline_platform.advisory_performance.row_keys import (
     row_keys,
     sorted_accounts,
 )
-from pipeline_platform.advisory_performance.tables import MONEY
+from pipeline_platform.advisory_performance.tables import BASES, MONEY
 from pipeline_platform.failures import BadInputError
 
 Integers = npt.NDArray[np.int64]
@@ -52,23 +50,23 @@ VALUATION_COLUMNS = (
 
 @dataclass(frozen=True)
 class GrowthHistory:
-    """Growth indices of earlier months, in order of account and day."""
+    """Growth indices of earlier months, in order of account and day.
 
-    account: Integers
+    Those of account a are account_starts[a] up to account_starts[a + 1]; `index` has a row for
+    each of BASES.
+    """
+
+    account_starts: Integers
     day: Days
-    net_index: Floats
-    gross_index: Floats
     record_start: Days
+    index: Floats
 
     def within(self, first_account: int, last_account: int) -> "GrowthHistory":
         """Return the part of some accounts, with accounts counted from the first."""
-        span = slice(*np.searchsorted(self.account, [first_account, last_account]))
+        starts = self.account_starts[first_account : last_account + 1]
+        span = slice(int(starts[0]), int(starts[-1]))
         return GrowthHistory(
-            self.account[span] - first_account,
-            self.day[span],
-            self.net_index[span],
-            self.gross_index[span],
-            self.record_start[span],
+            starts - starts[0], self.day[span], self.record_start[span], self.index[:, span]
         )
 
 
@@ -76,21 +74,16 @@ class GrowthHistory:
 class AccountBlock:
     """Some accounts with all their rows, their flows, and how their records stood before.
 
-    `valuations` are the rows as delivered; `account` numbers the accounts of the block from 0,
-    `day_column` the distinct days of the batch (`day_columns`, those of its history included);
-    `account_starts` are the first rows of the accounts that have rows (`present`). `opening` is
+    `valuations` are the rows as delivered; those of account a, counted from 0, are
+    account_starts[a] up to account_starts[a + 1]. `opening` is
     the value at the previous valuation (0 = none), `previous_day` its day (the row's own day
     where there is none). `is_break` marks another currency than before, or than a flow's.
     """
 
     account_ids: pa.Array
     valuations: pa.Table
-    account: Integers
-    present: Integers
     account_starts: Integers
     day: Days
-    day_columns: DayColumns
-    day_column: Integers
     previous_day: Days
     opening: Floats
     opening_words: Words
@@ -102,12 +95,6 @@ class AccountBlock:
     net_flow_words: Words
     states: AccountStates
     history: GrowthHistory
-
-    @cached_property
-    def month(self) -> Integers:
-        """Months since January 1970 of every row."""
-        by_column: Integers = self.day_columns.months[self.day_column]
-        return by_column
 
 
 class AccountDays:
@@ -142,7 +129,6 @@ class AccountDays:
         self.states = states_by_account(states, self.account_ids)
         self._refuse_later_states()
         self.history = self._read_history(history)
-        self.day_columns = DayColumns.of(self.day, self.history.day)
         self.flows = flows_by_row(
             flows,
             accounts=self.account_ids,
@@ -158,12 +144,12 @@ class AccountDays:
         """Number of account-days in the batch."""
         return len(self.account)
 
-    def blocks(self, max_rows: int) -> Iterator[tuple[int, int]]:
+    def blocks(self, max_rows: int, months: int) -> Iterator[tuple[int, int]]:
         """Cut the accounts into ranges of at most `max_rows` rows, at least one account each.
 
-        A grid of accounts and days is kept below eight cells per row allowed.
+        Each account gets a state for each of so many months: these are bounded likewise.
         """
-        max_accounts = max(1, 8 * max_rows // max(1, len(self.day_columns.days)))
+        max_accounts = max(1, max_rows // max(1, months))
         first = 0
         while first < len(self.account_ids):
             limit = self.row_starts[first] + max_rows
@@ -176,9 +162,9 @@ class AccountDays:
         """Return the accounts first..last-1 (numbers of `account_ids`) with all their rows."""
         low, high = int(self.row_starts[first]), int(self.row_starts[last])
         rows = self._rows(low, high)
-        offsets = self.row_starts[first : last + 1] - low
-        present = np.flatnonzero(np.diff(offsets))
-        starts = offsets[:-1][present]
+        account_starts = self.row_starts[first : last + 1] - low
+        present = np.flatnonzero(np.diff(account_starts))
+        starts = account_starts[present]
         states = self.states.at(slice(first, last))
         history = self.history.within(first, last)
         day = self.day[low:high]
@@ -209,12 +195,8 @@ class AccountDays:
         return AccountBlock(
             account_ids=self.account_ids[first:last],
             valuations=rows,
-            account=self.account[low:high] - first,
-            present=present,
-            account_starts=starts,
+            account_starts=account_starts,
             day=day,
-            day_columns=self.day_columns,
-            day_column=self.day_columns.column_by_day[day - self.day_columns.first_day],
             previous_day=previous_day,
             opening=opening,
             opening_words=opening_words,
@@ -236,8 +218,7 @@ class AccountDays:
 
     def _currency_of_rows(self, rows: Integers) -> pa.ChunkedArray:
         positions = rows if self._order is None else self._order[rows]
-        # Of a table, because taking from a column first puts all its chunks together.
-        return self._valuations.select(["currency"]).take(pa.array(positions))["currency"]
+        return self._valuations["currency"].take(pa.array(positions))
 
     def _refuse_duplicates(self, keys: Integers) -> None:
         same = np.flatnonzero(keys[1:] == keys[:-1])
@@ -264,9 +245,9 @@ class AccountDays:
 
     def _read_history(self, history: pa.Table | None) -> GrowthHistory:
         if history is None or history.num_rows == 0:
-            nothing = np.empty(0, np.int64)
-            no_day, no_index = nothing.astype(np.int32), nothing.astype(np.float64)
-            return GrowthHistory(nothing, no_day, no_index, no_index, no_day)
+            no_day = np.empty(0, np.int32)
+            none = np.zeros(len(self.row_starts), np.int64)
+            return GrowthHistory(none, no_day, no_day, np.empty((len(BASES), 0)))
         usable = history.filter(pc.is_valid(history["net_growth_index"]))
         account = account_codes(usable["account_id"], self.account_ids)
         day = day_numbers(usable["as_of_date"])
@@ -277,12 +258,12 @@ class AccountDays:
         first_day[has_rows] = self.day[first_row[has_rows]]
         kept = np.flatnonzero((account >= 0) & has_rows & (day < first_day))
         kept = kept[np.lexsort((day[kept], account[kept]))]
+        account = account[kept]
         return GrowthHistory(
-            account[kept],
+            np.searchsorted(account, np.arange(len(self.account_ids) + 1)),
             day[kept],
-            _nullable_floats(usable["net_growth_index"])[kept],
-            _nullable_floats(usable["gross_growth_index"])[kept],
             day_numbers(usable["record_start_date"])[kept],
+            np.stack([_nullable_floats(usable[f"{basis}_growth_index"])[kept] for basis in BASES]),
         )
 
 

@@ -49,11 +49,6 @@ class AccountStates:
         """Return the states at some positions."""
         return AccountStates(*(getattr(self, field.name)[index] for field in fields(self)))
 
-    def anchor(self, name: str) -> Floats:
-        """Return one of GROWTH_ANCHORS: a row for each of BASES, a column per state."""
-        by_basis = self.growth.T.reshape(len(BASES), len(GROWTH_ANCHORS), -1)
-        return by_basis[:, GROWTH_ANCHORS.index(name)]
-
 
 def joined(first: AccountStates, second: AccountStates) -> AccountStates:
     """Return the rows of both, the first one's first."""
@@ -129,21 +124,23 @@ def states_table(accounts: pa.Array, months: Integers, states: AccountStates) ->
 
 
 def month_ends(
-    account: Integers, row_month: Integers, account_count: int, months: Integers
+    account_starts: Integers, row_month: Integers, months: Integers
 ) -> tuple[Integers, Integers, Integers]:
     """Return, for each account and month, the last row not after the month (-1 = none).
 
     The result is (account, month, row), one element per account and month.
     """
+    account_count = len(account_starts) - 1
     accounts = np.repeat(np.arange(account_count), len(months))
     wanted = np.tile(months, account_count)
     if not len(row_month):
         return accounts, wanted, np.full(len(accounts), -1)
     lowest = min(int(months[0]), int(row_month.min()))
     span = max(int(months[-1]), int(row_month.max())) - lowest + 1
-    keys = account * span + row_month - lowest
+    row_account = np.repeat(np.arange(account_count), np.diff(account_starts))
+    keys = row_account * span + row_month - lowest
     row = np.searchsorted(keys, accounts * span + wanted - lowest, side="right") - 1
-    row[(row < 0) | (account[np.maximum(row, 0)] != accounts)] = -1
+    row[row < account_starts[accounts]] = -1
     return accounts, wanted, row
 
 

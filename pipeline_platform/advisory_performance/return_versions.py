@@ -15,14 +15,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline_platform.advisory_performance.decimals import validity_of, words_of
-from pipeline_platform.advisory_performance.return_tables import RETURNS_SCHEMA
 from pipeline_platform.advisory_performance.row_keys import (
     account_codes,
     day_numbers,
     row_keys,
     sorted_accounts,
 )
-from pipeline_platform.advisory_performance.tables import INSTANT, TIME_WEIGHTED_RETURNS
+from pipeline_platform.advisory_performance.tables import (
+    COMPUTED_RETURNS,
+    INSTANT,
+    TIME_WEIGHTED_RETURNS,
+)
 from pipeline_platform.failures import BadInputError
 
 Integers = npt.NDArray[np.int64]
@@ -56,7 +59,7 @@ def with_fingerprints(returns: pa.Table) -> pa.Table:
 def with_versions(new: pa.Table, previous: pa.Table | None, *, published_at: datetime) -> pa.Table:
     """Return all versions of the account-days of one or more months, the newest being `new`.
 
-    `new` has the columns of RETURNS_SCHEMA; `previous` are all TIME_WEIGHTED_RETURNS rows of the
+    `new` has the columns of COMPUTED_RETURNS; `previous` are all TIME_WEIGHTED_RETURNS rows of the
     same months, superseded ones too. Where the fingerprint is unchanged the row stays as it was;
     else the old version ends (`known_to`) and a new one begins at `published_at`. A row that is
     no longer computed ends as well. Sorted by account, day and known_from.
@@ -66,7 +69,7 @@ def with_versions(new: pa.Table, previous: pa.Table | None, *, published_at: dat
     """
     schema = TIME_WEIGHTED_RETURNS.schema
     fresh = _versioned(
-        with_fingerprints(new.select(RETURNS_SCHEMA.names).cast(RETURNS_SCHEMA)), published_at
+        with_fingerprints(new.select(COMPUTED_RETURNS.names).cast(COMPUTED_RETURNS)), published_at
     )
     known = (schema.empty_table() if previous is None else previous).select(schema.names)
     known = known.cast(schema)

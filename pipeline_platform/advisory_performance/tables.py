@@ -176,6 +176,15 @@ TIME_WEIGHTED_RETURNS = _table(
     "Time-weighted return per account and day, linked daily, for every period, net and gross.",
 )
 
+COMPUTED_RETURNS = pa.schema(
+    [
+        column
+        for column in TIME_WEIGHTED_RETURNS.schema
+        if column.name not in {"input_fingerprint", *(field.name for field in _VERSION)}
+    ]
+)
+"""TIME_WEIGHTED_RETURNS before its rows get their fingerprints and versions."""
+
 ACCOUNT_STATES = _table(
     "gold",
     "account_states",

@@ -12,14 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline_platform.advisory_performance.account_days import AccountDays
-from pipeline_platform.advisory_performance.calendar_days import calendar_years, day_number
+from pipeline_platform.advisory_performance.calendar_days import (
+    day_number,
+    first_of_month,
+    month_index,
+)
 from pipeline_platform.advisory_performance.decimals import (
     decimals_from_words,
     floats_of,
     words_of,
 )
-from pipeline_platform.advisory_performance.return_tables import RETURNS_SCHEMA
-from pipeline_platform.advisory_performance.tables import ACCOUNT_STATES, MONEY
+from pipeline_platform.advisory_performance.return_kernels import years_between
+from pipeline_platform.advisory_performance.tables import ACCOUNT_STATES, COMPUTED_RETURNS, MONEY
 from pipeline_platform.advisory_performance.twrr import Returns, compute_returns
 from pipeline_platform.failures import BadInputError
 from tests.unit.advisory_performance.return_inputs import (
@@ -103,7 +107,7 @@ class TestStates:
     def test_nothing_in_gives_nothing_out(self):
         part = returns_of([])
         assert (part.table.schema, part.table.num_rows, part.states.num_rows) == (
-            RETURNS_SCHEMA,
+            COMPUTED_RETURNS,
             0,
             0,
         )
@@ -230,7 +234,7 @@ class TestInput:
             for number in range(4)
         ]
         batch = AccountDays(valuations(values), external_flows([]), None, None)
-        assert list(batch.blocks(9)) == [(0, 2), (2, 3)]
+        assert list(batch.blocks(9, 1)) == [(0, 2), (2, 3)]
 
     def test_states_have_no_null(self):
         states = returns_of(JANUARY).states
@@ -263,5 +267,9 @@ def test_an_anniversary_is_a_whole_number_of_years(start, years):
     if (start.month, start.day) == (2, 29):
         start -= timedelta(days=1)
     end = start.replace(year=start.year + years)
-    found = calendar_years(*(np.array([day_number(each)], np.int32) for each in (start, end)))
-    assert found.tolist() == [years]
+    days = np.array([day_number(start), day_number(end)], np.int32)
+    months = month_index(days)
+    first = int(months[0]) - 12
+    month_starts = first_of_month(np.arange(first, months[1] + 2))
+    (from_month, to_month) = months - first
+    assert years_between(days[0], from_month, days[1], to_month, month_starts) == years

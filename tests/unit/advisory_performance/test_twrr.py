@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline_platform.advisory_performance.decimals import fractions_to_decimals
+from pipeline_platform.advisory_performance.return_tables import fractions_to_decimals
 from pipeline_platform.advisory_performance.tables import ACCOUNT_STATES, RETURN_COLUMNS
 from pipeline_platform.advisory_performance.twrr import (
     Returns,
