@@ -60,6 +60,7 @@ $(VENV)/.runtime: $(VENV)/bin/uv requirements.txt pyproject.toml
 	@echo "Installing what runs the platform"
 	$(RUN)/uv pip install --quiet --python $(RUN)/python --compile-bytecode --require-hashes -r requirements.txt
 	$(RUN)/uv pip install --quiet --python $(RUN)/python --no-deps --no-build-isolation --editable .
+	$(RUN)/python -c "import pipeline_platform.advisory_performance.return_kernels"
 	@touch $@
 
 $(VENV)/.engine-duckdb: $(VENV)/.runtime

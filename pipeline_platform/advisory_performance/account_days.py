@@ -25,7 +25,9 @@ from pipeline_platform.advisory_performance.decimals import (
 from pipeline_platform.advisory_performance.growth_factors import DatedFlows
 from pipeline_platform.advisory_performance.row_flows import flows_by_row
 from pipeline_platform.advisory_performance.row_keys import (
+    account_and_day,
     account_codes,
+    account_runs,
     day_numbers,
     row_keys,
     sorted_accounts,
@@ -61,14 +63,6 @@ class GrowthHistory:
     record_start: Days
     index: Floats
 
-    def within(self, first_account: int, last_account: int) -> "GrowthHistory":
-        """Return the part of some accounts, with accounts counted from the first."""
-        starts = self.account_starts[first_account : last_account + 1]
-        span = slice(int(starts[0]), int(starts[-1]))
-        return GrowthHistory(
-            starts - starts[0], self.day[span], self.record_start[span], self.index[:, span]
-        )
-
 
 @dataclass(frozen=True)
 class AccountBlock:
@@ -98,10 +92,13 @@ class AccountBlock:
 
 
 class AccountDays:
-    """One batch of valuations with flows, states and history, sorted once, handed out in blocks.
+    """One batch of valuations with flows, states and history, handed out in blocks of accounts.
 
-    Raises BadInputError where an account has two valuations on a day, two states, or a state
-    that is not older than its first valuation.
+    Only what finds an account's rows is kept for the whole batch; rows are sorted and looked into
+    block by block, so blocks can be made by several threads.
+
+    Raises BadInputError where an account has two states; `block` does where it has two valuations
+    on a day, or a state that is not older than its first valuation.
     """
 
     def __init__(
@@ -111,38 +108,27 @@ class AccountDays:
         states: pa.Table | None,
         history: pa.Table | None,
     ) -> None:
-        known = [] if states is None else [states["account_id"]]
-        self.account_ids = sorted_accounts(valuations["account_id"], *known)
-        codes = account_codes(valuations["account_id"], self.account_ids)
-        days = day_numbers(valuations["as_of_date"])
-        keys = row_keys(codes, days)
         self._valuations = valuations.select(VALUATION_COLUMNS)
+        runs, run_starts = account_runs(valuations["account_id"])
+        known = [] if states is None else [states["account_id"]]
+        self.account_ids = sorted_accounts(runs, *known)
+        numbers = np.arange(len(self.account_ids) + 1)
+        codes = account_codes(runs, self.account_ids)
         self._order: Integers | None = None
-        self.account, self.day = codes, days
-        if np.any(keys[1:] <= keys[:-1]):
-            self._order = np.argsort(keys, kind="stable")
-            keys = keys[self._order]
-            self.account, self.day = codes[self._order], days[self._order]
+        if np.any(codes[1:] <= codes[:-1]):
+            codes = np.repeat(codes, np.diff(run_starts))
+            self._order = np.argsort(codes, kind="stable")
             self._valuations = self._valuations.combine_chunks()
-            self._refuse_duplicates(keys)
-        self.row_starts = np.searchsorted(self.account, np.arange(len(self.account_ids) + 1))
+            self.row_starts = np.searchsorted(codes[self._order], numbers)
+        else:
+            self.row_starts = run_starts[np.searchsorted(codes, numbers)]
         self.states = states_by_account(states, self.account_ids)
-        self._refuse_later_states()
-        self.history = self._read_history(history)
-        self.flows = flows_by_row(
-            flows,
-            accounts=self.account_ids,
-            keys=keys,
-            days=self.day,
-            row_starts=self.row_starts,
-            states=self.states,
-            currency_of_rows=self._currency_of_rows,
+        self._flows, self._flow_starts = self._by_account(
+            flows.filter(pc.not_equal(flows["amount"], pa.scalar(0, pa.int64())))
         )
-
-    @property
-    def row_count(self) -> int:
-        """Number of account-days in the batch."""
-        return len(self.account)
+        self._history, self._history_starts = self._by_account(
+            None if history is None else history.filter(pc.is_valid(history["net_growth_index"]))
+        )
 
     def blocks(self, max_rows: int, months: int) -> Iterator[tuple[int, int]]:
         """Cut the accounts into ranges of at most `max_rows` rows, at least one account each.
@@ -161,13 +147,25 @@ class AccountDays:
     def block(self, first: int, last: int) -> AccountBlock:
         """Return the accounts first..last-1 (numbers of `account_ids`) with all their rows."""
         low, high = int(self.row_starts[first]), int(self.row_starts[last])
-        rows = self._rows(low, high)
+        account_ids = self.account_ids[first:last]
         account_starts = self.row_starts[first : last + 1] - low
+        states = self.states.at(slice(first, last))
+        rows, keys = self._sorted_rows(low, high, account_starts)
+        _refuse_duplicates(keys, account_ids)
+        day = day_numbers(rows["as_of_date"])
         present = np.flatnonzero(np.diff(account_starts))
         starts = account_starts[present]
-        states = self.states.at(slice(first, last))
-        history = self.history.within(first, last)
-        day = self.day[low:high]
+        _refuse_later_states(states, present, day[starts], account_ids)
+        flow_starts = self._flow_starts[first : last + 1]
+        flows = flows_by_row(
+            self._flows.slice(flow_starts[0], flow_starts[-1] - flow_starts[0]),
+            account=np.repeat(np.arange(last - first), np.diff(flow_starts)),
+            keys=keys,
+            days=day,
+            account_starts=account_starts,
+            states=states,
+            currency=rows["currency"],
+        )
         known = states.is_known[present]
 
         words = words_of(rows["market_value"].cast(MONEY))
@@ -190,10 +188,9 @@ class AccountDays:
             states.currency[present] != rows["currency"].take(pa.array(starts)).to_numpy()
         )
         has_opening &= ~is_break
-        foreign = self.flows.foreign_rows
-        is_break[foreign[slice(*np.searchsorted(foreign, [low, high]))] - low] = True
+        is_break[flows.foreign_rows] = True
         return AccountBlock(
-            account_ids=self.account_ids[first:last],
+            account_ids=account_ids,
             valuations=rows,
             account_starts=account_starts,
             day=day,
@@ -204,66 +201,80 @@ class AccountDays:
             closing=closing,
             fees=floats_of(rows["fees"].cast(MONEY)),
             is_break=is_break,
-            flows=self.flows.dated.within(low, high),
-            net_flow_words=self.flows.net_words(low, high),
+            flows=flows.dated,
+            net_flow_words=flows.net_words(len(day)),
             states=states,
-            history=history,
+            history=self._history_of(first, last, account_starts, day),
         )
 
-    def _rows(self, low: int, high: int) -> pa.Table:
-        """Return sorted rows: a view where the batch came sorted, else a copy of this part."""
+    def _sorted_rows(
+        self, low: int, high: int, account_starts: Integers
+    ) -> tuple[pa.Table, Integers]:
+        """Return rows in order of account and day with their keys: a view where they came so."""
         if self._order is None:
-            return self._valuations.slice(low, high - low).combine_chunks()
-        return self._valuations.take(pa.array(self._order[low:high]))
+            rows = self._valuations.slice(low, high - low).combine_chunks()
+        else:
+            rows = self._valuations.take(pa.array(self._order[low:high]))
+        account = np.repeat(np.arange(len(account_starts) - 1), np.diff(account_starts))
+        keys = row_keys(account, day_numbers(rows["as_of_date"]))
+        if np.any(keys[1:] < keys[:-1]):
+            order = np.argsort(keys, kind="stable")
+            rows, keys = rows.take(pa.array(order)), keys[order]
+        return rows, keys
 
-    def _currency_of_rows(self, rows: Integers) -> pa.ChunkedArray:
-        positions = rows if self._order is None else self._order[rows]
-        return self._valuations["currency"].take(pa.array(positions))
+    def _by_account(self, table: pa.Table | None) -> tuple[pa.Table, Integers]:
+        """Return the rows of our accounts in their order, and where those of each begin."""
+        numbers = np.arange(len(self.account_ids) + 1)
+        if table is None:
+            return pa.table({}), np.zeros(len(numbers), np.int64)
+        account = account_codes(table["account_id"], self.account_ids)
+        if np.any(account[1:] < account[:-1]) or np.any(account[:1] < 0):
+            order = np.argsort(account, kind="stable")
+            table, account = table.take(pa.array(order)), account[order]
+        return table.combine_chunks(), np.searchsorted(account, numbers)
 
-    def _refuse_duplicates(self, keys: Integers) -> None:
-        same = np.flatnonzero(keys[1:] == keys[:-1])
-        if len(same):
-            account = self.account_ids[int(self.account[same[0]])].as_py()
-            day = pa.scalar(int(self.day[same[0]]), pa.int32()).cast(pa.date32()).as_py()
-            raise BadInputError(
-                f"Account {account} has two valuations on {day} ({len(same)} such rows); "
-                "pass one version of each account-day, e.g. only rows with is_current."
-            )
-
-    def _refuse_later_states(self) -> None:
-        present = np.flatnonzero(np.diff(self.row_starts))
-        first_day = self.day[self.row_starts[present]]
-        late = present[
-            self.states.is_known[present] & (self.states.as_of_day[present] >= first_day)
-        ]
-        if len(late):
-            raise BadInputError(
-                f"The state of account {self.account_ids[int(late[0])].as_py()} is not older than "
-                f"its first valuation ({len(late)} such accounts); pass the states of the month "
-                "before the first month of the valuations."
-            )
-
-    def _read_history(self, history: pa.Table | None) -> GrowthHistory:
-        if history is None or history.num_rows == 0:
+    def _history_of(
+        self, first: int, last: int, account_starts: Integers, day: Days
+    ) -> GrowthHistory:
+        starts = self._history_starts[first : last + 1]
+        if starts[0] == starts[-1]:
             no_day = np.empty(0, np.int32)
-            none = np.zeros(len(self.row_starts), np.int64)
-            return GrowthHistory(none, no_day, no_day, np.empty((len(BASES), 0)))
-        usable = history.filter(pc.is_valid(history["net_growth_index"]))
-        account = account_codes(usable["account_id"], self.account_ids)
-        day = day_numbers(usable["as_of_date"])
+            return GrowthHistory(starts - starts[0], no_day, no_day, np.empty((len(BASES), 0)))
+        rows = self._history.slice(starts[0], starts[-1] - starts[0])
+        account = np.repeat(np.arange(last - first), np.diff(starts))
+        history_day = day_numbers(rows["as_of_date"])
         # What is computed now replaces what was computed before.
-        first_row = self.row_starts[account]
-        has_rows = first_row < self.row_starts[account + 1]
-        first_day = np.full(len(day), np.iinfo(np.int32).max, np.int32)
-        first_day[has_rows] = self.day[first_row[has_rows]]
-        kept = np.flatnonzero((account >= 0) & has_rows & (day < first_day))
-        kept = kept[np.lexsort((day[kept], account[kept]))]
-        account = account[kept]
+        first_row = account_starts[account]
+        has_rows = np.flatnonzero(first_row < account_starts[account + 1])
+        kept = has_rows[history_day[has_rows] < day[first_row[has_rows]]]
+        kept = kept[np.argsort(row_keys(account[kept], history_day[kept]), kind="stable")]
         return GrowthHistory(
-            np.searchsorted(account, np.arange(len(self.account_ids) + 1)),
-            day[kept],
-            day_numbers(usable["record_start_date"])[kept],
-            np.stack([_nullable_floats(usable[f"{basis}_growth_index"])[kept] for basis in BASES]),
+            np.searchsorted(account[kept], np.arange(last - first + 1)),
+            history_day[kept],
+            day_numbers(rows["record_start_date"])[kept],
+            np.stack([_nullable_floats(rows[f"{basis}_growth_index"])[kept] for basis in BASES]),
+        )
+
+
+def _refuse_duplicates(keys: Integers, account_ids: pa.Array) -> None:
+    same = np.flatnonzero(keys[1:] == keys[:-1])
+    if len(same):
+        account, day = account_and_day(keys[same[0]])
+        raise BadInputError(
+            f"Account {account_ids[account].as_py()} has two valuations on {day} ({len(same)} such "
+            "rows); pass one version of each account-day, e.g. only rows with is_current."
+        )
+
+
+def _refuse_later_states(
+    states: AccountStates, present: Integers, first_day: Days, account_ids: pa.Array
+) -> None:
+    late = present[states.is_known[present] & (states.as_of_day[present] >= first_day)]
+    if len(late):
+        raise BadInputError(
+            f"The state of account {account_ids[int(late[0])].as_py()} is not older than "
+            f"its first valuation ({len(late)} such accounts); pass the states of the month "
+            "before the first month of the valuations."
         )
 
 

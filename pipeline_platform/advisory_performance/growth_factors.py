@@ -43,18 +43,6 @@ class DatedFlows:
     value_before: Floats
     is_in_gap: Mask
 
-    def within(self, first_row: int, last_row: int) -> "DatedFlows":
-        """Return the flows of the rows first_row..last_row-1, with rows counted from the first."""
-        span = slice(*np.searchsorted(self.row, [first_row, last_row]))
-        return DatedFlows(
-            self.row[span] - first_row,
-            self.remaining[span],
-            self.share[span],
-            self.amount[span],
-            self.value_before[span],
-            self.is_in_gap[span],
-        )
-
 
 @dataclass(frozen=True)
 class Growth:

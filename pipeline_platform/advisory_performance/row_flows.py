@@ -4,7 +4,6 @@ A flow on a valuation day belongs to that day; a flow on a day without a valuati
 next one; a flow before an account's first valuation belongs to none. Flows of zero are left out.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +14,7 @@ import pyarrow.compute as pc
 from pipeline_platform.advisory_performance.account_states import AccountStates
 from pipeline_platform.advisory_performance.decimals import Words, floats_of, words_of
 from pipeline_platform.advisory_performance.growth_factors import MID_DAY, DatedFlows
-from pipeline_platform.advisory_performance.row_keys import account_codes, day_numbers, row_keys
+from pipeline_platform.advisory_performance.row_keys import day_numbers, row_keys
 from pipeline_platform.advisory_performance.tables import MONEY, WEIGHT
 from pipeline_platform.failures import BadInputError
 
@@ -35,44 +34,41 @@ class RowFlows:
     sum_words: Words
     foreign_rows: Integers
 
-    def net_words(self, low: int, high: int) -> Words:
-        """Return the unscaled sum of flows (zero where there is none) of rows low..high-1."""
-        words = np.zeros((high - low, 2), np.int64)
-        span = slice(*np.searchsorted(self.sum_rows, [low, high]))
-        words[self.sum_rows[span] - low] = self.sum_words[span]
+    def net_words(self, row_count: int) -> Words:
+        """Return the unscaled sum of flows (zero where there is none) of all rows."""
+        words = np.zeros((row_count, 2), np.int64)
+        words[self.sum_rows] = self.sum_words
         return words
 
 
 def flows_by_row(
     flows: pa.Table,
     *,
-    accounts: pa.Array,
+    account: Integers,
     keys: Integers,
     days: Days,
-    row_starts: Integers,
+    account_starts: Integers,
     states: AccountStates,
-    currency_of_rows: Callable[[Integers], pa.ChunkedArray],
+    currency: pa.ChunkedArray,
 ) -> RowFlows:
     """Assign every flow that counts to its row, in order of row, time and flow_sequence.
 
-    `keys` and `days` are those of the sorted rows, `row_starts` the first row of each account.
-    A flow on or before the day of an account's state was counted in an earlier month.
+    `account` is per flow; `keys`, `days` and `currency` are those of the sorted rows, `states` per
+    account. A flow on or before the day of an account's state was counted in an earlier month.
     """
-    flows = flows.filter(pc.not_equal(flows["amount"], pa.scalar(0, pa.int64())))
-    account = account_codes(flows["account_id"], accounts)
     flow_day = day_numbers(flows["as_of_date"])
     row = np.searchsorted(keys, row_keys(account, flow_day))
-    followed = np.flatnonzero((account >= 0) & (row < row_starts[account + 1]))
+    followed = np.flatnonzero(row < account_starts[account + 1])
     account, flow_day, row = account[followed], flow_day[followed], row[followed]
 
-    is_first_row = row == row_starts[account]
+    is_first_row = row == account_starts[account]
     state_day = np.where(states.is_known[account], states.as_of_day[account], days[row] - 1)
     before = np.where(is_first_row, state_day, days[np.maximum(row - 1, 0)])
     kept = np.flatnonzero(flow_day > before)
     flows = flows.take(pa.array(followed[kept])).combine_chunks()
     flow_day, row = flow_day[kept], row[kept]
 
-    is_own = pc.equal(flows["currency"], currency_of_rows(row)).to_numpy()
+    is_own = pc.equal(flows["currency"], currency.take(pa.array(row))).to_numpy()
     foreign_rows = np.unique(row[~is_own])
     own = np.flatnonzero(is_own)
     flows, flow_day, row = flows.take(pa.array(own)), flow_day[own], row[own]

@@ -4,6 +4,8 @@ A key is the account's rank among the sorted account numbers and the day in one 
 keys sort by account, then day.
 """
 
+from datetime import date, timedelta
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -15,6 +17,25 @@ Days = npt.NDArray[np.int32]
 _DAY_BITS = 23
 _DAY_OFFSET = 1 << (_DAY_BITS - 1)
 """Days of eleven thousand years either side of 1970 fit; a date has four digits for its year."""
+
+
+def account_runs(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, Integers]:
+    """Return the account of every run of equal neighbours, and the rows where the runs begin.
+
+    One more element says where the last run ends. Neighbours of the same account count once, also
+    where a chunk ends between them.
+    """
+    runs, ends, length = [], [np.zeros(1, np.int64)], 0
+    for chunk in column.cast(pa.string()).chunks:
+        encoded = pc.run_end_encode(chunk, run_end_type=pa.int64())
+        ends.append(encoded.run_ends.to_numpy() + length)
+        runs.append(encoded.values)
+        length += len(chunk)
+    accounts = pa.concat_arrays([pa.array([], pa.string()), *runs])
+    starts = np.concatenate(ends)
+    begins = np.ones(len(accounts), np.bool_)
+    begins[1:] = pc.not_equal(accounts[1:], accounts[:-1]).to_numpy(zero_copy_only=False)
+    return pa.chunked_array([accounts.filter(pa.array(begins))]), starts[np.append(begins, True)]
 
 
 def sorted_accounts(*columns: pa.ChunkedArray) -> pa.Array:
@@ -50,3 +71,9 @@ def row_keys(codes: Integers, days: Days) -> Integers:
     keys += days
     keys += _DAY_OFFSET
     return keys
+
+
+def account_and_day(key: int) -> tuple[int, date]:
+    """Split a key again."""
+    day = (int(key) & ((1 << _DAY_BITS) - 1)) - _DAY_OFFSET
+    return int(key) >> _DAY_BITS, date(1970, 1, 1) + timedelta(days=day)

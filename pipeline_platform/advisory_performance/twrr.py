@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline_platform.advisory_performance.account_days import AccountDays
 from pipeline_platform.advisory_performance.calendar_days import day_number, month_index
@@ -107,7 +108,7 @@ def iterate_returns(
     )
 
     batch = AccountDays(valuations, flows, states, history)
-    covered = _months_covered(batch, months)
+    covered = _months_covered(valuations, months)
 
     def work(span: tuple[int, int]) -> Returns:
         block = batch.block(*span)
@@ -123,11 +124,10 @@ def iterate_returns(
             yield waiting.popleft().result()
 
 
-def _months_covered(batch: AccountDays, months: tuple[date, date] | None) -> Integers:
-    if months is not None:
-        first, last = month_index(np.array([day_number(day) for day in months], np.int32))
-    elif batch.row_count:
-        first, last = month_index(np.array([batch.day.min(), batch.day.max()], np.int32))
-    else:
+def _months_covered(valuations: pa.Table, months: tuple[date, date] | None) -> Integers:
+    days = pc.min_max(valuations["as_of_date"])
+    first_day, last_day = months or (days["min"].as_py(), days["max"].as_py())
+    if first_day is None:
         return np.empty(0, np.int64)
+    first, last = month_index(np.array([day_number(first_day), day_number(last_day)], np.int32))
     return np.arange(first, last + 1)
