@@ -6,7 +6,7 @@ importing the integration library in every run's process. Names of tests are dbt
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -109,11 +109,15 @@ def test_specs(pipeline: str, tests: Sequence[ModelTest]) -> list[dg.AssetCheckS
 
 @dataclass(frozen=True)
 class ModelBuild:
-    """A finished `dbt build`: what it staged, how its tests ended, each model's DuckDB query."""
+    """A finished `dbt build`: what it staged, how its tests ended, each model's DuckDB query.
+
+    `answers` are the requests, by partition, that its sources had answered when it pinned them.
+    """
 
     run: DbtRun
     tests: Sequence[TestOutcome]
     queries: Mapping[str, str]
+    answers: Mapping[str, int] = field(default_factory=dict)
 
 
 def models_with_parents(pipeline: str, models: Collection[str]) -> list[str]:

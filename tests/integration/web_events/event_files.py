@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline_platform.ingestion.files import FileOutcome
 from pipeline_platform.partition_ranges import stretches
-from pipeline_platform.refinement import LAYER, StagedSilver, complete_partitions
+from pipeline_platform.refinement import StagedSilver, complete_partitions, refined_versions
 from pipeline_platform.services import Services
 from pipeline_platform.web_events.ingestion import ingest_arrivals
 from pipeline_platform.web_events.refinement import refine_days, requested_days
@@ -59,10 +59,13 @@ def ingest(run: RunContext) -> dict[str, FileOutcome]:
 
 
 def refine(run: RunContext, days: Iterable[date]) -> list[StagedSilver]:
+    """Publish silver of days and take them as done, as if no marts were made from them."""
     found = []
+    database = run.services.database
     for stretch in stretches(days):
         found += list(refine_days(run, stretch))
-        complete_partitions(run, LAYER, stretch)
+        versions = refined_versions(database, PIPELINE, stretch)
+        complete_partitions(database, PIPELINE, versions, run.now())
     return found
 
 

@@ -13,6 +13,7 @@ from pipeline_platform.orchestration.automation import (
     range_tags,
 )
 from pipeline_platform.orchestration.landing import ingest_config
+from pipeline_platform.orchestration.metadata import asset_key
 from pipeline_platform.services import Services
 from pipeline_platform.web_events.assets import PROCESS_HISTORICAL_DATA
 from pipeline_platform.web_events.automation import WORKFLOW
@@ -79,6 +80,15 @@ def test_no_day_is_asked_for_twice(platform) -> None:
     ingested(platform)
     platform.run(WORKFLOW, tags=range_tags(DAY, DAY))
     assert tick(platform, "dates").skip_message == "None of the dates has new rows."
+
+
+def test_a_day_is_asked_for_until_its_marts_are_published(platform) -> None:
+    deliver(platform.services, "events_1.ndjson", events(2))
+    ingested(platform)
+    silver_alone = platform.run(
+        WORKFLOW, tags=range_tags(DAY, DAY), asset_selection=[asset_key(WEB_EVENTS)]
+    )
+    assert (silver_alone.success, len(tick(platform, "dates").run_requests)) == (True, 1)
 
 
 def test_the_workflow_publishes_days_and_evaluates_their_checks(platform) -> None:
