@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -54,8 +54,8 @@ def run_of(services: Services, run_id: str = "test", now: datetime = ARRIVED) ->
     return RunContext(services, run_id, clock=lambda: now)
 
 
-def ingest(run: RunContext) -> dict[str, FileOutcome]:
-    return {one.name: one for one in ingest_arrivals(run)}
+def ingest(run: RunContext, keys: Sequence[str] | None = None) -> dict[str, FileOutcome]:
+    return {one.name: one for one in ingest_arrivals(run, keys)}
 
 
 def refine(run: RunContext, days: Iterable[date]) -> list[StagedSilver]:

@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import time
+import tracemalloc
 from pathlib import Path
 
 import pyarrow as pa
@@ -96,9 +98,36 @@ def test_what_is_kept_of_a_record_is_text_that_a_database_takes(read) -> None:
 
 def test_a_line_of_fifty_megabytes_takes_no_memory(read) -> None:
     lines = read(b'{"a":1}\n' + b"x" * 50_000_000 + b'\n{"b":2}\n', limit=1_000_000)
+    tracemalloc.start()
     before = pa.total_allocated_bytes()
     assert [number for number, _ in texts(lines)] == [1, 3]
-    assert pa.total_allocated_bytes() - before < 20_000_000
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert pa.total_allocated_bytes() - before + peak < 40_000_000
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" * 100 + b'\\"' * 400_000 + b"\n",
+        b"[" * 100 + b'\\"' * 400_000 + b"\\\n",
+        b"[" * 100 + b'"' * 800_001 + b"\n",
+        b'{"a":1}{"b":"' + b"\\" * 900_000 + b'"}\n',
+        b"[" * 900_000 + b"\n",
+        b"\xff\n" * 5000 + b"{}\n" * 1_000_000,
+    ],
+    ids=["escapes", "open escape", "quotes", "backslashes", "brackets", "bad lines"],
+)
+def test_a_hostile_record_takes_no_time(read, content) -> None:
+    begin = time.process_time()
+    list(read(content, limit=1_000_000).batches())
+    assert time.process_time() - begin < 5
+
+
+@given(st.lists(st.sampled_from(["\\", '"', "{", "}", "[", "]", "a"]), max_size=30))
+def test_depth_is_that_of_the_brackets_outside_of_strings(parts) -> None:
+    record = json.dumps({"text": "".join(parts), "list": [["".join(parts)], {}]})
+    assert record_lines._depth(record.encode()) == 3
 
 
 def test_records_are_whole_wherever_a_read_ends(read, monkeypatch) -> None:
