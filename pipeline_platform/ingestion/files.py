@@ -3,7 +3,8 @@
 The order is what makes a kill at any instruction harmless: the rows are published under the
 file's hash (a repetition replaces them), then one database transaction records file, rejected
 rows, ledger and the partitions to process, and only then the file leaves `processing/` and its new
-place is recorded. What a killed run left there is taken up by the next one.
+place is recorded. What a killed run left there is taken up by the next one, and a place that it did
+not come to record is looked up.
 """
 
 from collections import Counter
@@ -208,6 +209,7 @@ def recover_arrivals(intake: Intake) -> Iterator[FileOutcome]:
             intake.run.services.database, ingest_lock(zone.pipeline), wait_seconds=0.05
         ):
             left = zone.recover()
+            _record_lost_locations(intake)
             batches = open_batches(intake, left)
             yield from ingest_files(intake, [file for file in left if file not in batches])
     except ConflictError:
@@ -439,8 +441,9 @@ def _quarantine(intake: Intake, file: ClaimedFile, error: BadInputError) -> File
             now=run.now(),
             vendor=vendor.name if vendor else None,
         )
+        issue = _file_issue(intake, file.name, file.sha256, rule, str(error), "warning")
+        record_issue(connection, issue, now=run.now())
     _record_location(intake, file, zone.quarantine(file, str(error)))
-    _record_file_issue(intake, file.name, file.sha256, rule, str(error), "warning")
     name = vendor.name if vendor else None
     return FileOutcome(file.name, "quarantined", file.sha256, name, reason=str(error))
 
@@ -457,23 +460,36 @@ def _record_location(intake: Intake, file: ClaimedFile, location: str) -> None:
         control.set_location(connection, intake.table.pipeline, file.sha256, location)
 
 
+def _record_lost_locations(intake: Intake) -> None:
+    """Record where files are that a killed run had filed away, but not said so."""
+    zone = landing_of(intake)
+    with intake.run.services.database.transaction() as connection:
+        for sha256, name in control.files_without_location(connection, zone.pipeline):
+            found = zone.find(sha256, name) or zone.find(sha256)
+            if found is not None and found[0] != "processing":
+                location = f"{zone.location(found[0])}/{found[1].key}"
+                control.set_location(connection, zone.pipeline, sha256, location)
+
+
 def _record_file_issue(
     intake: Intake, name: str, sha256: str | None, rule: str, reason: str, severity: str
 ) -> None:
-    run = intake.run
-    with run.services.database.transaction() as connection:
-        record_issue(
-            connection,
-            Issue(
-                pipeline=intake.table.pipeline,
-                severity=severity,
-                issue_type="file",
-                rule=rule,
-                table_name=intake.table.name,
-                run_id=run.run_id,
-                file_name=name,
-                file_sha256=sha256,
-                description=reason,
-            ),
-            now=run.now(),
-        )
+    issue = _file_issue(intake, name, sha256, rule, reason, severity)
+    with intake.run.services.database.transaction() as connection:
+        record_issue(connection, issue, now=intake.run.now())
+
+
+def _file_issue(
+    intake: Intake, name: str, sha256: str | None, rule: str, reason: str, severity: str
+) -> Issue:
+    return Issue(
+        pipeline=intake.table.pipeline,
+        severity=severity,
+        issue_type="file",
+        rule=rule,
+        table_name=intake.table.name,
+        run_id=intake.run.run_id,
+        file_name=name,
+        file_sha256=sha256,
+        description=reason,
+    )

@@ -215,8 +215,22 @@ def mark_failed(
 
 
 def set_location(conn: Connection, pipeline: str, sha256: str, location: str) -> None:
-    """Record where the file is now (archive or quarantine)."""
+    """Record where the file is now (archive or quarantine), also where it is listed as held."""
     _update(conn, pipeline, sha256, "location = %(location)s", {"location": location})
+    conn.execute(
+        "UPDATE quarantined_files SET location = %s"
+        " WHERE pipeline = %s AND file_sha256 = %s AND state = 'HELD'",
+        (location, pipeline, sha256),
+    )
+
+
+def files_without_location(conn: Connection, pipeline: str) -> list[tuple[str, str]]:
+    """Return (hash, name) of files that are settled, but not recorded as filed away."""
+    return conn.execute(
+        "SELECT file_sha256, file_name FROM etl_processing_log WHERE pipeline = %s"
+        " AND location IS NULL AND status IN ('PUBLISHED', 'COMPLETED', 'QUARANTINED')",
+        (pipeline,),
+    ).fetchall()
 
 
 def request_partitions(
