@@ -252,11 +252,6 @@ def _stage_file(intake: Intake, file: ClaimedFile, *, again: bool) -> _StagedFil
         claim = control.register_claim(connection, pipeline, file, run_id=run.run_id, now=run.now())
         if claim == "DUPLICATE" and again:
             control.reopen(connection, pipeline, file.sha256, run_id=run.run_id, now=run.now())
-            connection.execute(
-                "UPDATE etl_processing_log SET location = NULL"
-                " WHERE pipeline = %s AND file_sha256 = %s",
-                (pipeline, file.sha256),
-            )
     if claim == "DUPLICATE" and not again:
         return _file_known_content(intake, file)
     try:
@@ -461,14 +456,21 @@ def _record_location(intake: Intake, file: ClaimedFile, location: str) -> None:
 
 
 def _record_lost_locations(intake: Intake) -> None:
-    """Record where files are that a killed run had filed away, but not said so."""
+    """Record where files are that a killed run had filed away, but not said so.
+
+    A file that was withdrawn and is still in the archive only goes to quarantine.
+    """
     zone = landing_of(intake)
     with intake.run.services.database.transaction() as connection:
-        for sha256, name in control.files_without_location(connection, zone.pipeline):
+        unknown = control.files_without_location(connection, zone.pipeline)
+        for sha256, name, status, reason in unknown:
             found = zone.find(sha256, name) or zone.find(sha256)
-            if found is not None and found[0] != "processing":
-                location = f"{zone.location(found[0])}/{found[1].key}"
-                control.set_location(connection, zone.pipeline, sha256, location)
+            if found is None or found[0] == "processing":
+                continue
+            location = f"{zone.location(found[0])}/{found[1].key}"
+            if status == "QUARANTINED" and found[0] == "archive":
+                location = zone.quarantine(zone.restore(sha256), reason or "")
+            control.set_location(connection, zone.pipeline, sha256, location)
 
 
 def _record_file_issue(
