@@ -72,19 +72,19 @@ def marts_asset(
         context: dg.AssetExecutionContext, config: ComputeSize, services: ServicesParam
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         """Build marts with dbt, test them, and publish all of them or none."""
-        sized = config.sized(services)
-        days = partitions_of_run(context)
-        span = (days[0], days[-1])
         selected = [
             table.name for table in group.tables if asset_key(table) in context.selected_asset_keys
         ]
-        chosen = group.only(models_with_parents(group.pipeline, selected))
         if not selected:
             raise dg.Failure(
                 "Marts are tested where they are built, before they are published; materialize "
                 "them instead of running their checks alone.",
                 allow_retries=False,
             )
+        sized = config.sized(services)
+        days = partitions_of_run(context)
+        span = (days[0], days[-1])
+        chosen = group.only(models_with_parents(group.pipeline, selected))
         checks = {(key.asset_key, key.name) for key in context.selected_asset_check_keys}
         with handled_failures(context), only_builder(sized, group):
             build = build_marts(sized, chosen, span, variables(), context.run.run_id)
