@@ -172,10 +172,14 @@ class SnapshotRetention(Part):
 
 
 class Maintenance(SnapshotRetention):
-    """How a pipeline's tables are kept (B-13); `tables` has exceptions by layer/noun."""
+    """How a pipeline's tables are kept (B-13); `tables` has exceptions by layer/noun.
+
+    A proposal that nobody decides on for `proposals_kept_days` is given up (B-10).
+    """
 
     orphans_kept_days: int = Field(ge=1)
     staging_kept_days: int = Field(ge=1)
+    proposals_kept_days: int = Field(ge=1)
     compaction: CompactionLimits
     tables: dict[str, SnapshotRetention] = Field(default_factory=dict)
 
