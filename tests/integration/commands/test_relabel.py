@@ -1,7 +1,5 @@
 """`web relabel`: propose, look, then publish or throw away."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.integration.commands.conftest import Shell
@@ -10,11 +8,11 @@ from tests.integration.web_events.relabelled import BEFRIENDED, process, run_wit
 
 
 @pytest.fixture
-def relabelled(shell: Shell) -> Iterator[Shell]:
+def relabelled(shell: Shell) -> Shell:
     """A platform whose events were labelled while a client was a friend that no longer is."""
     with shell.services() as services:
         process(run_with(services, BEFRIENDED))
-    yield shell
+    return shell
 
 
 def test_a_proposal_is_made_listed_shown_and_published(relabelled: Shell) -> None:

@@ -12,7 +12,7 @@ from pipeline_platform.failures import NotFoundError, PermanentError
 from pipeline_platform.operations.maintenance import Maintainer
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse.proposals import Proposal, find_proposal
-from pipeline_platform.web_events import bots
+from pipeline_platform.web_events import bots, proposals
 from pipeline_platform.web_events.marts import MARTS
 from pipeline_platform.web_events.proposals import discard, propose, publish
 from pipeline_platform.web_events.refinement import requested_days
@@ -253,6 +253,28 @@ def test_the_same_rows_in_other_files_do_no_harm(services):
 
     assert (done.judged_again, len(silver(services))) == ((DAY,), 12)
     assert ("friend:acme",) in silver(services, "bot_rule_id")
+
+
+def test_a_publication_that_was_stopped_after_its_commit_goes_on(services, monkeypatch):
+    run = run_with(services, BEFRIENDED)
+    made = proposed(run)
+    announce = proposals._announce
+
+    def stopped(*arguments, is_done):
+        if is_done:
+            raise KeyboardInterrupt
+        return announce(*arguments, is_done=is_done)
+
+    monkeypatch.setattr(proposals, "_announce", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        publish(run, made.proposal_id)
+    monkeypatch.undo()
+    snapshots = services.lake.snapshots(WEB_EVENTS)
+
+    publish(run, made.proposal_id)
+
+    assert services.lake.snapshots(WEB_EVENTS) == snapshots
+    assert (state(services, made), list(requested_days(run))) == ("PUBLISHED", [DAY])
 
 
 def test_a_second_publication_is_refused(services):
