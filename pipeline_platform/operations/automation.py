@@ -9,7 +9,7 @@ from pipeline_platform.operations.plan import operations_plan
 from pipeline_platform.orchestration.automation import (
     ExecutableDefinition,
     UnresolvedAssetJobDefinition,
-    schedule_from_runbook,
+    schedules_from_runbook,
 )
 from pipeline_platform.settings import Environment
 
@@ -23,6 +23,5 @@ JOBS: list[UnresolvedAssetJobDefinition] = [cost_job]
 
 def schedules(environment: Environment) -> Sequence[dg.ScheduleDefinition]:
     """Return the schedules of the plan, on or off as it says for this environment."""
-    plan = operations_plan()
     jobs: dict[str, ExecutableDefinition] = {"daily_cost": cost_job}
-    return [schedule_from_runbook(plan, name, jobs[name], environment) for name in plan.schedules]
+    return schedules_from_runbook(operations_plan(), jobs, environment)

@@ -10,7 +10,7 @@ from pipeline_platform.operations.maintenance import Maintainer, Report
 from pipeline_platform.runbook import Runbook
 from pipeline_platform.services import Services
 
-__all__ = ["maintenance_job", "unfinished_runs"]
+__all__ = ["maintenance_job", "maintenance_pool", "unfinished_runs"]
 
 _ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 
@@ -27,12 +27,21 @@ def unfinished_runs(instance: dg.DagsterInstance) -> Collection[str]:
     return {run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=waiting))}
 
 
+def maintenance_pool(pipeline: str) -> str:
+    """Return the pool in which one run at a time keeps or reviews a pipeline's tables (X-9)."""
+    return f"{pipeline}_maintenance"
+
+
 def maintenance_job(
     pipeline: str, tables: Sequence[LakeTable], load_runbook: Callable[[], Runbook]
 ) -> dg.JobDefinition:
     """Return the job that maintains a pipeline's tables; it fails at its end if one table did."""
 
-    @dg.op(name=f"{pipeline}_maintain", description="Compaction, expiry, orphans, clean-up (B-13).")
+    @dg.op(
+        name=f"{pipeline}_maintain",
+        description="Compaction, expiry, orphans, clean-up (B-13).",
+        pool=maintenance_pool(pipeline),
+    )
     def maintain(
         context: dg.OpExecutionContext,
         config: MaintenanceConfig,
