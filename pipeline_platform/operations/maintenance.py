@@ -190,6 +190,7 @@ class Maintainer:
             table,
             kept_for=kept_for,
             kept_count=retention.snapshots_kept_count,
+            kept_most=retention.snapshots_kept_most,
             now=now,
             unfinished_runs=unfinished,
         )
@@ -201,6 +202,7 @@ class Maintainer:
                 run_id=self.run_id,
                 kept_for=kept_for,
                 kept_count=retention.snapshots_kept_count,
+                kept_most=retention.snapshots_kept_most,
                 now=now,
                 unfinished_runs=unfinished,
             )

@@ -17,7 +17,7 @@ from pipeline_platform.orchestration.automation import (
     schedules_from_runbook,
 )
 from pipeline_platform.orchestration.landing import landing_key
-from pipeline_platform.orchestration.maintenance import maintenance_job
+from pipeline_platform.orchestration.maintenance import expiry_job, maintenance_job
 from pipeline_platform.orchestration.resources import ServicesParam
 from pipeline_platform.orchestration.reviews import review_job
 from pipeline_platform.orchestration.sensors import (
@@ -87,6 +87,7 @@ def end_of_day_job() -> None:
 
 
 maintain_job = maintenance_job(PIPELINE, (*TABLES, *MARTS.tables), load_runbook)
+expire_job = expiry_job(PIPELINE, (*TABLES, *MARTS.tables), load_runbook)
 monthly_review_job = review_job(
     "monthly_review",
     [cost_by_service, temporary_files, capacity_of((*TABLES, *MARTS.tables)), pending_proposals],
@@ -103,6 +104,7 @@ JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     health_job,
     end_of_day_job,
     maintain_job,
+    expire_job,
     monthly_review_job,
 ]
 
@@ -134,6 +136,7 @@ def schedules(environment: Environment) -> Sequence[dg.ScheduleDefinition]:
         "morning_health_check": health_job,
         "end_of_day_summary": end_of_day_job,
         "weekly_maintenance": maintain_job,
+        "daily_expiry": expire_job,
         "monthly_review": monthly_review_job,
     }
     return schedules_from_runbook(load_runbook(), jobs, environment)
