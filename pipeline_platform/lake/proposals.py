@@ -36,7 +36,10 @@ class PartitionsChangedError(ConflictError):
 
 
 class ProposedLake(Lake):
-    """A lake that is read as if staged partitions of one table were published; never written."""
+    """A lake that is read as if staged partitions of one table were published; never written.
+
+    A partition that was rewritten since it was compared is shown as it is published now.
+    """
 
     def __init__(self, lake: Lake, table: LakeTable, parts: Sequence[Part]) -> None:
         """Look at `parts` of `table` in place of what the table holds."""
@@ -58,7 +61,8 @@ class ProposedLake(Lake):
         inside = [
             part
             for part in self._parts
-            if months is None or months[0] <= part.partition <= months[1]
+            if (months is None or months[0] <= part.partition <= months[1])
+            and set(part.base_files) <= set(pinned.files)
         ]
         gone = {path for part in inside for path in part.base_files}
         files = [path for path in pinned.files if path not in gone]

@@ -21,6 +21,7 @@ from pipeline_platform.failures import (
     ConflictError,
     NotFoundError,
     PermanentError,
+    PlatformError,
 )
 from pipeline_platform.lake.lake import ATTEMPTS
 from pipeline_platform.lake.proposals import (
@@ -28,7 +29,7 @@ from pipeline_platform.lake.proposals import (
     ProposedLake,
     publish_partitions,
 )
-from pipeline_platform.lake.publications import Publication
+from pipeline_platform.lake.publications import RUN_ID, Publication
 from pipeline_platform.lake.staging import Staged
 from pipeline_platform.partition_ranges import ONE_DAY, dates_in, partition_key
 from pipeline_platform.quality.audit import objections_to
@@ -37,6 +38,7 @@ from pipeline_platform.quality.validation import validate
 from pipeline_platform.warehouse import control
 from pipeline_platform.warehouse.locks import named_lock
 from pipeline_platform.warehouse.proposals import (
+    PENDING,
     Part,
     Proposal,
     State,
@@ -120,16 +122,11 @@ def propose(
             made_with={"versions": wanted, "changes": chosen},
             now=run.now(),
         )
-    objections: list[str] = []
-    with services.connect() as totals:
-        comparison = Comparison(totals)
-        for day in days:
-            part, found = _judge_day(run, day, changes, comparison)
-            objections += found
-            with services.database.transaction() as connection:
-                put_part(connection, proposal_id, part)
-        differences = comparison.result().as_plain()
-    report = {**differences, "objections": objections, **_effects(run, marts)}
+    try:
+        report = {**_stage_days(run, days, changes), **_effects(run, marts)}
+    except PlatformError:
+        discard(run, proposal_id)
+        raise
     with services.database.transaction() as connection:
         report_proposal(connection, proposal_id, _plain(report), now=run.now())
         return find_proposal(connection, PIPELINE, proposal_id)
@@ -164,16 +161,21 @@ def publish(run: RunContext, proposal_id: str) -> Published:
     return Published(publication, partitions, judged_again, requested)
 
 
-def discard(run: RunContext, proposal_id: str) -> Proposal:
-    """Throw a proposal and its staged files away; PermanentError once its publication began."""
-    with run.services.database.transaction() as connection:
-        proposal = find_proposal(connection, PIPELINE, proposal_id)
-        parts = parts_of(connection, proposal_id)
-        move_proposal(connection, proposal_id, ("BUILDING", "READY"), "DISCARDED", now=run.now())
+def discard(run: RunContext, proposal_id: str) -> None:
+    """Throw a proposal and its staged files away; PermanentError once its dates are visible."""
+    services = run.services
+    with named_lock(services.database, f"proposal {proposal_id}"):
+        is_visible = any(
+            one.properties.get(RUN_ID) == proposal_id for one in services.lake.snapshots(WEB_EVENTS)
+        )
+        with services.database.transaction() as connection:
+            find_proposal(connection, PIPELINE, proposal_id)
+            parts = parts_of(connection, proposal_id)
+            states: tuple[State, ...] = ("BUILDING", "READY") if is_visible else PENDING
+            move_proposal(connection, proposal_id, states, "DISCARDED", now=run.now())
     # Files that a kill leaves from here on are orphans, which maintenance removes.
     files = tuple(path for part in parts for path in part.staged_files)
-    run.services.lake.discard(Staged(WEB_EVENTS, files, 0, proposal_id, proposal_id))
-    return proposal
+    services.lake.discard(Staged(WEB_EVENTS, files, 0, proposal_id, proposal_id))
 
 
 def proposed_run(run: RunContext, parts: Sequence[Part]) -> RunContext:
@@ -202,6 +204,21 @@ def _days_with_others(
     return found
 
 
+def _stage_days(
+    run: RunContext, days: Sequence[date], changes: Collection[Change]
+) -> dict[str, Any]:
+    """Stage dates one after the other, enter each, and return how all of them differ."""
+    objections: list[str] = []
+    with run.services.connect() as totals:
+        comparison = Comparison(totals)
+        for day in days:
+            part, found = _judge_day(run, day, changes, comparison)
+            objections += found
+            with run.services.database.transaction() as connection:
+                put_part(connection, run.run_id, part)
+        return {**comparison.result().as_plain(), "objections": objections}
+
+
 def _judge_day(
     run: RunContext, day: date, changes: Collection[Change], comparison: Comparison
 ) -> tuple[Part, list[str]]:
@@ -214,6 +231,7 @@ def _judge_day(
         rows = relabelled(engine, silver, bronze, reading_of(run), changes)
         staged = lake.stage(WEB_EVENTS, rows, run_id=run.run_id, partition=partition_key(day))
         if staged.row_count != pinned.row_count:
+            lake.discard(staged)
             raise BadInputError(
                 f"Bronze holds the records of {staged.row_count} of the {pinned.row_count} events "
                 f"that are published for {day}; process the day before it is scored again."

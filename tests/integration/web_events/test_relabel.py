@@ -290,8 +290,11 @@ def test_an_event_whose_record_is_gone_is_refused(services):
         RAW_EVENTS, rows_of_bronze(services)[:1], run_id="gone", partition="some"
     )
     services.lake.publish(staged, replace=f"event_date == '{DAY}'", properties={})
+    run = run_with(services, RESCORED)
     with pytest.raises(PermanentError, match="holds the records of 0 of the 9 events"):
-        proposed(run_with(services, RESCORED))
+        proposed(run)
+    with services.database.connection() as connection:
+        assert find_proposal(connection, PIPELINE, run.run_id).state == "DISCARDED"
 
 
 def rows_of_bronze(services):
@@ -317,6 +320,28 @@ def test_a_discarded_proposal_can_not_be_published(services):
     discard(run, made.proposal_id)
     with pytest.raises(PermanentError, match="thrown away"):
         publish(run, made.proposal_id)
+
+
+def test_a_day_that_breaks_its_contract_meanwhile_is_refused_and_can_be_thrown_away(
+    services, monkeypatch
+):
+    run = run_with(services, BEFRIENDED)
+    made = proposed(run)
+    monkeypatch.setattr(proposals, "objections_to", lambda *_: ["an id is missing"])
+    refine(run_with(services, run_id="other"), [DAY])
+    before = silver(services)
+    with pytest.raises(PermanentError, match="an id is missing"):
+        publish(run, made.proposal_id)
+    discard(run, made.proposal_id)
+    assert (silver(services), state(services, made)) == (before, "DISCARDED")
+
+
+def test_one_whose_days_are_visible_can_not_be_thrown_away(services):
+    run = run_with(services, BEFRIENDED)
+    made = proposed(run)
+    publish(run, made.proposal_id)
+    with pytest.raises(PermanentError, match="is published"):
+        discard(run, made.proposal_id)
 
 
 def test_maintenance_leaves_a_pending_proposal_alone(services):
