@@ -265,50 +265,14 @@ def _properties() -> str:
 def label_events(
     engine: duckdb.DuckDBPyConnection, events: duckdb.DuckDBPyRelation, reading: Reading
 ) -> duckdb.DuckDBPyRelation:
-    """Return events with what their agents say, and their labels by agent and behaviour (SW-30).
+    """Return events with LABEL_COLUMNS, by agent and behaviour (SW-30).
 
     `events` has user_agent, event_date, visitor_id, event_at, source, url_path, referrer and
-    status_code, and none of the columns that are added: browser, browser_version,
-    operating_system where it lacks them, and LABEL_COLUMNS.
+    status_code, and none of the columns that are added.
     """
     given = as_view(events, "unlabelled")
-    facts = as_view(agent_facts(engine, engine.table(given), reading.bot_list), "facts")
-    labelled = engine.sql(
-        f"""
-        SELECT event_date, visitor_id, event_at, source, url_path, referrer, status_code,
-            facts.is_bot, facts.bot_rule_id
-        FROM {given} AS event
-        JOIN {facts} AS facts ON facts.agent_key = {agent_key_sql("event.user_agent")}
-        """
-    )
-    behaviour = as_view(
-        behaviour_bots(
-            engine,
-            labelled,
-            limits=reading.behaviour,
-            asset_logging_sources=[
-                one.source for one in reading.sources.values() if one.logs_assets
-            ],
-        ),
-        "behaviour",
-    )
-    said = [
-        f"facts.{name}"
-        for name in ("browser", "browser_version", "operating_system")
-        if name not in events.columns
-    ]
-    return engine.sql(
-        f"""
-        SELECT event.*, {"".join(f"{name}, " for name in said)} facts.device_type,
-            facts.is_bot OR (facts.bot_rule_id IS NULL AND behaviour.bot_rule_id IS NOT NULL)
-                AS is_bot,
-            coalesce(facts.bot_rule_id, behaviour.bot_rule_id) AS bot_rule_id,
-            '{label_version(reading.bot_list, reading.behaviour)}' AS bot_list_version
-        FROM {given} AS event
-        JOIN {facts} AS facts ON facts.agent_key = {agent_key_sql("event.user_agent")}
-        LEFT JOIN {behaviour} AS behaviour USING (event_date, visitor_id)
-        """
-    )
+    joins = _label_joins(engine, given, reading)
+    return engine.sql(f"SELECT event.*, {_labels(reading)} FROM {given} AS event {joins}")
 
 
 def score_records(
@@ -330,17 +294,54 @@ def _events(
     session = _table(
         engine, sessions(engine, engine.table(numbered), reading.session_minutes), "session"
     )
-    labelled = as_view(label_events(engine, engine.table(numbered), reading), "labelled")
     # Every event has a session; an outer join makes the narrow side the one that is kept in memory.
     return engine.sql(
         f"""
         SELECT {", ".join(WEB_EVENTS.schema.names)} FROM (
-            SELECT event.*, session.session_id, session.session_event_number
-            FROM {labelled} AS event
+            SELECT event.*, session.session_id, session.session_event_number,
+                facts.browser, facts.browser_version, facts.operating_system, {_labels(reading)}
+            FROM {numbered} AS event
             LEFT JOIN {session} AS session USING (event_number)
+            {_label_joins(engine, numbered, reading)}
         )
         """
     )
+
+
+def _labels(reading: Reading) -> str:
+    """Return the SQL of LABEL_COLUMNS over the relations that `_label_joins` joins."""
+    return f"""
+        facts.device_type,
+        facts.is_bot OR (facts.bot_rule_id IS NULL AND behaviour.bot_rule_id IS NOT NULL)
+            AS is_bot,
+        coalesce(facts.bot_rule_id, behaviour.bot_rule_id) AS bot_rule_id,
+        '{label_version(reading.bot_list, reading.behaviour)}' AS bot_list_version
+    """
+
+
+def _label_joins(engine: duckdb.DuckDBPyConnection, events: str, reading: Reading) -> str:
+    """Return the joins of `event` with what its agent says and how its visitor behaves."""
+    facts = as_view(agent_facts(engine, engine.table(events), reading.bot_list), "facts")
+    of_agent = f"JOIN {facts} AS facts ON facts.agent_key = {agent_key_sql('event.user_agent')}"
+    labelled = engine.sql(
+        f"""
+        SELECT event_date, visitor_id, event_at, source, url_path, referrer, status_code,
+            facts.is_bot, facts.bot_rule_id
+        FROM {events} AS event {of_agent}
+        """
+    )
+    behaviour = as_view(
+        behaviour_bots(
+            engine,
+            labelled,
+            limits=reading.behaviour,
+            asset_logging_sources=[
+                one.source for one in reading.sources.values() if one.logs_assets
+            ],
+        ),
+        "behaviour",
+    )
+    return f"{of_agent} LEFT JOIN {behaviour} AS behaviour USING (event_date, visitor_id)"
 
 
 def _mapping(source: str, reading: Reading) -> SourceMapping:
