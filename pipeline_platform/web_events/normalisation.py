@@ -46,6 +46,10 @@ _GIVEN = {
         "properties",
     )
 }
+LABEL_COLUMNS = ("device_type", "is_bot", "bot_rule_id", "bot_list_version")
+SCORE_COLUMNS = ("is_late", "data_quality_score", "score_deductions", "score_version")
+"""Columns of WEB_EVENTS that labels and scores are made of."""
+
 _KEPT = "event_date, event_at, event_id, source, file_name, file_sha256, line_number, received_at"
 
 
@@ -258,6 +262,30 @@ def _properties() -> str:
     """
 
 
+def label_events(
+    engine: duckdb.DuckDBPyConnection, events: duckdb.DuckDBPyRelation, reading: Reading
+) -> duckdb.DuckDBPyRelation:
+    """Return events with LABEL_COLUMNS, by agent and behaviour (SW-30).
+
+    `events` has user_agent, event_date, visitor_id, event_at, source, url_path, referrer and
+    status_code, and none of the columns that are added.
+    """
+    given = as_view(events, "unlabelled")
+    joins = _label_joins(engine, given, reading)
+    return engine.sql(f"SELECT event.*, {_labels(reading)} FROM {given} AS event {joins}")
+
+
+def score_records(
+    engine: duckdb.DuckDBPyConnection, bronze: duckdb.DuckDBPyRelation, reading: Reading
+) -> duckdb.DuckDBPyRelation:
+    """Return file_sha256, line_number and SCORE_COLUMNS of bronze records (SW-31).
+
+    Raises NotFoundError if a record's source has no mapping any more.
+    """
+    columns = ", ".join(("file_sha256", "line_number", *SCORE_COLUMNS))
+    return _typed(engine, bronze, reading).project(columns)
+
+
 def _events(
     engine: duckdb.DuckDBPyConnection, typed: str, reading: Reading
 ) -> duckdb.DuckDBPyRelation:
@@ -266,13 +294,40 @@ def _events(
     session = _table(
         engine, sessions(engine, engine.table(numbered), reading.session_minutes), "session"
     )
-    facts = as_view(agent_facts(engine, engine.table(numbered), reading.bot_list), "facts")
+    # Every event has a session; an outer join makes the narrow side the one that is kept in memory.
+    return engine.sql(
+        f"""
+        SELECT {", ".join(WEB_EVENTS.schema.names)} FROM (
+            SELECT event.*, session.session_id, session.session_event_number,
+                facts.browser, facts.browser_version, facts.operating_system, {_labels(reading)}
+            FROM {numbered} AS event
+            LEFT JOIN {session} AS session USING (event_number)
+            {_label_joins(engine, numbered, reading)}
+        )
+        """
+    )
+
+
+def _labels(reading: Reading) -> str:
+    """Return the SQL of LABEL_COLUMNS over the relations that `_label_joins` joins."""
+    return f"""
+        facts.device_type,
+        facts.is_bot OR (facts.bot_rule_id IS NULL AND behaviour.bot_rule_id IS NOT NULL)
+            AS is_bot,
+        coalesce(facts.bot_rule_id, behaviour.bot_rule_id) AS bot_rule_id,
+        '{label_version(reading.bot_list, reading.behaviour)}' AS bot_list_version
+    """
+
+
+def _label_joins(engine: duckdb.DuckDBPyConnection, events: str, reading: Reading) -> str:
+    """Return the joins of `event` with what its agent says and how its visitor behaves."""
+    facts = as_view(agent_facts(engine, engine.table(events), reading.bot_list), "facts")
+    of_agent = f"JOIN {facts} AS facts ON facts.agent_key = {agent_key_sql('event.user_agent')}"
     labelled = engine.sql(
         f"""
         SELECT event_date, visitor_id, event_at, source, url_path, referrer, status_code,
             facts.is_bot, facts.bot_rule_id
-        FROM {numbered} AS event
-        JOIN {facts} AS facts ON facts.agent_key = {agent_key_sql("event.user_agent")}
+        FROM {events} AS event {of_agent}
         """
     )
     behaviour = as_view(
@@ -286,23 +341,7 @@ def _events(
         ),
         "behaviour",
     )
-    # Every event has a session; an outer join makes the narrow side the one that is kept in memory.
-    return engine.sql(
-        f"""
-        SELECT {", ".join(WEB_EVENTS.schema.names)} FROM (
-            SELECT event.*, session.session_id, session.session_event_number,
-                facts.browser, facts.browser_version, facts.operating_system, facts.device_type,
-                facts.is_bot OR (facts.bot_rule_id IS NULL AND behaviour.bot_rule_id IS NOT NULL)
-                    AS is_bot,
-                coalesce(facts.bot_rule_id, behaviour.bot_rule_id) AS bot_rule_id,
-                '{label_version(reading.bot_list, reading.behaviour)}' AS bot_list_version
-            FROM {numbered} AS event
-            LEFT JOIN {session} AS session USING (event_number)
-            JOIN {facts} AS facts ON facts.agent_key = {agent_key_sql("event.user_agent")}
-            LEFT JOIN {behaviour} AS behaviour USING (event_date, visitor_id)
-        )
-        """
-    )
+    return f"{of_agent} LEFT JOIN {behaviour} AS behaviour USING (event_date, visitor_id)"
 
 
 def _mapping(source: str, reading: Reading) -> SourceMapping:

@@ -53,7 +53,7 @@ def reading_of(run: RunContext) -> Reading:
     limits = rulings.behaviour
     return Reading(
         sources=run.sources,
-        bot_list=load_bot_list(rulings.friends),
+        bot_list=load_bot_list(rulings.friends, folder=run.bot_rules),
         behaviour=BehaviourLimits(
             max_pages_per_minute=limits.max_pages_per_minute,
             fast_minutes=limits.fast_minutes,

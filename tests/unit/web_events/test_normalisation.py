@@ -377,11 +377,15 @@ def test_a_score_never_falls_below_nothing() -> None:
 
 
 def test_other_weights_are_another_version() -> None:
-    assert score_version({"late": 0.1}) != score_version({"late": 0.2})
+    assert score_version({"late": 0.1}, []) != score_version({"late": 0.2}, [])
+
+
+def test_other_known_event_types_are_another_version() -> None:
+    assert score_version({"late": 0.1}, []) != score_version({"late": 0.1}, ["click"])
 
 
 def test_equal_weights_are_one_version_in_any_order() -> None:
-    assert score_version({"a": 1, "b": 2}) == score_version({"b": 2, "a": 1})
+    assert score_version({"a": 1, "b": 2}, []) == score_version({"b": 2, "a": 1}, [])
 
 
 # --- access logs -------------------------------------------------------------------------------
