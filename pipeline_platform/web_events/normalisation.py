@@ -103,7 +103,8 @@ def normalise(
 
     Raises NotFoundError if a record's source has no mapping any more.
     """
-    typed = _table(engine, _typed(engine, bronze, reading), "typed")
+    present = [name for (name,) in bronze.project("source").distinct().fetchall()]
+    typed = _table(engine, typed_records(engine, bronze, present, reading), "typed")
     arrived = _table(
         engine,
         engine.table(typed).aggregate(
@@ -127,7 +128,7 @@ def normalise(
         f" (SELECT (file_sha256, line_number) FROM {surplus})"
     )
     return Normalised(
-        events=_events(engine, typed, reading),
+        events=labelled_events(engine, typed, reading),
         counts=engine.sql(
             f"""
             SELECT file_sha256, event_date, any_value(arrived) AS arrived,
@@ -147,12 +148,17 @@ def normalise(
     )
 
 
-def _typed(
-    engine: duckdb.DuckDBPyConnection, bronze: duckdb.DuckDBPyRelation, reading: Reading
+def typed_records(
+    engine: duckdb.DuckDBPyConnection,
+    bronze: duckdb.DuckDBPyRelation,
+    present: Sequence[str],
+    reading: Reading,
 ) -> duckdb.DuckDBPyRelation:
-    """Return the records with typed columns, parts of addresses, lateness and score."""
+    """Return the records with typed columns, parts of addresses, lateness and score.
+
+    `present` names the sources that the records (columns of RAW_EVENTS) come from.
+    """
     records = as_view(bronze, "records")
-    present = [name for (name,) in engine.sql(f"SELECT DISTINCT source FROM {records}").fetchall()]
     texts = [_texts(_mapping(name, reading), records) for name in sorted(present)]
     if not texts:
         texts = [_texts(one, records) for one in reading.sources.values()][:1]
@@ -265,72 +271,24 @@ def _properties() -> str:
 def label_events(
     engine: duckdb.DuckDBPyConnection, events: duckdb.DuckDBPyRelation, reading: Reading
 ) -> duckdb.DuckDBPyRelation:
-    """Return events with LABEL_COLUMNS, by agent and behaviour (SW-30).
+    """Return events with what their agents say, and their labels by agent and behaviour (SW-30).
 
     `events` has user_agent, event_date, visitor_id, event_at, source, url_path, referrer and
-    status_code, and none of the columns that are added.
+    status_code, and none of the columns that are added: browser, browser_version,
+    operating_system where it lacks them, and LABEL_COLUMNS.
     """
     given = as_view(events, "unlabelled")
-    joins = _label_joins(engine, given, reading)
-    return engine.sql(f"SELECT event.*, {_labels(reading)} FROM {given} AS event {joins}")
-
-
-def score_records(
-    engine: duckdb.DuckDBPyConnection, bronze: duckdb.DuckDBPyRelation, reading: Reading
-) -> duckdb.DuckDBPyRelation:
-    """Return file_sha256, line_number and SCORE_COLUMNS of bronze records (SW-31).
-
-    Raises NotFoundError if a record's source has no mapping any more.
-    """
-    columns = ", ".join(("file_sha256", "line_number", *SCORE_COLUMNS))
-    return _typed(engine, bronze, reading).project(columns)
-
-
-def _events(
-    engine: duckdb.DuckDBPyConnection, typed: str, reading: Reading
-) -> duckdb.DuckDBPyRelation:
-    """Add sessions and labels to the records that count; return the columns of WEB_EVENTS."""
-    numbered = as_view(engine.sql(f"SELECT rowid AS event_number, * FROM {typed}"), "numbered")
-    session = _table(
-        engine, sessions(engine, engine.table(numbered), reading.session_minutes), "session"
-    )
-    # Every event has a session; an outer join makes the narrow side the one that is kept in memory.
-    return engine.sql(
-        f"""
-        SELECT {", ".join(WEB_EVENTS.schema.names)} FROM (
-            SELECT event.*, session.session_id, session.session_event_number,
-                facts.browser, facts.browser_version, facts.operating_system, {_labels(reading)}
-            FROM {numbered} AS event
-            LEFT JOIN {session} AS session USING (event_number)
-            {_label_joins(engine, numbered, reading)}
-        )
-        """
-    )
-
-
-def _labels(reading: Reading) -> str:
-    """Return the SQL of LABEL_COLUMNS over the relations that `_label_joins` joins."""
-    return f"""
-        facts.device_type,
-        facts.is_bot OR (facts.bot_rule_id IS NULL AND behaviour.bot_rule_id IS NOT NULL)
-            AS is_bot,
-        coalesce(facts.bot_rule_id, behaviour.bot_rule_id) AS bot_rule_id,
-        '{label_version(reading.bot_list, reading.behaviour)}' AS bot_list_version
-    """
-
-
-def _label_joins(engine: duckdb.DuckDBPyConnection, events: str, reading: Reading) -> str:
-    """Return the joins of `event` with what its agent says and how its visitor behaves."""
-    facts = as_view(agent_facts(engine, engine.table(events), reading.bot_list), "facts")
-    of_agent = f"JOIN {facts} AS facts ON facts.agent_key = {agent_key_sql('event.user_agent')}"
+    facts = as_view(agent_facts(engine, engine.table(given), reading.bot_list), "facts")
     labelled = engine.sql(
         f"""
         SELECT event_date, visitor_id, event_at, source, url_path, referrer, status_code,
             facts.is_bot, facts.bot_rule_id
-        FROM {events} AS event {of_agent}
+        FROM {given} AS event
+        JOIN {facts} AS facts ON facts.agent_key = {agent_key_sql("event.user_agent")}
         """
     )
-    behaviour = as_view(
+    behaviour = _table(
+        engine,
         behaviour_bots(
             engine,
             labelled,
@@ -341,7 +299,59 @@ def _label_joins(engine: duckdb.DuckDBPyConnection, events: str, reading: Readin
         ),
         "behaviour",
     )
-    return f"{of_agent} LEFT JOIN {behaviour} AS behaviour USING (event_date, visitor_id)"
+    said = [
+        f"facts.{name}"
+        for name in ("browser", "browser_version", "operating_system")
+        if name not in events.columns
+    ]
+    return engine.sql(
+        f"""
+        SELECT event.*, {"".join(f"{name}, " for name in said)} facts.device_type,
+            facts.is_bot OR (facts.bot_rule_id IS NULL AND behaviour.bot_rule_id IS NOT NULL)
+                AS is_bot,
+            coalesce(facts.bot_rule_id, behaviour.bot_rule_id) AS bot_rule_id,
+            '{label_version(reading.bot_list, reading.behaviour)}' AS bot_list_version
+        FROM {given} AS event
+        JOIN {facts} AS facts ON facts.agent_key = {agent_key_sql("event.user_agent")}
+        LEFT JOIN {behaviour} AS behaviour USING (event_date, visitor_id)
+        """
+    )
+
+
+def score_records(
+    engine: duckdb.DuckDBPyConnection, bronze: duckdb.DuckDBPyRelation, reading: Reading
+) -> duckdb.DuckDBPyRelation:
+    """Return file_sha256, line_number and SCORE_COLUMNS of bronze records (SW-31).
+
+    Raises NotFoundError if a record's source has no mapping any more.
+    """
+    columns = ", ".join(("file_sha256", "line_number", *SCORE_COLUMNS))
+    present = [name for (name,) in bronze.project("source").distinct().fetchall()]
+    return typed_records(engine, bronze, present, reading).project(columns)
+
+
+def labelled_events(
+    engine: duckdb.DuckDBPyConnection, typed: str, reading: Reading
+) -> duckdb.DuckDBPyRelation:
+    """Return the columns of WEB_EVENTS: the table of typed records that count, with their labels.
+
+    Labels are sessions, agents and bots. Read day by day, they cost no more than all at once.
+    """
+    numbered = as_view(engine.sql(f"SELECT rowid AS event_number, * FROM {typed}"), "numbered")
+    session = _table(
+        engine, sessions(engine, engine.table(numbered), reading.session_minutes), "session"
+    )
+    labelled = as_view(label_events(engine, engine.table(numbered), reading), "labelled")
+    # Every event has a session; an outer join makes the narrow side the one that is kept in memory.
+    return engine.sql(
+        f"""
+        SELECT {", ".join(WEB_EVENTS.schema.names)} FROM (
+            SELECT event.*, session.session_id, session.session_event_number
+            FROM {labelled} AS event
+            LEFT JOIN {session} AS session USING (event_date, event_number)
+        )
+        """
+    )
 
 
 def _mapping(source: str, reading: Reading) -> SourceMapping:
