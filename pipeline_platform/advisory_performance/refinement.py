@@ -6,7 +6,6 @@ report the audit before anything becomes visible.
 """
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from datetime import date
 
@@ -74,13 +73,8 @@ def stage_months(run: RunContext, months: Sequence[date]) -> StagedSilver:
     rejected: list[QuarantinedRow] = []
     entries: list[LedgerEntry] = []
     with services.connect() as engine:
-        with ExitStack() as opened:
-            streams = {
-                table.name: opened.enter_context(
-                    lake.stream(table, run_id=run.run_id, partition=span_of(months))
-                )
-                for table in SILVER_TABLES
-            }
+        with lake.streams(*SILVER_TABLES, run_id=run.run_id, partition=span_of(months)) as opened:
+            streams = {stream.table.name: stream for stream in opened}
             for accounts in each_range(run, VENDOR_ROWS, months, BYTES_PER_RECORD):
                 normalised = judge_months(run, engine, months, accounts)
                 streams["valuations"].copy(normalised.valuations)

@@ -1,7 +1,7 @@
 """Arrow tables written to Parquet files as they come, in bounded memory.
 
 DuckDB's own partitioned COPY holds half a million rows per thread before it writes any, and more
-outside of its memory limit; here at most `pending_bytes` wait for their row group.
+outside of its memory limit; here few bytes wait for their row group (`WaitingRows`).
 """
 
 from types import TracebackType
@@ -30,6 +30,23 @@ MAX_OPEN_FILES = 64
 """How many partitions are written to at once; a further one closes the one that came first."""
 
 
+class WaitingRows:
+    """The rows of streams that are written side by side: at most `max_bytes` wait together."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._streams: list[StreamedFiles] = []
+
+    def join(self, stream: "StreamedFiles") -> None:
+        """Count the rows of one more stream."""
+        self._streams.append(stream)
+
+    def settle(self) -> None:
+        """Write the largest parts until what waits is little enough."""
+        while sum(one.waiting_bytes for one in self._streams) > self._max_bytes:
+            max(self._streams, key=lambda one: one.largest_bytes).flush_largest()
+
+
 class StreamedFiles:
     """Files of one run and partition key, one per value of the partition column and stretch.
 
@@ -44,15 +61,30 @@ class StreamedFiles:
         location: str,
         run_id: str,
         partition: str,
-        pending_bytes: int,
+        waiting: WaitingRows,
     ) -> None:
         self.table, self.run_id, self.partition = table, run_id, partition
         self._files = files
         self._folder, self._stem = new_names(location, run_id, partition)
-        self._pending_bytes = pending_bytes
+        self._waiting = waiting
         self._pending: dict[object, list[pa.Table]] = {}
         self._writers: dict[object, tuple[ParquetWriter, OutputStream]] = {}
         self.paths: list[str] = []
+        waiting.join(self)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes wait for their row group."""
+        return sum(map(_size, self._pending.values()))
+
+    @property
+    def largest_bytes(self) -> int:
+        """How many of them wait for one file, at most."""
+        return max(map(_size, self._pending.values()), default=0)
+
+    def flush_largest(self) -> None:
+        """Write what waits for the file for which most does."""
+        self._flush(max(self._pending, key=lambda value: _size(self._pending[value])))
 
     def write(self, rows: pa.Table | pa.RecordBatch) -> None:
         """Add rows; raise AuditFailedError if they can't be rows of the table."""
@@ -69,8 +101,7 @@ class StreamedFiles:
             self._pending.setdefault(value, []).append(part)
             if _row_count(self._pending[value]) >= ROW_GROUP_ROWS:
                 self._flush(value)
-        while sum(map(_size, self._pending.values())) > self._pending_bytes:
-            self._flush(max(self._pending, key=lambda value: _size(self._pending[value])))
+        self._waiting.settle()
 
     def copy(self, rows: duckdb.DuckDBPyRelation) -> None:
         """Add the rows of a relation, sorted as the table declares; see `write`."""
@@ -78,7 +109,7 @@ class StreamedFiles:
         check_columns(self.table, rows.columns)
         typed = rows.order(ordered) if ordered else rows
         for batch in typed.project(columns_of(self.table)).to_arrow_reader(BATCH_ROWS):
-            self.write(batch)
+            self.write(_compact(batch))
 
     def close(self) -> None:
         """Write what waits, and end every file."""
@@ -144,6 +175,11 @@ class StreamedFiles:
         writer, target = self._writers.pop(value)
         writer.close()
         target.close()
+
+
+def _compact(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Copy rows that DuckDB hands out: its buffers are as large as for a full batch (3 MB)."""
+    return pa.ipc.read_record_batch(batch.serialize(), batch.schema)
 
 
 def _row_count(tables: list[pa.Table]) -> int:
