@@ -70,6 +70,14 @@ def test_streams_side_by_side_share_what_may_wait(tmp_path: Path) -> None:
         assert first.waiting_bytes + second.waiting_bytes == one.nbytes
 
 
+def test_a_file_ends_after_some_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streamed_files, "ROW_GROUPS_PER_FILE", 2)
+    with stream(tmp_path, WaitingRows(1)) as files:
+        for _ in range(5):
+            files.write(rows([10]))
+    assert [pq.read_metadata(path).num_row_groups for path in files.paths] == [2, 2, 1]
+
+
 def test_more_partitions_than_open_files_lose_no_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
