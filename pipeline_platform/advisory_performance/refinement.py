@@ -73,18 +73,17 @@ def stage_months(run: RunContext, months: Sequence[date]) -> StagedSilver:
     before = before_reading(run, VENDOR_ROWS, months)
     rejected = QuarantinedRows()
     entries: list[LedgerEntry] = []
+    with lake.streams(*SILVER_TABLES, run_id=run.run_id, partition=span_of(months)) as opened:
+        streams = {stream.table.name: stream for stream in opened}
+        for engine, accounts in each_range(run, VENDOR_ROWS, months, BYTES_PER_RECORD):
+            normalised = judge_months(run, engine, months, accounts)
+            streams["valuations"].copy(normalised.valuations)
+            streams["external_flows"].copy(normalised.external_flows)
+            streams["reported_returns"].copy(normalised.reported_returns)
+            rejected.extend(rejected_records(normalised, run.run_id))
+            entries += ledger_entries(normalised)
+    staged = {name: lake.stage_stream(stream) for name, stream in streams.items()}
     with services.connect() as engine:
-        with lake.streams(*SILVER_TABLES, run_id=run.run_id, partition=span_of(months)) as opened:
-            streams = {stream.table.name: stream for stream in opened}
-            for accounts in each_range(run, VENDOR_ROWS, months, BYTES_PER_RECORD):
-                normalised = judge_months(run, engine, months, accounts)
-                streams["valuations"].copy(normalised.valuations)
-                streams["external_flows"].copy(normalised.external_flows)
-                streams["reported_returns"].copy(normalised.reported_returns)
-                rejected.extend(rejected_records(normalised, run.run_id))
-                entries += ledger_entries(normalised)
-                normalised.release()
-        staged = {name: lake.stage_stream(stream) for name, stream in streams.items()}
         audit = {
             name: validate(contracts()[name], lake.staged_relation(engine, one), now=run.now())
             for name, one in staged.items()

@@ -130,9 +130,8 @@ def _serve(run: RunContext, month: date) -> ServedMonth:
 
 def _batches(run: RunContext, month: date) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a month, range by range of accounts."""
-    for accounts in each_range(run, TIME_WEIGHTED_RETURNS, [month]):
-        with run.services.connect() as engine:
-            yield from serving_rows(run, engine, month, accounts)
+    for engine, accounts in each_range(run, TIME_WEIGHTED_RETURNS, [month]):
+        yield from serving_rows(run, engine, month, accounts)
 
 
 def _schema(run: RunContext, month: date) -> pa.Schema:
