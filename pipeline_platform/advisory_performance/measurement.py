@@ -207,9 +207,10 @@ def _measure_piece(run: RunContext, months: list[date]) -> MeasuredMonths:
         versions = layer_versions(connection, PIPELINE, "silver", keys)
     inputs = _snapshots(run, (VALUATIONS, EXTERNAL_FLOWS))
     key = f"{keys[0]}_{keys[-1]}"
-    with lake.streams(
-        TIME_WEIGHTED_RETURNS, ACCOUNT_STATES, run_id=run.run_id, partition=key
-    ) as (returns, states):
+    with lake.streams(TIME_WEIGHTED_RETURNS, ACCOUNT_STATES, run_id=run.run_id, partition=key) as (
+        returns,
+        states,
+    ):
         for engine, accounts in each_range(run, VALUATIONS, months):
             computed = _measure_accounts(run, engine, months, accounts)
             returns.write(computed.table)
