@@ -29,7 +29,7 @@ from pipeline_platform.quality.issues import (
     threshold_issue,
 )
 from pipeline_platform.quality.observations import record_verdicts
-from pipeline_platform.quality.quarantine import QuarantinedRow, settle_rows
+from pipeline_platform.quality.quarantine import QuarantinedRows, settle_rows
 from pipeline_platform.run_context import RunContext
 from pipeline_platform.warehouse import control
 from pipeline_platform.warehouse.database import Database
@@ -71,7 +71,7 @@ class StagedSilver:
     ledger: Sequence[LedgerEntry]
     landed: Sequence[LedgerEntry]
     verdicts: Sequence[Judged]
-    rejected: Sequence[QuarantinedRow] = ()
+    rejected: QuarantinedRows | tuple[()] = ()
     outdated: Sequence[date] = field(default=())
 
     @property
@@ -129,7 +129,7 @@ def audited(
     staged: Mapping[str, Staged],
     audit: Mapping[str, Sequence[ExpectationResult]],
     ledger: Sequence[LedgerEntry],
-    rejected: Sequence[QuarantinedRow] = (),
+    rejected: QuarantinedRows | tuple[()] = (),
     outdated: Sequence[date] = (),
 ) -> StagedSilver:
     """Judge what was staged: only for files of which nothing changed must both hops agree."""

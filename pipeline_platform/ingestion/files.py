@@ -8,7 +8,7 @@ not come to record is looked up.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -31,7 +31,7 @@ from pipeline_platform.landing.zone import (
 )
 from pipeline_platform.quality.conservation import LedgerEntry, record_entries
 from pipeline_platform.quality.issues import Issue, record_issue
-from pipeline_platform.quality.quarantine import QuarantinedRow, settle_rows
+from pipeline_platform.quality.quarantine import QuarantinedRow, QuarantinedRows, settle_rows
 from pipeline_platform.streams.batch_files import is_batch_name
 from pipeline_platform.warehouse import control
 from pipeline_platform.warehouse.locks import named_lock, session_locks
@@ -73,7 +73,7 @@ class _StagedFile:
     file: ClaimedFile
     vendor: Vendor
     staged: Staged
-    rejected: tuple[QuarantinedRow, ...]
+    rejected: QuarantinedRows
     ledger: tuple[LedgerEntry, ...]
     may_be_published: bool
 
@@ -180,9 +180,9 @@ def open_batches(intake: Intake, claimed: Sequence[ClaimedFile]) -> list[Claimed
 
 def rejected_rows(
     intake: Intake, reading: Reading, published: int, file: ClaimedFile, vendor: Vendor
-) -> list[QuarantinedRow]:
-    """Return the rejected lines of a file of which so many records were written, as rows."""
-    return [
+) -> Iterator[QuarantinedRow]:
+    """Yield the rejected lines of a file of which so many records were written, as rows."""
+    return (
         QuarantinedRow(
             pipeline=intake.table.pipeline,
             hop=HOP,
@@ -198,7 +198,7 @@ def rejected_rows(
             run_id=intake.run.run_id,
         )
         for line in reading.rejected(published)
-    ]
+    )
 
 
 def recover_arrivals(intake: Intake) -> Iterator[FileOutcome]:
@@ -261,7 +261,9 @@ def _stage_file(intake: Intake, file: ClaimedFile, *, again: bool) -> _StagedFil
             intake.read(file, path, arrived_at(intake, file)) as reading,
         ):
             staged = _stage(intake, file, reading)
-            rejected = tuple(rejected_rows(intake, reading, staged.row_count, file, vendor))
+            rejected = QuarantinedRows(
+                rejected_rows(intake, reading, staged.row_count, file, vendor)
+            )
             arrived = reading.arrived
     except BadInputError as error:
         return _quarantine(intake, file, error)
@@ -292,7 +294,7 @@ def _entries(
     file: ClaimedFile,
     arrived: Mapping[str, int],
     staged: Staged,
-    rejected: Sequence[QuarantinedRow],
+    rejected: Iterable[QuarantinedRow],
 ) -> tuple[LedgerEntry, ...]:
     """Account for a file: what it held, what its data files hold, what was rejected.
 

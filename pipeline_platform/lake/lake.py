@@ -8,7 +8,8 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
@@ -31,7 +32,7 @@ from pipeline_platform.lake.staging import (
     move_files,
     write_rows,
 )
-from pipeline_platform.lake.streamed_files import StreamedFiles
+from pipeline_platform.lake.streamed_files import StreamedFiles, WaitingRows
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.settings import Settings
 
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table
 
 ATTEMPTS = 6
-STREAM_SHARE = 16
-"""Rows that wait for their file take at most this part of the memory limit."""
 FIRST_WAIT_SECONDS = 0.1
 Rows: TypeAlias = duckdb.DuckDBPyRelation | pa.Table | pa.RecordBatchReader
 Outcome = TypeVar("Outcome")
@@ -152,7 +151,7 @@ class Lake:
         A reader's batches are written as they come, in bounded memory and in their own order.
         """
         if isinstance(source, pa.RecordBatchReader):
-            with self.stream(table, run_id=run_id, partition=partition) as stream:
+            with self.streams(table, run_id=run_id, partition=partition) as (stream,):
                 for batch in source:
                     stream.write(batch)
             return self.stage_stream(stream)
@@ -173,21 +172,30 @@ class Lake:
         )
         return self._staged(iceberg, table, paths, run_id=run_id, partition=partition)
 
-    def stream(self, table: LakeTable, *, run_id: str, partition: str) -> StreamedFiles:
-        """Open files for rows that come bit by bit; the table is created if missing.
+    @contextmanager
+    def streams(
+        self, *tables: LakeTable, run_id: str, partition: str
+    ) -> Iterator[tuple[StreamedFiles, ...]]:
+        """Open files for rows that come bit by bit, for each table; it is created if missing.
 
-        Use it in a `with` block, then give it to `stage_stream`. As for `stage`, `partition` is a
-        key, and rows that can't be rows of the table raise AuditFailedError.
+        What was written is given to `stage_stream` after the `with` block. As for `stage`,
+        `partition` is a key, and rows that can't be rows of the table raise AuditFailedError.
         """
-        iceberg = self._tables.ensure(table)
-        return StreamedFiles(
-            table,
-            iceberg.io,
-            location=iceberg.location(),
-            run_id=run_id,
-            partition=partition,
-            pending_bytes=self.settings.memory_bytes // STREAM_SHARE,
-        )
+        waiting = WaitingRows(self.settings.waiting_bytes)
+        with ExitStack() as opened:
+            yield tuple(
+                opened.enter_context(
+                    StreamedFiles(
+                        table,
+                        iceberg.io,
+                        location=iceberg.location(),
+                        run_id=run_id,
+                        partition=partition,
+                        waiting=waiting,
+                    )
+                )
+                for table, iceberg in [(one, self._tables.ensure(one)) for one in tables]
+            )
 
     def stage_stream(self, stream: StreamedFiles) -> Staged:
         """Return what was written to a stream as staged."""
