@@ -25,6 +25,7 @@ from pipeline_platform.orchestration.automation import (
 )
 from pipeline_platform.orchestration.landing import landing_key
 from pipeline_platform.orchestration.maintenance import maintenance_job
+from pipeline_platform.orchestration.pipeline_runs import work_tags
 from pipeline_platform.orchestration.resources import ServicesParam
 from pipeline_platform.orchestration.sensors import (
     RequestedRange,
@@ -44,17 +45,19 @@ ingest_job = dg.define_asset_job(
     f"{PIPELINE}_ingest",
     selection=dg.AssetSelection.assets(*INGEST_KEYS) | dg.AssetSelection.checks(*INGEST_CHECK_KEYS),
     description="Vendor files from the landing zone to bronze.",
+    tags=work_tags(PIPELINE),
 )
 workflow_job = dg.define_asset_job(
     WORKFLOW,
     selection=dg.AssetSelection.assets(*MONTHLY_KEYS),
     description="A range of months from bronze to reconciled performance_data and gold marts.",
-    tags={"runbook_name": "advisory-performance-etl-workflow"},
+    tags={"runbook_name": "advisory-performance-etl-workflow", **work_tags(PIPELINE)},
 )
 reconcile_job = dg.define_asset_job(
     f"{PIPELINE}_reconcile",
     selection=dg.AssetSelection.assets(*RECONCILE_KEYS),
     description="Rule anew on months under changed tolerances, without loading anything (SA-63).",
+    tags=work_tags(PIPELINE),
 )
 health_job = dg.define_asset_job(
     f"{PIPELINE}_health",

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from pipeline_platform.quality.measurements import (
     Measurement,
@@ -34,17 +34,29 @@ FILE_WINDOW = timedelta(days=1)
 STREAM_WINDOW = timedelta(hours=1)
 
 
+class Runs(Protocol):
+    """Who knows how a pipeline's runs ended; Dagster stays out of what is measured."""
+
+    def ended(self) -> Sequence[tuple[str, bool]]:
+        """Return each ended run that took in or computed, and whether it succeeded."""
+        ...
+
+    def unmended(self) -> Sequence[str]:
+        """Return the failed runs that nothing made good since."""
+        ...
+
+
 @dataclass(frozen=True)
 class Scope(Generic[Run]):
     """What is measured: a run's surroundings and the partitions in question, oldest first.
 
-    `runs_succeeded` says how the pipeline's runs of the last seven days ended; None where
-    Dagster's storage isn't at hand.
+    `runs` knows how the pipeline's runs of the last seven days ended; None where Dagster's storage
+    isn't at hand.
     """
 
     run: Run
     partitions: tuple[date, ...]
-    runs_succeeded: tuple[tuple[str, bool], ...] | None = None
+    runs: Runs | None = None
 
     @property
     def pipeline(self) -> str:
@@ -126,11 +138,11 @@ def oldest_in_processing(scope: Scope[Run]) -> Labelled:
 
 
 def success_rate(scope: Scope[Run]) -> Labelled:
-    """Return the share of the pipeline's ended runs of the last seven days that succeeded."""
+    """Return the share of the last seven days' runs that took in or computed and succeeded."""
     name = "pipeline_success_rate"
-    if scope.runs_succeeded is None:
+    if scope.runs is None:
         return {ALL: unmeasured(name, "Dagster's run storage is not at hand")}
-    runs = scope.runs_succeeded
+    runs = scope.runs.ended()
     failed = [run_id for run_id, succeeded in runs if not succeeded]
     return {ALL: percentage(name, len(runs) - len(failed), len(runs), offenders=failed)}
 

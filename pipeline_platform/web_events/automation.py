@@ -12,6 +12,7 @@ from pipeline_platform.orchestration.automation import (
 )
 from pipeline_platform.orchestration.landing import landing_key
 from pipeline_platform.orchestration.maintenance import maintenance_job
+from pipeline_platform.orchestration.pipeline_runs import work_tags
 from pipeline_platform.orchestration.resources import ServicesParam
 from pipeline_platform.orchestration.sensors import (
     RequestedRange,
@@ -41,6 +42,7 @@ ingest_job = dg.define_asset_job(
     f"{PIPELINE}_ingest",
     selection=dg.AssetSelection.assets(*INGEST_KEYS) | dg.AssetSelection.checks(*INGEST_CHECK_KEYS),
     description="Event files from the landing zone to bronze.",
+    tags=work_tags(PIPELINE),
 )
 workflow_job = dg.define_asset_job(
     WORKFLOW,
@@ -49,6 +51,7 @@ workflow_job = dg.define_asset_job(
         "A range of days from bronze to silver (SW-2); its step process_historical_data also does "
         "backfills (SW-12)."
     ),
+    tags=work_tags(PIPELINE),
 )
 health_job = dg.define_asset_job(
     f"{PIPELINE}_health",

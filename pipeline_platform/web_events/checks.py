@@ -13,7 +13,7 @@ from pipeline_platform.orchestration.threshold_checks import (
     Measured,
     check_keys,
     partitions_of_run,
-    runs_succeeded,
+    pipeline_runs,
     threshold_checks,
     thresholds_of,
 )
@@ -34,7 +34,7 @@ def _measured(context: dg.AssetCheckExecutionContext, services: Services) -> Mea
     if days is None:
         days = tuple(dates_in(services.lake.partitions(WEB_EVENTS)))[-LATEST_DAYS:]
     run = RunContext(services, context.run.run_id)
-    return partial(measure, Scope(run, days, runs_succeeded(context, PIPELINE)), measures=MEASURES)
+    return partial(measure, Scope(run, days, pipeline_runs(context, PIPELINE)), measures=MEASURES)
 
 
 LANDING = thresholds_of(RUNBOOK, "landing", "bronze")

@@ -49,15 +49,11 @@ def _events(
 
 
 def _failed_runs(scope: Scope) -> Labelled:
-    """Count the runs that failed since the last one that succeeded; runs come newest first."""
+    """Count the jobs and ranges whose last failure nothing has made good (SW-11)."""
     name = "failed_runs"
-    if scope.runs_succeeded is None:
+    if scope.runs is None:
         return {ALL: unmeasured(name, "Dagster's run storage is not at hand")}
-    failed = []
-    for run_id, succeeded in scope.runs_succeeded:
-        if succeeded:
-            break
-        failed.append(run_id)
+    failed = scope.runs.unmended()
     return {ALL: Measurement(name, len(failed), offenders=tuple(failed))}
 
 

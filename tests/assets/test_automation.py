@@ -13,8 +13,8 @@ from pipeline_platform.advisory_performance.run_context import RunContext, load_
 from pipeline_platform.advisory_performance.tables import PIPELINE
 from pipeline_platform.definitions import build_defs
 from pipeline_platform.orchestration.automation import RANGE_END_TAG, RANGE_START_TAG
+from pipeline_platform.orchestration.pipeline_runs import ENDED, WORK_TAG
 from pipeline_platform.orchestration.sensors import UNFINISHED
-from pipeline_platform.orchestration.threshold_checks import ENDED
 from tests.assets.platform_runs import ARRIVED, deliver, running
 
 ENVIRONMENTS = ("local", "test", "staging", "production")
@@ -127,6 +127,23 @@ def test_while_the_workflow_runs_no_month_is_requested(platform) -> None:
 def test_every_status_of_a_run_is_either_ended_or_unfinished() -> None:
     never_ours = {dg.DagsterRunStatus.MANAGED, dg.DagsterRunStatus.SUSPENDED}
     assert ENDED | set(UNFINISHED) | never_ours == set(dg.DagsterRunStatus)
+
+
+def test_every_job_that_makes_assets_is_marked_as_work_and_no_other(settings) -> None:
+    """A job without the mark would not count among the runs of its pipeline (SA-12)."""
+    definitions = build_defs(settings)
+    graph = definitions.resolve_asset_graph()
+    found = {job.name: job for job in definitions.resolve_all_job_defs()}
+    making = {
+        job.name: key.path[0]
+        for job in found.values()
+        if not job.name.startswith("__")
+        for key in job.asset_layer.asset_graph.get_all_asset_keys()
+        & job.asset_layer.selected_asset_keys
+        if graph.get(key).is_materializable
+    }
+    marked = {name: job.tags[WORK_TAG] for name, job in found.items() if WORK_TAG in job.tags}
+    assert marked == {**making, "web_events_stream": "web_events"}
 
 
 def test_once_the_workflow_has_ended_months_are_requested(platform) -> None:

@@ -24,6 +24,7 @@ from pipeline_platform.advisory_performance.run_context import RunContext, load_
 from pipeline_platform.advisory_performance.tables import PIPELINE, VENDOR_ROWS
 from pipeline_platform.operations.cost_readings import read_costs
 from pipeline_platform.operations.plan import operations_plan
+from pipeline_platform.orchestration.pipeline_runs import work_tags
 from pipeline_platform.quality.audit import judged
 from pipeline_platform.quality.measurements import Verdict
 from pipeline_platform.quality.measures import measure
@@ -245,7 +246,7 @@ def failed_runs(state: State) -> Verdict:
         if "fails" in context.run.tags:
             raise RuntimeError("It fails.")
 
-    @dg.job(name=f"{PIPELINE}_probe")
+    @dg.job(name=f"{PIPELINE}_probe", tags=work_tags(PIPELINE))
     def probe() -> None:
         work()
 

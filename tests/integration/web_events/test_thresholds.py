@@ -5,18 +5,22 @@ itself, so that a threshold nobody breaks here turns them red.
 """
 
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
+import dagster as dg
 import pytest
+from dagster._core.utils import make_new_run_id
 
+from pipeline_platform.orchestration.pipeline_runs import PipelineRuns
 from pipeline_platform.quality.audit import judged
 from pipeline_platform.quality.measurements import Verdict, judge
 from pipeline_platform.quality.measures import measure, query_times
 from pipeline_platform.services import Services
+from pipeline_platform.web_events.automation import WORKFLOW
 from pipeline_platform.web_events.measures import MEASURES, Scope
 from pipeline_platform.web_events.refinement import stage_days
 from pipeline_platform.web_events.run_context import load_runbook
-from pipeline_platform.web_events.tables import RAW_EVENTS
+from pipeline_platform.web_events.tables import PIPELINE, RAW_EVENTS
 from tests.assets.platform_runs import settings_at
 from tests.integration.web_events.event_files import (
     ARRIVED,
@@ -59,7 +63,7 @@ def verdict(
     *,
     days: tuple[date, ...] = (DAY,),
     after: timedelta = timedelta(0),
-    runs: tuple[tuple[str, bool], ...] | None = None,
+    runs: PipelineRuns | None = None,
 ) -> Verdict:
     scope = Scope(run_of(services, "check", ARRIVED + after), days, runs)
     return measure(scope, RUNBOOK.thresholds[name], MEASURES)[1]
@@ -78,6 +82,18 @@ def history(services: Services, days: int = 4, **of_the_day: object) -> None:
         events(120, NOON - back * ONE_DAY, prefix=f"{back}-") for back in range(1, days + 1)
     )
     published(services, quiet + events(120, **of_the_day))
+
+
+def failed_run(services: Services) -> Verdict:
+    """Let the workflow fail, and another job succeed after it."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        for job, status in (
+            (WORKFLOW, dg.DagsterRunStatus.FAILURE),
+            (f"{PIPELINE}_end_of_day", dg.DagsterRunStatus.SUCCESS),
+        ):
+            instance.add_run(dg.DagsterRun(job_name=job, run_id=make_new_run_id(), status=status))
+        runs = PipelineRuns(instance, PIPELINE, datetime.now(UTC) - ONE_DAY)
+        return verdict(services, "failed_runs", runs=runs)
 
 
 def many_unreadable(services: Services) -> Verdict:
@@ -166,9 +182,7 @@ def slow(name: str, seconds: float) -> Callable[[Services], Verdict]:
 
 
 BREAKING: dict[tuple[str, str], Callable[[Services], Verdict]] = {
-    ("failed_runs", "critical"): lambda services: verdict(
-        services, "failed_runs", runs=(("newest", False), ("older", True))
-    ),
+    ("failed_runs", "critical"): failed_run,
     ("error_rate", "critical"): many_unreadable,
     ("data_quality_score", "warning"): lambda services: scoring(
         services, "data_quality_score", url=None, user_agent=None
