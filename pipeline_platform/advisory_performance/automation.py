@@ -10,7 +10,11 @@ from pipeline_platform.advisory_performance.assets import (
     MONTHLY_KEYS,
     RECONCILE_KEYS,
 )
-from pipeline_platform.advisory_performance.checks import INGEST_CHECK_KEYS, SERVICE_CHECK_KEYS
+from pipeline_platform.advisory_performance.checks import (
+    INGEST_CHECK_KEYS,
+    MONTH_CHECK_KEYS,
+    SERVICE_CHECK_KEYS,
+)
 from pipeline_platform.advisory_performance.run_context import load_runbook
 from pipeline_platform.advisory_performance.tables import (
     PIPELINE,
@@ -62,8 +66,14 @@ reconcile_job = dg.define_asset_job(
 health_job = dg.define_asset_job(
     f"{PIPELINE}_health",
     selection=dg.AssetSelection.assets(landing_key(PIPELINE))
+    | dg.AssetSelection.checks(*SERVICE_CHECK_KEYS, *INGEST_CHECK_KEYS, *MONTH_CHECK_KEYS),
+    description="The morning review: what waits, and every check that needs no new data (SA-28).",
+)
+service_health_job = dg.define_asset_job(
+    f"{PIPELINE}_service_health",
+    selection=dg.AssetSelection.assets(landing_key(PIPELINE))
     | dg.AssetSelection.checks(*SERVICE_CHECK_KEYS, *INGEST_CHECK_KEYS),
-    description="The morning review: what waits, and every check that needs no new data.",
+    description="What waits, and the checks of the service, which need no rows.",
 )
 
 
@@ -89,6 +99,7 @@ JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     workflow_job,
     reconcile_job,
     health_job,
+    service_health_job,
     months_made_ahead_job,
     maintain_job,
 ]
@@ -130,8 +141,8 @@ def schedules(environment: Environment) -> Sequence[dg.ScheduleDefinition]:
     runbook = load_runbook()
     jobs: dict[str, ExecutableDefinition] = {
         "morning_health_check": health_job,
-        "service_health": health_job,
-        "vendor_quiet": health_job,
+        "service_health": service_health_job,
+        "vendor_quiet": service_health_job,
         "months_made_ahead": months_made_ahead_job,
         "maintenance": maintain_job,
     }

@@ -35,6 +35,10 @@ def keys_of(tick) -> list[list[str]]:
             for one in tick.run_requests]  # fmt: skip
 
 
+def evaluated(result: dg.ExecuteInProcessResult) -> set[str]:
+    return {one.check_name for one in result.get_asset_check_evaluations()}
+
+
 def ingest(platform, *days: str, name: str = "standard_1.csv") -> None:
     """Take a file with a value of one account on each of these days to bronze."""
     rows = "".join(f"A1,{day},1000.00,,,,,USD\n" for day in days)
@@ -127,6 +131,20 @@ def test_while_the_workflow_runs_no_month_is_requested(platform) -> None:
 def test_every_status_of_a_run_is_either_ended_or_unfinished() -> None:
     never_ours = {dg.DagsterRunStatus.MANAGED, dg.DagsterRunStatus.SUSPENDED}
     assert ENDED | set(UNFINISHED) | never_ours == set(dg.DagsterRunStatus)
+
+
+def test_the_morning_review_evaluates_every_check_that_needs_no_new_data(platform) -> None:
+    assert evaluated(platform.run(f"{PIPELINE}_health")) == {
+        name
+        for name, one in load_runbook().thresholds.items()
+        if not one.is_blocking and one.stage != "cost"  # judged by the job that reads the cost
+    }
+
+
+def test_late_files_and_missing_months_are_looked_for_when_nothing_else_runs(platform) -> None:
+    schedule = platform.definitions.get_schedule_def(f"{PIPELINE}_service_health")
+    found = evaluated(platform.run(schedule.job_name))
+    assert {"processing_latency", "last_closed_month", "pipeline_success_rate"} <= found
 
 
 def test_every_job_that_makes_assets_is_marked_as_work_and_no_other(settings) -> None:
