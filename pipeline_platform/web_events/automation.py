@@ -26,6 +26,7 @@ from pipeline_platform.web_events.assets import DAILY_KEYS, INGEST_KEYS
 from pipeline_platform.web_events.checks import (
     DAILY_CHECK_KEYS,
     INGEST_CHECK_KEYS,
+    QUERY_CHECK_KEYS,
     SERVICE_CHECK_KEYS,
 )
 from pipeline_platform.web_events.ingestion import event_files, events_stream
@@ -56,8 +57,20 @@ workflow_job = dg.define_asset_job(
 health_job = dg.define_asset_job(
     f"{PIPELINE}_health",
     selection=dg.AssetSelection.assets(landing_key(PIPELINE))
-    | dg.AssetSelection.checks(*SERVICE_CHECK_KEYS, *INGEST_CHECK_KEYS, *DAILY_CHECK_KEYS),
+    | dg.AssetSelection.checks(
+        *SERVICE_CHECK_KEYS, *INGEST_CHECK_KEYS, *DAILY_CHECK_KEYS, *QUERY_CHECK_KEYS
+    ),
     description="The morning review: what waits, and every check that needs no new data (SW-1).",
+)
+service_health_job = dg.define_asset_job(
+    f"{PIPELINE}_service_health",
+    selection=dg.AssetSelection.checks(*SERVICE_CHECK_KEYS, *INGEST_CHECK_KEYS),
+    description="The cheap checks of the service: stream, lag, errors, failed runs (SW-3, SW-61).",
+)
+query_times_job = dg.define_asset_job(
+    f"{PIPELINE}_query_times",
+    selection=dg.AssetSelection.checks(*QUERY_CHECK_KEYS),
+    description="How long the analysts' queries take (SW-22, SW-63).",
 )
 
 
@@ -92,6 +105,8 @@ JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     stream_job,
     workflow_job,
     health_job,
+    service_health_job,
+    query_times_job,
     end_of_day_job,
     maintain_job,
 ]
@@ -123,6 +138,8 @@ def schedules(environment: Environment) -> Sequence[dg.ScheduleDefinition]:
     runbook = load_runbook()
     jobs: dict[str, ExecutableDefinition] = {
         "morning_health_check": health_job,
+        "service_health": service_health_job,
+        "query_times": query_times_job,
         "end_of_day_summary": end_of_day_job,
         "weekly_maintenance": maintain_job,
     }

@@ -104,6 +104,26 @@ def test_the_morning_review_evaluates_every_check_that_needs_no_new_data(platfor
     assert evaluated == expected
 
 
+def test_the_service_is_checked_every_five_minutes_by_what_reads_no_row(platform) -> None:
+    schedule = platform.definitions.get_schedule_def(f"{PIPELINE}_service_health")
+    result = platform.run(schedule.job_name)
+    evaluated = {one.check_name for one in result.get_asset_check_evaluations()}
+    wanted = {
+        *("failed_runs", "error_rate", "processing_latency", "rows_of_today"),
+        *("stream_silence", "stream_iterator_age", "stream_error_rate"),
+    }
+    assert schedule.cron_schedule == "*/5 * * * *"
+    assert wanted <= evaluated
+    assert evaluated.isdisjoint({"query_time", "slow_queries", "quality_trend", "hourly_volume"})
+
+
+def test_queries_are_timed_every_hour(platform) -> None:
+    schedule = platform.definitions.get_schedule_def(f"{PIPELINE}_query_times")
+    result = platform.run(schedule.job_name)
+    evaluated = {one.check_name for one in result.get_asset_check_evaluations()}
+    assert (schedule.cron_schedule, evaluated) == ("20 * * * *", {"query_time", "slow_queries"})
+
+
 def test_the_end_of_the_day_counts_by_hour(platform) -> None:
     now = datetime.now(UTC)
     deliver(platform.services, "events_1.ndjson", events(5, now - timedelta(minutes=5)),
