@@ -302,6 +302,7 @@ MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "reconciliation_pass_rate": _pass_rates,
     "tolerance_violations": _violations,
     "return_variance": _variance,
+    "refused_files": measures.refused_files,
     "processing_latency": measures.processing_latency,
     "processing_time_per_file": measures.processing_time,
     "oldest_file_in_processing": measures.oldest_in_processing,

@@ -137,6 +137,23 @@ def oldest_in_processing(scope: Scope[Run]) -> Labelled:
     }
 
 
+def refused_files(scope: Scope[Run]) -> Labelled:
+    """Return the share of the last day's files that were refused as a whole and are still held.
+
+    No record of theirs is in the conservation ledger, so a rate of records does not see them.
+    """
+    rows = scope.rows(
+        "SELECT log.file_name, held.rule FROM etl_processing_log AS log"
+        " LEFT JOIN quarantined_files AS held ON log.status = 'QUARANTINED' AND held.state = 'HELD'"
+        " AND (held.pipeline, held.file_sha256) = (log.pipeline, log.file_sha256)"
+        " WHERE log.pipeline = %(pipeline)s AND log.processing_end_time > %(since)s"
+        " ORDER BY log.processing_end_time DESC",
+        since=scope.run.now() - FILE_WINDOW,
+    )
+    refused = [f"{name}: {rule}" for name, rule in rows if rule is not None]
+    return {ALL: percentage("refused_files", len(refused), len(rows), offenders=refused)}
+
+
 def success_rate(scope: Scope[Run]) -> Labelled:
     """Return the share of the last seven days' runs that took in or computed and succeeded."""
     name = "pipeline_success_rate"

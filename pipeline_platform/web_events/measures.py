@@ -274,6 +274,7 @@ MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "bot_share_spike": _bot_share_spike,
     "unseen_kinds": _unseen_kinds,
     "hourly_volume": _hourly_volume,
+    "refused_files": measures.refused_files,
     "processing_latency": measures.processing_latency,
     "last_closed_date": _last_closed_date,
     "rows_of_today": _rows_of_today,

@@ -168,6 +168,12 @@ def lost_rows(state: State) -> Verdict:
     return next(verdict for one, _, verdict in staged.verdicts if one.name == "conservation")
 
 
+def refused_file(state: State) -> Verdict:
+    deliver(state.services.settings, "holiday.bin", b"x")
+    list(ingestion.ingest_arrivals(RunContext(state.services, "refused")))
+    return state.verdict("refused_files")
+
+
 def slow_ingest(state: State) -> Verdict:
     deliver(
         state.services.settings, "standard_1.csv", (HEADER + "A,2024-10-31,1,,,,,USD\n").encode()
@@ -296,6 +302,7 @@ BREAKING: dict[tuple[str, str], Callable[[State], Verdict]] = {
     ("data_validity", "warning"): partly_invalid,
     ("data_validity", "critical"): mostly_invalid,
     ("conservation", "critical"): lost_rows,
+    ("refused_files", "warning"): refused_file,
     ("processing_latency", "warning"): of_bad_month("processing_latency"),
     ("processing_time_per_file", "warning"): slow_ingest,
     ("oldest_file_in_processing", "warning"): stranded_file,

@@ -4,8 +4,10 @@ Nothing is stubbed: files are delivered, published and lost again. The tests go 
 itself, so that a threshold nobody breaks here turns them red.
 """
 
+import gzip
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 
 import dagster as dg
 import pytest
@@ -101,6 +103,15 @@ def many_unreadable(services: Services) -> Verdict:
     return verdict(services, "error_rate")
 
 
+def truncated(services: Services, *, good: int) -> Verdict:
+    """Let good files arrive, and one whose compression was cut off."""
+    for number in range(good):
+        deliver(services, f"events_{number}.ndjson", event(f"e{number}"))
+    deliver(services, "events_cut.ndjson.gz", gzip.compress(events(100))[:-20])
+    ingest(run_of(services))
+    return verdict(services, "refused_files")
+
+
 def scoring(services: Services, name: str, **faults: object) -> Verdict:
     published(services, events(100, **faults))
     return verdict(services, name)
@@ -184,6 +195,7 @@ def slow(name: str, seconds: float) -> Callable[[Services], Verdict]:
 BREAKING: dict[tuple[str, str], Callable[[Services], Verdict]] = {
     ("failed_runs", "critical"): failed_run,
     ("error_rate", "critical"): many_unreadable,
+    ("refused_files", "critical"): partial(truncated, good=18),
     ("data_quality_score", "warning"): lambda services: scoring(
         services, "data_quality_score", url=None, user_agent=None
     ),
@@ -227,6 +239,18 @@ def test_without_data_the_outcome_is_not_measurable(name, empty) -> None:
         found = verdict(empty, name)
     assert found.outcome == "not_measurable"
     assert "not measurable: " in found.sentence
+
+
+def test_a_refused_file_among_twenty_is_no_more_than_may_be(services) -> None:
+    assert truncated(services, good=19).outcome == "pass"
+
+
+def test_a_file_of_no_known_source_is_refused_and_named(services) -> None:
+    deliver(services, "holiday.bin", b"x")
+    ingest(run_of(services))
+    scope = Scope(run_of(services), ())
+    measured, _ = measure(scope, RUNBOOK.thresholds["refused_files"], MEASURES)
+    assert measured.offenders == ("holiday.bin: unknown_vendor",)
 
 
 def test_quiet_days_break_nothing(services) -> None:

@@ -54,6 +54,7 @@ CROSSINGS = [
     Crossing("data_validity", 99 + NEXT, 99),
     Crossing("data_validity", 99 + NEXT, 50 - NEXT, "critical", "data_corruption"),
     Crossing("conservation", 0, 1, "critical", "data_corruption"),
+    Crossing("refused_files", 0, NEXT),
     Crossing("processing_latency", 120 - NEXT, 120, route="performance_degradation"),
     Crossing("processing_time_per_file", 30 - NEXT, 30, route="performance_degradation"),
     Crossing("oldest_file_in_processing", 30 - NEXT, 30, route="performance_degradation"),
@@ -72,6 +73,7 @@ CROSSINGS += [
     for name, inside, outside, severity, route, minutes in [
         ("failed_runs", 0, 1, "critical", "pipeline_failures", 0),
         ("error_rate", 5, 5 + NEXT, "critical", "error_rate", 15),
+        ("refused_files", 5, 5 + NEXT, "critical", "error_rate", 15),
         ("data_quality_score", 0.8, 0.8 - NEXT, "warning", "quality_degradation", 60),
         ("data_quality_score", 0.8, 0.7 - NEXT, "critical", "error_rate", 30),
         ("quality_trend", -0.01 + NEXT, -0.01, "warning", "quality_degradation", 240),
