@@ -63,12 +63,7 @@ def _score_rates(scope: Scope, month: date) -> list[scores.Part]:
         " WHERE pipeline = %(pipeline)s AND partition_key = %(key)s AND hop = 'bronze_to_silver'",
         key=key,
     )
-    ((timely, files),) = scope.rows(
-        "SELECT count(*) FILTER (WHERE coalesce(completed_at, now()) - arrived_at < "
-        "interval '2 hours'), count(*) FROM etl_processing_log"
-        " WHERE pipeline = %(pipeline)s AND %(key)s = ANY(partition_keys)",
-        key=key,
-    )
+    timely, files = measures.files_in_time(scope, key)
     complete = _completeness(replace(scope, partitions=(month,)))[key]
     passed = _pass_rates(replace(scope, partitions=(month,)))[ALL]
     distinct = float(arrived - deduplicated)

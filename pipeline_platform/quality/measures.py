@@ -108,6 +108,25 @@ def processing_latency(scope: Scope[Run]) -> Labelled:
     return {ALL: _longest(scope, "processing_latency", rows)}
 
 
+def files_in_time(scope: Scope[Run], partition: str) -> tuple[int, int]:
+    """Return how many of a partition's files were served in time, and how many there are.
+
+    In time is what keeps the mildest limit of the runbook's `processing_latency`.
+    """
+    band = scope.run.runbook.thresholds["processing_latency"].severest_first[-1]
+    ((timely, files),) = scope.rows(
+        "SELECT count(*) FILTER (WHERE took < %(limit)s OR (took = %(limit)s AND %(included)s)),"
+        " count(*) FROM (SELECT coalesce(completed_at, %(now)s) - arrived_at AS took"
+        " FROM etl_processing_log"
+        " WHERE pipeline = %(pipeline)s AND %(key)s = ANY(partition_keys)) AS file",
+        limit=timedelta(minutes=band.limit),
+        included=band.is_inclusive,
+        now=scope.run.now(),
+        key=partition,
+    )
+    return timely, files
+
+
 def processing_time(scope: Scope[Run]) -> Labelled:
     """Return the longest time that a file of the last day was in work, in minutes."""
     now = scope.run.now()

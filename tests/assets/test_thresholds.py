@@ -27,7 +27,7 @@ from pipeline_platform.operations.plan import operations_plan
 from pipeline_platform.orchestration.pipeline_runs import work_tags
 from pipeline_platform.quality.audit import judged
 from pipeline_platform.quality.measurements import Verdict
-from pipeline_platform.quality.measures import measure
+from pipeline_platform.quality.measures import files_in_time, measure
 from pipeline_platform.refinement import StagedSilver
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
@@ -327,6 +327,32 @@ ALWAYS_MEASURABLE = {
     "database_query_response": "pass",
 }
 """Thresholds that a platform without any data can be judged by, and how it is."""
+
+
+def delivered_late(services: Services, minutes: int, runbook=RUNBOOK) -> tuple[int, int]:
+    """Ask in the past, by the run's clock, for a file that arrived so many minutes before."""
+    arrived_at = datetime(2024, 11, 1, 6, tzinfo=UTC)
+    content = f"{HEADER}A,{OCTOBER},1,,,,,USD\n".encode()
+    deliver(services.settings, "standard_1.csv", content, arrived_at=arrived_at)
+    now = arrived_at + timedelta(minutes=minutes)
+    run = RunContext(services, "late", clock=lambda: now, runbook=runbook)
+    list(ingestion.ingest_arrivals(run))
+    return files_in_time(Scope(run, (OCTOBER,)), str(OCTOBER))
+
+
+@pytest.mark.parametrize(("minutes", "timely"), [(119, 1), (120, 0)])
+def test_a_file_is_in_time_by_the_clock_of_the_run(services, minutes, timely) -> None:
+    assert delivered_late(services, minutes) == (timely, 1)
+
+
+def test_a_file_is_in_time_by_whatever_limit_the_runbook_gives(services) -> None:
+    latency = RUNBOOK.thresholds["processing_latency"]
+    hour = latency.bands[0].model_copy(update={"limit": 60})
+    thresholds = {"processing_latency": latency.model_copy(update={"bands": [hour]})}
+    assert delivered_late(services, 119, RUNBOOK.model_copy(update={"thresholds": thresholds})) == (
+        0,
+        1,
+    )
 
 
 def test_every_band_of_the_runbook_is_broken_here() -> None:
