@@ -5,6 +5,7 @@ query, or `all`); `MEASURES` maps the runbook's names to them. See `quality.meas
 """
 
 import statistics
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -141,26 +142,45 @@ def _bot_share_spike(scope: Scope) -> Labelled:
 
 
 def _unseen_kinds(scope: Scope) -> Labelled:
-    """Look for sources, and event types that the runbook does not name, that no day before had."""
+    """Look for sources, and event types that the runbook does not name, that no day before had.
+
+    The value is the number of such kinds, the numerator the number of events of them (SW-32).
+    """
     known = set(scope.run.runbook.rulings.known_event_types)
-    kinds = _by_day(scope, "list(DISTINCT event_type), list(DISTINCT source), count(*)")
+    kinds = _by_day(scope, "map_entries(histogram((event_type, source))), count(*)")
     found: dict[str, Measurement] = {}
     for day in scope.partitions:
         if day not in kinds:
             continue
-        types, sources, count = kinds[day]
-        before = [one for other, one in kinds.items() if _is_before(scope, other, day)]
+        counts, total = _kinds(kinds[day])
+        before = [_kinds(one)[0] for other, one in kinds.items() if _is_before(scope, other, day)]
         if not before:
             found[partition_key(day)] = _no_baseline("unseen_kinds", before)
             continue
-        seen_types = known.union(*(one[0] for one in before))
-        seen_sources: set[str] = set().union(*(one[1] for one in before))
-        new = [f"event type {name}" for name in sorted(set(types) - seen_types)]
-        new += [f"source {name}" for name in sorted(set(sources) - seen_sources)]
+        seen_types = known.union(*({kind for kind, _ in one} for one in before))
+        seen_sources = {source for one in before for _, source in one}
+        of_new: Counter[str] = Counter()
+        events = 0
+        for (kind, source), count in counts.items():
+            names = [f"event type {kind}"] if kind not in seen_types else []
+            names += [f"source {source}"] if source not in seen_sources else []
+            of_new.update(dict.fromkeys(names, count))
+            events += count if names else 0
         found[partition_key(day)] = Measurement(
-            "unseen_kinds", len(new), sample_size=count, offenders=tuple(new)
+            "unseen_kinds",
+            len(of_new),
+            events,
+            total,
+            sample_size=total,
+            offenders=tuple(f"{name}: {count} events" for name, count in of_new.most_common()),
         )
     return found
+
+
+def _kinds(row: tuple[Any, ...]) -> tuple[dict[tuple[str, str], int], int]:
+    """Return a day's events by event type and source, and all of them."""
+    pairs, total = row
+    return {one["key"]: one["value"] for one in pairs}, total
 
 
 def _hourly_volume(scope: Scope) -> Labelled:

@@ -253,6 +253,15 @@ def test_a_file_of_no_known_source_is_refused_and_named(services) -> None:
     assert measured.offenders == ("holiday.bin: unknown_vendor",)
 
 
+def test_events_of_an_unseen_kind_are_counted(services) -> None:
+    history(services)
+    published(services, events(7, prefix="x", event_type="teleport"), "events_2.ndjson")
+    scope = Scope(run_of(services), (DAY,))
+    found, _ = measure(scope, RUNBOOK.thresholds["unseen_kinds"], MEASURES)
+    assert (found.value, found.numerator, found.denominator) == (1, 7, 127)
+    assert found.offenders == ("event type teleport: 7 events",)
+
+
 def test_quiet_days_break_nothing(services) -> None:
     history(services)
     names = ("error_rate", "data_quality_score", "bot_share_spike", "unseen_kinds", "hourly_volume")
