@@ -31,7 +31,7 @@ from pipeline_platform.web_events.checks import (
 )
 from pipeline_platform.web_events.ingestion import event_files, events_stream
 from pipeline_platform.web_events.marts import MARTS
-from pipeline_platform.web_events.measures import hourly_counts
+from pipeline_platform.web_events.measures import hours_until
 from pipeline_platform.web_events.refinement import requested_days
 from pipeline_platform.web_events.run_context import RunContext, load_runbook
 from pipeline_platform.web_events.tables import PIPELINE, RAW_EVENTS, TABLES
@@ -74,19 +74,24 @@ query_times_job = dg.define_asset_job(
 )
 
 
-@dg.op(description="Tell what arrived by hour in the last day (SW-8).")
+@dg.op(description="Tell what arrived by hour in the last day, and how good it is (SW-7, SW-8).")
 def summarise_day(context: dg.OpExecutionContext, services: ServicesParam) -> None:
-    """Report events and bots by hour, as a table in the run's metadata."""
+    """Report each hour as a table in the run's metadata, and the sums of the day."""
     run = RunContext(services, context.run.run_id)
-    hours = hourly_counts(run, run.now(), HOURS_SHOWN)
-    lines = ["| hour (UTC) | events | bots |", "|---|---|---|"]
-    lines += [f"| {hour:%Y-%m-%d %H}:00 | {events} | {bots} |" for hour, events, bots in hours]
-    context.add_output_metadata(
-        {
-            "events": sum(events for _, events, _ in hours),
-            "by_hour": dg.MetadataValue.md("\n".join(lines)),
-        }
-    )
+    hours = hours_until(run, run.now(), HOURS_SHOWN)
+    sums = {
+        name: sum(getattr(one, name) for one in hours)
+        for name in ("arrived", "rejected", "events", "bots", "errors")
+    }
+    lines = [f"| hour (UTC) | {' | '.join(sums)} | score |", "|---" * (len(sums) + 2) + "|"]
+    for one in hours:
+        counts = " | ".join(str(getattr(one, name)) for name in sums)
+        score = "" if one.mean_score is None else f"{one.mean_score:.3f}"
+        lines.append(f"| {one.begins_at:%Y-%m-%d %H}:00 | {counts} | {score} |")
+    scored = sum(one.events * one.mean_score for one in hours if one.mean_score is not None)
+    quality = {"mean_score": scored / sums["events"]} if sums["events"] else {}
+    by_hour = dg.MetadataValue.md("\n".join(lines))
+    context.add_output_metadata({**sums, **quality, "by_hour": by_hour})
 
 
 @dg.job(name=f"{PIPELINE}_end_of_day")

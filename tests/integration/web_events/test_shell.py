@@ -124,16 +124,21 @@ def test_queries_are_timed_every_hour(platform) -> None:
     assert (schedule.cron_schedule, evaluated) == ("20 * * * *", {"query_time", "slow_queries"})
 
 
-def test_the_end_of_the_day_counts_by_hour(platform) -> None:
+def test_the_end_of_the_day_tells_how_much_came_and_how_good_it_is(platform) -> None:
     now = datetime.now(UTC)
-    deliver(platform.services, "events_1.ndjson", events(5, now - timedelta(minutes=5)),
-            arrived_at=now - timedelta(minutes=1))  # fmt: skip
+    then = now - timedelta(minutes=5)
+    content = events(4, then) + event("x", then, status_code=500, url=None) + b"nonsense\n"
+    deliver(platform.services, "events_1.ndjson", content, arrived_at=now - timedelta(minutes=1))
     run = run_of(platform.services, now=now)
     ingest(run)
     refine(run, {now.date(), (now - timedelta(minutes=5)).date()})
     result = platform.run(f"{PIPELINE}_end_of_day")
     (output,) = [one for one in result.all_events if one.is_successful_output]
-    assert output.step_output_data.metadata["events"].value == 5
+    told = {name: one.value for name, one in output.step_output_data.metadata.items()}
+    counts = [told[name] for name in ("arrived", "rejected", "events", "bots", "errors")]
+    assert counts == [6, 1, 5, 0, 1]
+    assert told["mean_score"] == pytest.approx((4 + 0.8) / 5)
+    assert "| hour (UTC) | arrived | rejected | events | bots | errors | score |" in told["by_hour"]
 
 
 def test_a_day_that_breaks_a_blocking_rule_stays_as_it_was(platform) -> None:
