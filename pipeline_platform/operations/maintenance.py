@@ -1,4 +1,4 @@
-"""Maintenance of a pipeline's tables: compaction, expiry, orphans, temporary files, restoration.
+"""Maintenance of tables: compaction, statistics, expiry, orphans, temporary files, restoration.
 
 Plan, proof, apply, record; one table after the other, each under its own lock, so that two jobs
 never work on the same table and one table's failure never stops the next (X-9). Of Dagster it
@@ -29,8 +29,8 @@ from pipeline_platform.services import Services
 from pipeline_platform.warehouse.locks import session_locks
 from pipeline_platform.warehouse.maintenance_log import Effect, record_end, record_start
 
-Operation = Literal["compaction", "expiry", "orphans"]
-OPERATIONS: tuple[Operation, ...] = ("compaction", "expiry", "orphans")
+Operation = Literal["compaction", "statistics", "expiry", "orphans"]
+OPERATIONS: tuple[Operation, ...] = ("compaction", "statistics", "expiry", "orphans")
 """In this order: what a compaction replaced is forgotten and removed by a later maintenance."""
 
 LOCK_WAIT_SECONDS = 600
@@ -82,6 +82,7 @@ class Maintainer:
         """
         work: dict[Operation, Callable[[LakeTable, Callable[[], None], bool], Report]] = {
             "compaction": lambda table, _, dry: self._compaction(table, partitions, dry),
+            "statistics": lambda table, _, dry: self._statistics(table, dry),
             "expiry": lambda table, _, dry: self._expiry(table, dry),
             "orphans": self._orphans,
         }
@@ -171,6 +172,20 @@ class Maintainer:
             return Report(name, "compaction", effect, True)
         done = compact(lake, table, limits, run_id=self.run_id, partitions=partitions)
         return Report(name, "compaction", _of_compaction(done), False)
+
+    def _statistics(self, table: LakeTable, dry_run: bool) -> Report:
+        """Count different values of the current snapshot (SW-34, SW-36), unless they are known.
+
+        Bronze is left out: nothing joins or groups by it, and its records are all different.
+        """
+        if table.layer == "bronze" or self.services.lake.has_statistics(table):
+            message = "not needed" if table.layer == "bronze" else "up to date"
+        elif dry_run:
+            message = "of the current snapshot"
+        else:
+            message = f"of {len(self.services.lake.update_statistics(table))} columns"
+        effect = Effect(message=message)
+        return Report(f"{table.layer}/{table.name}", "statistics", effect, dry_run)
 
     def _expiry(self, table: LakeTable, dry_run: bool) -> Report:
         retention = self.runbook.maintenance.retention(table.layer, table.name)
