@@ -9,11 +9,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import duckdb
 
+from pipeline_platform.lake.engine import sql_text
+from pipeline_platform.lake.relations import as_view
 from pipeline_platform.operations.cost_readings import cost_increase
 from pipeline_platform.partition_ranges import ONE_DAY, dates_in, day_range, partition_key
 from pipeline_platform.quality import measures
@@ -23,6 +25,7 @@ from pipeline_platform.quality.trends import FEWEST_DAYS, Points, drop, slope_pe
 from pipeline_platform.web_events.analyst_queries import analyst_queries, run_query
 from pipeline_platform.web_events.ingestion import events_stream
 from pipeline_platform.web_events.run_context import RunContext
+from pipeline_platform.web_events.schema_drift import Shape, drift
 from pipeline_platform.web_events.tables import RAW_EVENTS, WEB_EVENTS
 
 Scope = measures.Scope[RunContext]
@@ -220,6 +223,67 @@ def _kinds(row: tuple[Any, ...]) -> tuple[dict[tuple[str, str], int], int]:
     return {one["key"]: one["value"] for one in pairs}, total
 
 
+def _schema_drift(scope: Scope) -> Labelled:
+    """Compare the shape of each day's JSON records with that of the days before, by source."""
+    if not scope.partitions:
+        return {}
+    rulings, lake = scope.run.runbook.rulings, scope.run.services.lake
+    first = scope.partitions[0] - rulings.baseline_days * ONE_DAY
+    found: dict[str, Measurement] = {}
+    with scope.run.services.connect() as engine:
+        counts = (
+            lake.relation(engine, RAW_EVENTS, months=(first, scope.partitions[-1]))
+            .aggregate("event_date, source, count(*)", "event_date, source")
+            .order("event_date")
+            .fetchall()
+        )
+
+        @cache
+        def shape(day: date, source: str) -> Shape:
+            records = lake.relation(engine, RAW_EVENTS, months=(day, day))
+            return _shape(engine, records, source, rulings.schema_drift.sampled_records)
+
+        for day in scope.partitions:
+            changes: list[str] = []
+            compared = 0
+            for source in (name for other, name, _ in counts if other == day):
+                earlier = [
+                    shape(other, name)
+                    for other, name, _ in counts
+                    if name == source and _is_before(scope, other, day)
+                ]
+                earlier = [one for one in earlier if one.records]
+                if shape(day, source).records and len(earlier) >= LEAST_DAYS_OF_A_BASELINE:
+                    compared += shape(day, source).records
+                    least = rulings.schema_drift.least_share_pct / 100
+                    told = drift(shape(day, source), earlier, least_share=least)
+                    changes += [f"{source}: {one}" for one in told]
+            if compared:
+                found[partition_key(day)] = Measurement(
+                    "schema_drift", len(changes), sample_size=compared, offenders=tuple(changes)
+                )
+            else:
+                reason = f"no source has JSON records on it and on {LEAST_DAYS_OF_A_BASELINE} days"
+                found[partition_key(day)] = unmeasured("schema_drift", f"{reason} before")
+    return found
+
+
+def _shape(
+    engine: duckdb.DuckDBPyConnection, records: duckdb.DuckDBPyRelation, source: str, most: int
+) -> Shape:
+    """Return the shape of a source's first JSON records; reading ends when there are enough."""
+    json = records.filter(
+        f"source = {sql_text(source)} AND starts_with(raw, '{{') AND json_valid(raw)"
+    )
+    view = as_view(json.project("raw").limit(most))
+    ((count,),) = engine.sql(f"SELECT count(*) FROM {view}").fetchall()
+    keys = engine.sql(
+        f"SELECT one.key, one.type, count(*) FROM {view} AS record, json_each(record.raw) AS one"
+        " GROUP BY ALL"
+    ).fetchall()
+    return Shape.of(count, keys)
+
+
 def _hourly_volume(scope: Scope) -> Labelled:
     """Compare each closed hour with the median of the same hour of the days before."""
     by_hour = _by_day(scope, "histogram(hour(event_at)), count(*)")
@@ -330,6 +394,7 @@ MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "quality_drop": _quality_drop,
     "bot_share_spike": _bot_share_spike,
     "unseen_kinds": _unseen_kinds,
+    "schema_drift": _schema_drift,
     "hourly_volume": _hourly_volume,
     "refused_files": measures.refused_files,
     "processing_latency": measures.processing_latency,

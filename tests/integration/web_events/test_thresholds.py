@@ -15,7 +15,7 @@ from dagster._core.utils import make_new_run_id
 
 from pipeline_platform.orchestration.pipeline_runs import PipelineRuns
 from pipeline_platform.quality.audit import judged
-from pipeline_platform.quality.measurements import Verdict, judge
+from pipeline_platform.quality.measurements import Measurement, Verdict, judge
 from pipeline_platform.quality.measures import measure, query_times
 from pipeline_platform.services import Services
 from pipeline_platform.web_events.automation import WORKFLOW
@@ -142,6 +142,17 @@ def new_type(services: Services) -> Verdict:
     return verdict(services, "unseen_kinds")
 
 
+def drifted(services: Services, **of_the_day: object) -> Measurement:
+    history(services, **of_the_day)
+    scope = Scope(run_of(services), (DAY,))
+    return measure(scope, RUNBOOK.thresholds["schema_drift"], MEASURES)[0]
+
+
+def retyped_key(services: Services) -> Verdict:
+    history(services, url={"path": "/p"})
+    return verdict(services, "schema_drift")
+
+
 def silent_hour(services: Services) -> Verdict:
     history(services, at=NOON + timedelta(hours=5))
     return verdict(services, "hourly_volume")
@@ -209,6 +220,7 @@ BREAKING: dict[tuple[str, str], Callable[[Services], Verdict]] = {
     ),
     ("bot_share_spike", "warning"): bots_surge,
     ("unseen_kinds", "warning"): new_type,
+    ("schema_drift", "warning"): retyped_key,
     ("hourly_volume", "warning"): silent_hour,
     ("conservation", "critical"): lost_rows,
     ("processing_latency", "warning"): waiting(61),
@@ -262,9 +274,25 @@ def test_events_of_an_unseen_kind_are_counted(services) -> None:
     assert found.offenders == ("event type teleport: 7 events",)
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"plan": "gold"}, "key plan is new"),
+        ({"user_agent": None}, "key user_agent vanished"),
+        ({"user_agent": 7}, "key user_agent is number, was text"),
+    ],
+)
+def test_a_key_that_is_new_vanished_or_retyped_is_named(services, change, told) -> None:
+    (offender,) = drifted(services, **change).offenders
+    assert offender.endswith(told)
+
+
 def test_quiet_days_break_nothing(services) -> None:
     history(services)
-    names = ("error_rate", "data_quality_score", "bot_share_spike", "unseen_kinds", "hourly_volume")
+    names = (
+        *("error_rate", "data_quality_score", "bot_share_spike", "unseen_kinds"),
+        *("schema_drift", "hourly_volume"),
+    )
     assert {verdict(services, name).outcome for name in names} == {"pass"}
 
 

@@ -87,6 +87,7 @@ CROSSINGS += [
         ("stream_error_rate", 5, 5 + NEXT, "critical", "error_rate", 15),
         ("bot_share_spike", 20, 20 + NEXT, "warning", "quality_degradation", 240),
         ("unseen_kinds", 0, 1, "warning", "quality_degradation", 240),
+        ("schema_drift", 0, 1, "warning", "quality_degradation", 240),
         ("hourly_volume", 5, 5 + NEXT, "warning", "quality_degradation", 240),
         ("conservation", 0, 1, "critical", "data_corruption", 15),
         ("processing_latency", 60, 60 + NEXT, "warning", "performance", 120),
@@ -113,6 +114,7 @@ SAMPLES = {
     (WEB, "quality_drop"): 3,
     (WEB, "stream_error_rate"): 20,
     (WEB, "bot_share_spike"): 100,
+    (WEB, "schema_drift"): 100,
     (WEB, "hourly_volume"): 100,
 }
 BLOCKING = {
