@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
 
@@ -32,6 +32,7 @@ from pipeline_platform.refinement import StagedSilver
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse import embedded
+from pipeline_platform.warehouse.processor_use import processor_time, record_sample
 from tests.assets.platform_runs import OCTOBER, deliver, running, settings_at
 from tests.integration.landing.local_s3 import running_server
 from tests.integration.operations.local_costs import LocalCosts, results_by_time, steady
@@ -207,12 +208,27 @@ def row_in_default_partition(state: State) -> Verdict:
     return state.verdict("default_partition_rows")
 
 
-def loaded_server(state: State) -> Verdict:
-    """The load is the operating system's word; it alone is replaced, for a test can't wait."""
-    busy = 0.9 * (os.cpu_count() or 1)
-    state.request.getfixturevalue("monkeypatch").setattr(os, "getloadavg", lambda: (0, busy, 0))
+def load_of_server(state: State, *loads: tuple[int, float]) -> Verdict:
+    """Judge what is left of a server's recorded samples: minutes and share of the processors.
+
+    The last sample is taken for real. Those before it are recorded here as what the server would
+    have used by then, for a test can't keep all processors busy for minutes.
+    """
     own = state.request.getfixturevalue("own_server")
+    counter = processor_time(embedded.status(own.settings).pid)
+    at = datetime.now(UTC)
+    with own.database.transaction() as connection:
+        connection.execute("TRUNCATE processor_samples")
+        for minutes, share in reversed(loads):
+            at -= timedelta(minutes=minutes)
+            used = share * minutes * 60 * (os.cpu_count() or 1)
+            counter = replace(counter, processor_seconds=counter.processor_seconds - used)
+            record_sample(connection, counter, now=at)
     return State(own, state.request).verdict("database_cpu")
+
+
+def loaded_server(state: State) -> Verdict:
+    return load_of_server(state, (5, 0.1), (5, 0.9), (4, 0.1))
 
 
 def many_sessions(name: str) -> Callable[[State], Verdict]:
@@ -353,6 +369,16 @@ def test_a_file_is_in_time_by_whatever_limit_the_runbook_gives(services) -> None
         0,
         1,
     )
+
+
+def test_a_load_that_did_not_last_is_none(services, request) -> None:
+    found = load_of_server(State(services, request), (5, 0.1), (4, 0.99), (5, 0.1))
+    assert (found.outcome, found.value < 20) == ("pass", True)
+
+
+def test_a_server_that_was_not_watched_long_enough_is_not_measurable(services, request) -> None:
+    found = load_of_server(State(services, request), (4, 0.99))
+    assert "watched for 4 of the last 15 minutes, 5 are needed" in found.sentence
 
 
 def test_every_band_of_the_runbook_is_broken_here() -> None:

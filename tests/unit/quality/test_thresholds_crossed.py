@@ -106,7 +106,6 @@ SAMPLES = {
     (ADVISORY, "return_variance"): 100,
     (ADVISORY, "data_completeness"): 100,
     (ADVISORY, "data_validity"): 100,
-    (ADVISORY, "database_cpu"): 5,
     (ADVISORY, "cost_anomaly"): 14,
     (WEB, "error_rate"): 100,
     (WEB, "data_quality_score"): 100,
