@@ -32,10 +32,7 @@ def maintenance_job(
 ) -> dg.JobDefinition:
     """Return the job that maintains a pipeline's tables; it fails at its end if one table did."""
 
-    @dg.op(
-        name=f"{pipeline}_maintain",
-        description="Compaction, statistics, expiry, orphans, clean-up (B-13).",
-    )
+    @dg.op(name=f"{pipeline}_maintain", description="Compaction, expiry, orphans, clean-up (B-13).")
     def maintain(
         context: dg.OpExecutionContext,
         config: MaintenanceConfig,
