@@ -10,7 +10,11 @@ from pipeline_platform.advisory_performance.assets import (
     MONTHLY_KEYS,
     RECONCILE_KEYS,
 )
-from pipeline_platform.advisory_performance.checks import INGEST_CHECK_KEYS, SERVICE_CHECK_KEYS
+from pipeline_platform.advisory_performance.checks import (
+    INGEST_CHECK_KEYS,
+    MONTH_CHECK_KEYS,
+    SERVICE_CHECK_KEYS,
+)
 from pipeline_platform.advisory_performance.run_context import load_runbook
 from pipeline_platform.advisory_performance.tables import (
     PIPELINE,
@@ -25,6 +29,7 @@ from pipeline_platform.orchestration.automation import (
 )
 from pipeline_platform.orchestration.landing import landing_key
 from pipeline_platform.orchestration.maintenance import maintenance_job
+from pipeline_platform.orchestration.pipeline_runs import work_tags
 from pipeline_platform.orchestration.resources import ServicesParam
 from pipeline_platform.orchestration.sensors import (
     RequestedRange,
@@ -44,23 +49,31 @@ ingest_job = dg.define_asset_job(
     f"{PIPELINE}_ingest",
     selection=dg.AssetSelection.assets(*INGEST_KEYS) | dg.AssetSelection.checks(*INGEST_CHECK_KEYS),
     description="Vendor files from the landing zone to bronze.",
+    tags=work_tags(PIPELINE),
 )
 workflow_job = dg.define_asset_job(
     WORKFLOW,
     selection=dg.AssetSelection.assets(*MONTHLY_KEYS),
     description="A range of months from bronze to reconciled performance_data and gold marts.",
-    tags={"runbook_name": "advisory-performance-etl-workflow"},
+    tags={"runbook_name": "advisory-performance-etl-workflow", **work_tags(PIPELINE)},
 )
 reconcile_job = dg.define_asset_job(
     f"{PIPELINE}_reconcile",
     selection=dg.AssetSelection.assets(*RECONCILE_KEYS),
     description="Rule anew on months under changed tolerances, without loading anything (SA-63).",
+    tags=work_tags(PIPELINE),
 )
 health_job = dg.define_asset_job(
     f"{PIPELINE}_health",
     selection=dg.AssetSelection.assets(landing_key(PIPELINE))
+    | dg.AssetSelection.checks(*SERVICE_CHECK_KEYS, *INGEST_CHECK_KEYS, *MONTH_CHECK_KEYS),
+    description="The morning review: what waits, and every check that needs no new data (SA-28).",
+)
+service_health_job = dg.define_asset_job(
+    f"{PIPELINE}_service_health",
+    selection=dg.AssetSelection.assets(landing_key(PIPELINE))
     | dg.AssetSelection.checks(*SERVICE_CHECK_KEYS, *INGEST_CHECK_KEYS),
-    description="The morning review: what waits, and every check that needs no new data.",
+    description="What waits, and the checks of the service, which need no rows.",
 )
 
 
@@ -86,6 +99,7 @@ JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     workflow_job,
     reconcile_job,
     health_job,
+    service_health_job,
     months_made_ahead_job,
     maintain_job,
 ]
@@ -126,8 +140,8 @@ def schedules(environment: Environment) -> Sequence[dg.ScheduleDefinition]:
     """Return the schedules of the runbook, on or off as it says for this environment."""
     jobs: dict[str, ExecutableDefinition] = {
         "morning_health_check": health_job,
-        "service_health": health_job,
-        "vendor_quiet": health_job,
+        "service_health": service_health_job,
+        "vendor_quiet": service_health_job,
         "months_made_ahead": months_made_ahead_job,
         "maintenance": maintain_job,
     }

@@ -16,7 +16,7 @@ from pipeline_platform.orchestration.threshold_checks import (
     Measured,
     check_keys,
     partitions_of_run,
-    runs_succeeded,
+    pipeline_runs,
     threshold_checks,
     thresholds_of,
 )
@@ -35,9 +35,7 @@ def _measured(context: dg.AssetCheckExecutionContext, services: Services) -> Mea
         present = dates_in(services.lake.partitions(TIME_WEIGHTED_RETURNS))
         months = tuple(present)[-LATEST_MONTHS:]
     run = RunContext(services, context.run.run_id)
-    return partial(
-        measure, Scope(run, months, runs_succeeded(context, PIPELINE)), measures=MEASURES
-    )
+    return partial(measure, Scope(run, months, pipeline_runs(context, PIPELINE)), measures=MEASURES)
 
 
 LANDING = thresholds_of(RUNBOOK, "landing", "bronze")

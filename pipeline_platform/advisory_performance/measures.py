@@ -4,7 +4,6 @@ Functions read the lake, the landing zone or PostgreSQL and return measurements 
 a day, or `all`); `MEASURES` maps the runbook's names to them. See `quality.measures`.
 """
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date, timedelta
@@ -33,8 +32,13 @@ from pipeline_platform.partition_ranges import (
 )
 from pipeline_platform.quality import measures, scores
 from pipeline_platform.quality.measurements import Measurement, percentage, unmeasured
-from pipeline_platform.quality.measures import ALL, SECONDS_PER_DAY, Labelled
-from pipeline_platform.warehouse import embedded
+from pipeline_platform.quality.measures import (
+    ALL,
+    SECONDS_PER_DAY,
+    SECONDS_PER_MINUTE,
+    Labelled,
+)
+from pipeline_platform.warehouse import embedded, processor_use
 
 Scope = measures.Scope[RunContext]
 
@@ -63,12 +67,7 @@ def _score_rates(scope: Scope, month: date) -> list[scores.Part]:
         " WHERE pipeline = %(pipeline)s AND partition_key = %(key)s AND hop = 'bronze_to_silver'",
         key=key,
     )
-    ((timely, files),) = scope.rows(
-        "SELECT count(*) FILTER (WHERE coalesce(completed_at, now()) - arrived_at < "
-        "interval '2 hours'), count(*) FROM etl_processing_log"
-        " WHERE pipeline = %(pipeline)s AND %(key)s = ANY(partition_keys)",
-        key=key,
-    )
+    timely, files = measures.files_in_time(scope, key)
     complete = _completeness(replace(scope, partitions=(month,)))[key]
     passed = _pass_rates(replace(scope, partitions=(month,)))[ALL]
     distinct = float(arrived - deduplicated)
@@ -253,16 +252,28 @@ def _default_partition(scope: Scope) -> Labelled:
 
 
 def _database_cpu(scope: Scope) -> Labelled:
-    """Take the five-minute load of this machine, where the embedded server runs (SA-15)."""
-    name = "database_cpu"
-    settings = scope.run.services.settings
+    """Sample what the embedded server's processes used, and judge the load that lasted (SA-15)."""
+    name, now = "database_cpu", scope.run.now()
+    settings, ruling = scope.run.services.settings, scope.run.runbook.rulings.sustained_load
     if settings.database_url or settings.database_secret_name:
         reason = "the database is on another machine and no source of its load is configured"
         return {ALL: unmeasured(name, reason)}
-    if not embedded.status(settings).is_running or not hasattr(os, "getloadavg"):
-        return {ALL: unmeasured(name, "this system does not tell its load")}
-    load = 100 * os.getloadavg()[1] / (os.cpu_count() or 1)
-    return {ALL: Measurement(name, load, sample_size=5)}
+    pid = embedded.status(settings).pid
+    counter = processor_use.processor_time(pid) if pid is not None else None
+    if counter is None:
+        return {ALL: unmeasured(name, "this system does not tell its processes' time")}
+    with scope.run.services.database.transaction() as connection:
+        processor_use.record_sample(connection, counter, now=now)
+        loads = processor_use.loads(connection, counter, since=now - ruling.window, now=now)
+    minutes = round(sum(one.seconds for one in loads) / SECONDS_PER_MINUTE, 1)
+    used = processor_use.sustained_pct(loads, ruling.least)
+    if used is None:
+        reason = (
+            f"the server was watched for {minutes:g} of the last {ruling.of_minutes} minutes, "
+            f"{ruling.minutes} are needed"
+        )
+        return {ALL: unmeasured(name, reason)}
+    return {ALL: Measurement(name, used, sample_size=len(loads))}
 
 
 _CONNECTIONS = "SELECT open_count, max_connections FROM active_connections"
@@ -302,6 +313,7 @@ MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "reconciliation_pass_rate": _pass_rates,
     "tolerance_violations": _violations,
     "return_variance": _variance,
+    "refused_files": measures.refused_files,
     "processing_latency": measures.processing_latency,
     "processing_time_per_file": measures.processing_time,
     "oldest_file_in_processing": measures.oldest_in_processing,

@@ -1,5 +1,6 @@
 """The rulings of this pipeline's runbook: tolerances, materiality, how returns are read."""
 
+from datetime import timedelta
 from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -64,6 +65,29 @@ class Materiality(Part):
         return self.return_bps if period in self.short_periods else self.longer_return_bps
 
 
+class SustainedLoad(Part):
+    """What "sustained" means: a load that is reached for so many of the last so many minutes."""
+
+    minutes: int = Field(ge=1)
+    of_minutes: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.minutes > self.of_minutes:
+            raise ValueError("minutes can't be more than of_minutes")
+        return self
+
+    @property
+    def least(self) -> timedelta:
+        """For how long a load must have been reached."""
+        return timedelta(minutes=self.minutes)
+
+    @property
+    def window(self) -> timedelta:
+        """How far back one looks."""
+        return timedelta(minutes=self.of_minutes)
+
+
 class Rulings(runbook.Rulings):
     """What this pipeline decides beyond what the platform needs."""
 
@@ -72,6 +96,7 @@ class Rulings(runbook.Rulings):
     tolerances: Tolerances
     materiality: Materiality
     premake_months: int = Field(ge=1)
+    sustained_load: SustainedLoad
     variance_history_days: int = Field(ge=1)
     annualisation_basis: Literal["calendar", "365"]
     terminal_status: str
@@ -103,6 +128,10 @@ class Rulings(runbook.Rulings):
             ),
             ("material change of a value", f"{materiality.account_value_pct:g} % or more"),
             ("years of an annualised return", f"{self.annualisation_basis}"),
+            (
+                "a load is sustained",
+                f"{self.sustained_load.minutes} of {self.sustained_load.of_minutes} minutes",
+            ),
             ("partitions made ahead", f"{self.premake_months} months"),
             *super().in_words(),
         ]

@@ -9,6 +9,7 @@ from pipeline_platform.commands.output import AsJson, plain_failures
 from pipeline_platform.commands.printing import show_facts, show_rows
 from pipeline_platform.web_events.bot_evaluation import evaluate, read_labelled_agents
 from pipeline_platform.web_events.bots import load_bot_list
+from pipeline_platform.web_events.run_context import load_runbook
 from pipeline_platform.web_events.user_agents import describe
 
 app = typer.Typer(help="Which user agents are bots, and by which rule.")
@@ -21,7 +22,7 @@ def judge(
 ) -> None:
     """Say whether an agent is a bot, by which rule, and what it says of itself."""
     with plain_failures():
-        bot_list = load_bot_list()
+        bot_list = load_bot_list(load_runbook().rulings.friends)
         verdict = bot_list.judge(agent)
         facts = {
             "is_bot": verdict.is_bot,
@@ -42,7 +43,7 @@ def evaluate_file(
 ) -> None:
     """Measure precision and recall on labelled agents, and name the rules with false alarms."""
     with plain_failures():
-        bot_list = load_bot_list()
+        bot_list = load_bot_list(load_runbook().rulings.friends)
         found = evaluate(read_labelled_agents(file), bot_list)
         rules = [
             {"rule": one.bot_rule_id, "agents": one.agents, "false alarms": one.false_alarms}

@@ -44,8 +44,11 @@ Partition = Annotated[
     typer.Option(parser=parse_day, metavar="YYYY-MM-DD", help="Only this partition."),
 ]
 Type = Annotated[
-    Literal["compaction", "expiry", "orphans", "all"],
-    typer.Option("--type", help="Merge small files, forget old snapshots, remove orphaned files."),
+    Literal["compaction", "statistics", "expiry", "orphans", "all"],
+    typer.Option(
+        "--type",
+        help="Merge small files, count values, forget old snapshots, remove orphaned files.",
+    ),
 ]
 
 

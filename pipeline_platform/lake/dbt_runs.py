@@ -100,7 +100,8 @@ def start_dbt_run(
     `partition` is the key of what the run will publish, as in `Lake.stage`.
     """
     settings = lake.settings
-    name = f"{file_name_part(run_id)}-{uuid.uuid4().hex[:8]}"
+    # Whose it is stands in the path: what a killed run leaves is kept as its pipeline rules (X-7).
+    name = f"{sources[0][0].pipeline}/{file_name_part(run_id)}-{uuid.uuid4().hex[:8]}"
     folder = local_temp(settings) / "dbt" / name
     staging = f"{staging_location(settings)}/{name}"
     for place in [folder, *([] if is_remote(staging) else [Path(staging)])]:
@@ -135,7 +136,7 @@ def pinned_snapshots(settings: Settings, table: LakeTable) -> set[int]:
     A killed run's folder pins them until the clean-up of temporary files removes it.
     """
     pinned = set()
-    for path in (local_temp(settings) / "dbt").glob("*/run.json"):
+    for path in (local_temp(settings) / "dbt").glob("*/*/run.json"):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, json.JSONDecodeError):

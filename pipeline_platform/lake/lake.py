@@ -403,6 +403,13 @@ class Lake:
         with catalog_failures():
             return partition_states(self._tables.get(table), table)
 
+    def has_statistics(self, table: LakeTable) -> bool:
+        """Tell whether the current snapshot has its statistics; an empty table needs none."""
+        iceberg = self._tables.get(table)
+        snapshot = iceberg.current_snapshot()
+        known = {one.snapshot_id for one in iceberg.metadata.statistics}
+        return snapshot is None or snapshot.snapshot_id in known
+
     def update_statistics(
         self, table: LakeTable, columns: Sequence[str] | None = None
     ) -> dict[str, int]:

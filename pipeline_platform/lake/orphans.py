@@ -123,26 +123,45 @@ def remove_orphans(
     return Removal(tuple(removed), kept)
 
 
+@dataclass(frozen=True)
+class LeftoverRetention:
+    """For how long temporary and staged files of ended runs are kept."""
+
+    temp: timedelta
+    staging: timedelta
+
+
 def plan_leftovers(
     settings: Settings,
+    pipeline: str,
     *,
-    staging_kept_for: timedelta,
-    temp_kept_for: timedelta,
+    own: LeftoverRetention,
+    shared: LeftoverRetention,
+    others: Collection[str],
     now: datetime,
     unfinished_runs: Collection[str],
 ) -> list[Doomed]:
     """Return files of ended runs in the lake's staging place and among the temporary files.
 
     SW-37 and SA-41: older than so many days, not of exactly that day, so that a clean-up that was
-    missed is made up for (D-8). Raises PermanentError if another location lies within them.
+    missed is made up for (D-8). A file is a pipeline's if a folder of its path has that name; those
+    of the `others` are theirs to remove, those of nobody go by `shared` (X-7). Raises
+    PermanentError if another location lies within them.
     """
     marks = run_marks(unfinished_runs)
-    kept_for = {_TEMPORARY: temp_kept_for, _STAGED: staging_kept_for}
+
+    def goes(one: StoredObject, kind: str) -> bool:
+        folders = set(one.key.split("/"))
+        retention = own if pipeline in folders else shared
+        kept_for = retention.temp if kind == _TEMPORARY else retention.staging
+        is_theirs = pipeline not in folders and not folders.isdisjoint(others)
+        return not is_theirs and one.modified_at < now - kept_for and not _is_of(one.key, marks)
+
     return [
         Doomed(f"{store.location}/{one.key}", one.size_bytes, one.modified_at, kind)
         for store, kind in _leftover_places(settings)
         for one in store.list()
-        if one.modified_at < now - kept_for[kind] and not _is_of(one.key, marks)
+        if goes(one, kind)
     ]
 
 

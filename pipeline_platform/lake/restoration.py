@@ -117,7 +117,7 @@ def restore_from_backup(
     """
     backup.require_fit(table)
     chosen = backup.files_of(partition)
-    place = f"{file_name_part(run_id)}-{uuid.uuid4().hex[:8]}"
+    place = f"{table.pipeline}/{file_name_part(run_id)}-{uuid.uuid4().hex[:8]}"
     store = ObjectStore.at(staging_location(lake.settings), lake.settings)
     paths = []
     with spooled_file(lake.settings) as spooled:

@@ -1,4 +1,4 @@
-"""Maintenance of a pipeline's tables: compaction, expiry, orphans, temporary files, restoration.
+"""Maintenance of tables: compaction, statistics, expiry, orphans, temporary files, restoration.
 
 Plan, proof, apply, record; one table after the other, each under its own lock, so that two jobs
 never work on the same table and one table's failure never stops the next (X-9). Of Dagster it
@@ -9,13 +9,16 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Literal, Protocol
 
+import pipeline_platform
 from pipeline_platform.failures import PlatformError
 from pipeline_platform.lake.compaction import Compacted, compact, plan_compaction
 from pipeline_platform.lake.expiry import expire, plan_expiry
 from pipeline_platform.lake.orphans import (
     Doomed,
+    LeftoverRetention,
     Removal,
     plan_leftovers,
     plan_orphans,
@@ -26,15 +29,17 @@ from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.quality.retention import remove_resolved
 from pipeline_platform.runbook import Runbook
 from pipeline_platform.services import Services
+from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse.locks import session_locks
 from pipeline_platform.warehouse.maintenance_log import Effect, record_end, record_start
 from pipeline_platform.warehouse.proposals import abandon_proposals, needed_runs
 
-Operation = Literal["compaction", "expiry", "orphans"]
-OPERATIONS: tuple[Operation, ...] = ("compaction", "expiry", "orphans")
+Operation = Literal["compaction", "statistics", "expiry", "orphans"]
+OPERATIONS: tuple[Operation, ...] = ("compaction", "statistics", "expiry", "orphans")
 """In this order: what a compaction replaced is forgotten and removed by a later maintenance."""
 
 LOCK_WAIT_SECONDS = 600
+PACKAGE = Path(pipeline_platform.__file__).parent
 _FOLDERS = "temporary files"
 
 
@@ -56,6 +61,32 @@ class Report:
     is_dry_run: bool
     failure: str | None = None
     files: Sequence[Doomed] = field(default_factory=tuple)
+
+
+def leftovers(
+    settings: Settings, runbook: Runbook, *, now: datetime, unfinished_runs: Collection[str]
+) -> list[Doomed]:
+    """Return the temporary and staged files that a clean-up of a pipeline removes (X-7).
+
+    Its own go by its runbook; what belongs to no pipeline (spilled blocks, half copies) is kept as
+    long as any runbook wants, so that no pipeline's shorter time decides for another.
+    """
+    all_of_them = [runbook, *(Runbook.load(path) for path in PACKAGE.glob("*/runbook.yaml"))]
+    return plan_leftovers(
+        settings,
+        runbook.pipeline,
+        own=LeftoverRetention(
+            timedelta(days=runbook.rulings.temp_kept_days),
+            timedelta(days=runbook.maintenance.staging_kept_days),
+        ),
+        shared=LeftoverRetention(
+            timedelta(days=max(one.rulings.temp_kept_days for one in all_of_them)),
+            timedelta(days=max(one.maintenance.staging_kept_days for one in all_of_them)),
+        ),
+        others={one.pipeline for one in all_of_them} - {runbook.pipeline},
+        now=now,
+        unfinished_runs=unfinished_runs,
+    )
 
 
 @dataclass(frozen=True)
@@ -83,6 +114,7 @@ class Maintainer:
         """
         work: dict[Operation, Callable[[LakeTable, Callable[[], None], bool], Report]] = {
             "compaction": lambda table, _, dry: self._compaction(table, partitions, dry),
+            "statistics": lambda table, _, dry: self._statistics(table, dry),
             "expiry": lambda table, _, dry: self._expiry(table, dry),
             "orphans": self._orphans,
         }
@@ -102,17 +134,12 @@ class Maintainer:
                     yield self._guarded(table, operation, work[operation], dry_run)
 
     def clean_up(self, *, dry_run: bool = False) -> Report:
-        """Remove old temporary and staged files of all pipelines, and this one's resolved rows."""
+        """Remove the pipeline's old temporary and staged files, and its resolved rows."""
         settings, now = self.services.settings, self.clock()
-        rulings, maintenance = self.runbook.rulings, self.runbook.maintenance
         try:
             with self._locked(_FOLDERS):
-                plan = plan_leftovers(
-                    settings,
-                    staging_kept_for=timedelta(days=maintenance.staging_kept_days),
-                    temp_kept_for=timedelta(days=rulings.temp_kept_days),
-                    now=now,
-                    unfinished_runs=self.unfinished_runs(),
+                plan = leftovers(
+                    settings, self.runbook, now=now, unfinished_runs=self.unfinished_runs()
                 )
                 if dry_run:
                     return Report(_FOLDERS, "clean-up", _of_files(plan, None), True, files=plan)
@@ -122,7 +149,7 @@ class Maintainer:
                         rows = remove_resolved(
                             connection,
                             self.runbook.pipeline,
-                            kept_days=rulings.quarantine_kept_days,
+                            kept_days=self.runbook.rulings.quarantine_kept_days,
                             now=now,
                         )
                     effect = _of_files(plan, done, f"; {rows} resolved quarantine entries removed")
@@ -180,6 +207,20 @@ class Maintainer:
             return Report(name, "compaction", effect, True)
         done = compact(lake, table, limits, run_id=self.run_id, partitions=partitions)
         return Report(name, "compaction", _of_compaction(done), False)
+
+    def _statistics(self, table: LakeTable, dry_run: bool) -> Report:
+        """Count different values of the current snapshot (SW-34, SW-36), unless they are known.
+
+        Bronze is left out: nothing joins or groups by it, and its records are all different.
+        """
+        if table.layer == "bronze" or self.services.lake.has_statistics(table):
+            message = "not needed" if table.layer == "bronze" else "up to date"
+        elif dry_run:
+            message = "of the current snapshot"
+        else:
+            message = f"of {len(self.services.lake.update_statistics(table))} columns"
+        effect = Effect(message=message)
+        return Report(f"{table.layer}/{table.name}", "statistics", effect, dry_run)
 
     def _expiry(self, table: LakeTable, dry_run: bool) -> Report:
         retention = self.runbook.maintenance.retention(table.layer, table.name)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
-from pipeline_platform.lake.orphans import plan_leftovers
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.operations.capacity import outlooks
 from pipeline_platform.operations.cost import DayCost
 from pipeline_platform.operations.cost_readings import last_reading, stored_costs
 from pipeline_platform.operations.growth import sampled_series, table_series
+from pipeline_platform.operations.maintenance import leftovers
 from pipeline_platform.runbook import Runbook
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse.proposals import list_proposals
@@ -81,11 +81,9 @@ def cost_by_service(reviewed: Reviewed) -> Section:
 
 def temporary_files(reviewed: Reviewed) -> Section:
     """Return the files that the next clean-up removes, to be looked at before it does (SW-42)."""
-    maintenance, rulings = reviewed.runbook.maintenance, reviewed.runbook.rulings
-    doomed = plan_leftovers(
+    doomed = leftovers(
         reviewed.services.settings,
-        staging_kept_for=timedelta(days=maintenance.staging_kept_days),
-        temp_kept_for=timedelta(days=rulings.temp_kept_days),
+        reviewed.runbook,
         now=reviewed.now,
         unfinished_runs=reviewed.unfinished_runs,
     )

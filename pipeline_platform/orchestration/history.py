@@ -20,6 +20,7 @@ from pipeline_platform.orchestration.automation import (
     RANGE_END_TAG,
     RANGE_START_TAG,
 )
+from pipeline_platform.orchestration.pipeline_runs import FAILED, belongs
 from pipeline_platform.orchestration.sensors import UNFINISHED
 
 State = Literal["done", "present", "missing", "failed", "running"]
@@ -27,7 +28,6 @@ State = Literal["done", "present", "missing", "failed", "running"]
 
 EVALUATIONS_LOOKED_AT = 50
 RUNS_LOOKED_AT = 1000
-_FAILED = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ class History:
             found += [
                 _described(record)
                 for record in records
-                if pipeline is None or _belongs(record.dagster_run, pipeline)
+                if pipeline is None or belongs(record.dagster_run, pipeline)
             ]
             if len(records) < RUNS_LOOKED_AT:
                 break
@@ -284,7 +284,7 @@ def _attempted(run: dg.DagsterRun | None, *, is_made: bool) -> State | None:
         return None
     if run.status in UNFINISHED:
         return "running"
-    if run.status in _FAILED:
+    if run.status in FAILED:
         return "failed"
     return None if is_made else "missing"
 
@@ -314,13 +314,6 @@ def _covered(tags: Mapping[str, str]) -> tuple[str, str] | None:
     one = tags.get(ONE_PARTITION_TAG)
     first, last = tags.get(RANGE_START_TAG, one), tags.get(RANGE_END_TAG, one)
     return (first, last) if first and last else None
-
-
-def _belongs(run: dg.DagsterRun, pipeline: str) -> bool:
-    selected = {key.path[0] for key in run.asset_selection or ()}
-    return (
-        pipeline in selected or run.job_name == pipeline or run.job_name.startswith(f"{pipeline}_")
-    )
 
 
 def _described(record: dg.RunRecord) -> PipelineRun:

@@ -10,6 +10,7 @@ from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.orchestration.automation import sensor_from_runbook
 from pipeline_platform.orchestration.failures import handled_failures
 from pipeline_platform.orchestration.metadata import asset_key
+from pipeline_platform.orchestration.pipeline_runs import work_tags
 from pipeline_platform.orchestration.resources import ServicesParam
 from pipeline_platform.orchestration.sensors import UNFINISHED
 from pipeline_platform.runbook import Runbook, StreamReading
@@ -59,6 +60,7 @@ def stream_job(
     @dg.job(
         name=f"{table.pipeline}_stream",
         description=f"The stream of {table.pipeline} to {table.name}, batch by batch.",
+        tags=work_tags(table.pipeline),
     )
     def job() -> None:
         read_stream()

@@ -11,6 +11,7 @@ from pipeline_platform.orchestration.automation import (
     RANGE_START_TAG,
 )
 from pipeline_platform.orchestration.checks import threshold_result, threshold_specs
+from pipeline_platform.orchestration.pipeline_runs import PipelineRuns
 from pipeline_platform.orchestration.resources import ServicesParam
 from pipeline_platform.partition_ranges import Unit, date_range
 from pipeline_platform.quality.issues import record_issues, threshold_issue
@@ -22,7 +23,6 @@ from pipeline_platform.run_context import utc_now
 from pipeline_platform.runbook import Runbook
 from pipeline_platform.services import Services
 
-ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 Measured = Callable[[Threshold], tuple[Measurement, Verdict]]
 """Measures one threshold and judges it."""
 
@@ -85,16 +85,9 @@ def partitions_of_run(
     return None
 
 
-def runs_succeeded(
-    context: dg.AssetCheckExecutionContext, pipeline: str
-) -> tuple[tuple[str, bool], ...]:
-    """Return how the pipeline's runs of the last seven days ended, this run left out."""
-    records = context.instance.get_run_records(dg.RunsFilter(updated_after=utc_now() - RUN_WINDOW))
-    return tuple(
-        (run.run_id, run.status == dg.DagsterRunStatus.SUCCESS)
-        for run in (record.dagster_run for record in records)
-        if run.status in ENDED and run.job_name.startswith(pipeline)
-    )
+def pipeline_runs(context: dg.AssetCheckExecutionContext, pipeline: str) -> PipelineRuns:
+    """Return the pipeline's runs of the window that thresholds on runs look at."""
+    return PipelineRuns(context.instance, pipeline, utc_now() - RUN_WINDOW)
 
 
 def _record(

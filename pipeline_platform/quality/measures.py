@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from pipeline_platform.quality.measurements import (
     Measurement,
@@ -34,17 +34,29 @@ FILE_WINDOW = timedelta(days=1)
 STREAM_WINDOW = timedelta(hours=1)
 
 
+class Runs(Protocol):
+    """Who knows how a pipeline's runs ended; Dagster stays out of what is measured."""
+
+    def ended(self) -> Sequence[tuple[str, bool]]:
+        """Return each ended run that took in or computed, and whether it succeeded."""
+        ...
+
+    def unmended(self) -> Sequence[str]:
+        """Return the failed runs that nothing made good since."""
+        ...
+
+
 @dataclass(frozen=True)
 class Scope(Generic[Run]):
     """What is measured: a run's surroundings and the partitions in question, oldest first.
 
-    `runs_succeeded` says how the pipeline's runs of the last seven days ended; None where
-    Dagster's storage isn't at hand.
+    `runs` knows how the pipeline's runs of the last seven days ended; None where Dagster's storage
+    isn't at hand.
     """
 
     run: Run
     partitions: tuple[date, ...]
-    runs_succeeded: tuple[tuple[str, bool], ...] | None = None
+    runs: Runs | None = None
 
     @property
     def pipeline(self) -> str:
@@ -96,6 +108,25 @@ def processing_latency(scope: Scope[Run]) -> Labelled:
     return {ALL: _longest(scope, "processing_latency", rows)}
 
 
+def files_in_time(scope: Scope[Run], partition: str) -> tuple[int, int]:
+    """Return how many of a partition's files were served in time, and how many there are.
+
+    In time is what keeps the mildest limit of the runbook's `processing_latency`.
+    """
+    band = scope.run.runbook.thresholds["processing_latency"].severest_first[-1]
+    ((timely, files),) = scope.rows(
+        "SELECT count(*) FILTER (WHERE took < %(limit)s OR (took = %(limit)s AND %(included)s)),"
+        " count(*) FROM (SELECT coalesce(completed_at, %(now)s) - arrived_at AS took"
+        " FROM etl_processing_log"
+        " WHERE pipeline = %(pipeline)s AND %(key)s = ANY(partition_keys)) AS file",
+        limit=timedelta(minutes=band.limit),
+        included=band.is_inclusive,
+        now=scope.run.now(),
+        key=partition,
+    )
+    return timely, files
+
+
 def processing_time(scope: Scope[Run]) -> Labelled:
     """Return the longest time that a file of the last day was in work, in minutes."""
     now = scope.run.now()
@@ -125,12 +156,29 @@ def oldest_in_processing(scope: Scope[Run]) -> Labelled:
     }
 
 
+def refused_files(scope: Scope[Run]) -> Labelled:
+    """Return the share of the last day's files that were refused as a whole and are still held.
+
+    No record of theirs is in the conservation ledger, so a rate of records does not see them.
+    """
+    rows = scope.rows(
+        "SELECT log.file_name, held.rule FROM etl_processing_log AS log"
+        " LEFT JOIN quarantined_files AS held ON log.status = 'QUARANTINED' AND held.state = 'HELD'"
+        " AND (held.pipeline, held.file_sha256) = (log.pipeline, log.file_sha256)"
+        " WHERE log.pipeline = %(pipeline)s AND log.processing_end_time > %(since)s"
+        " ORDER BY log.processing_end_time DESC",
+        since=scope.run.now() - FILE_WINDOW,
+    )
+    refused = [f"{name}: {rule}" for name, rule in rows if rule is not None]
+    return {ALL: percentage("refused_files", len(refused), len(rows), offenders=refused)}
+
+
 def success_rate(scope: Scope[Run]) -> Labelled:
-    """Return the share of the pipeline's ended runs of the last seven days that succeeded."""
+    """Return the share of the last seven days' runs that took in or computed and succeeded."""
     name = "pipeline_success_rate"
-    if scope.runs_succeeded is None:
+    if scope.runs is None:
         return {ALL: unmeasured(name, "Dagster's run storage is not at hand")}
-    runs = scope.runs_succeeded
+    runs = scope.runs.ended()
     failed = [run_id for run_id, succeeded in runs if not succeeded]
     return {ALL: percentage(name, len(runs) - len(failed), len(runs), offenders=failed)}
 

@@ -18,6 +18,7 @@ from pipeline_platform.orchestration.automation import (
 )
 from pipeline_platform.orchestration.landing import landing_key
 from pipeline_platform.orchestration.maintenance import expiry_job, maintenance_job
+from pipeline_platform.orchestration.pipeline_runs import work_tags
 from pipeline_platform.orchestration.resources import ServicesParam
 from pipeline_platform.orchestration.reviews import review_job
 from pipeline_platform.orchestration.sensors import (
@@ -32,11 +33,12 @@ from pipeline_platform.web_events.assets import DAILY_KEYS, INGEST_KEYS
 from pipeline_platform.web_events.checks import (
     DAILY_CHECK_KEYS,
     INGEST_CHECK_KEYS,
+    QUERY_CHECK_KEYS,
     SERVICE_CHECK_KEYS,
 )
 from pipeline_platform.web_events.ingestion import event_files, events_stream
 from pipeline_platform.web_events.marts import MARTS
-from pipeline_platform.web_events.measures import hourly_counts
+from pipeline_platform.web_events.measures import hours_until
 from pipeline_platform.web_events.refinement import requested_days
 from pipeline_platform.web_events.run_context import RunContext, load_runbook
 from pipeline_platform.web_events.tables import PIPELINE, RAW_EVENTS, TABLES
@@ -48,6 +50,7 @@ ingest_job = dg.define_asset_job(
     f"{PIPELINE}_ingest",
     selection=dg.AssetSelection.assets(*INGEST_KEYS) | dg.AssetSelection.checks(*INGEST_CHECK_KEYS),
     description="Event files from the landing zone to bronze.",
+    tags=work_tags(PIPELINE),
 )
 workflow_job = dg.define_asset_job(
     WORKFLOW,
@@ -56,28 +59,46 @@ workflow_job = dg.define_asset_job(
         "A range of days from bronze to silver (SW-2); its step process_historical_data also does "
         "backfills (SW-12)."
     ),
+    tags=work_tags(PIPELINE),
 )
 health_job = dg.define_asset_job(
     f"{PIPELINE}_health",
     selection=dg.AssetSelection.assets(landing_key(PIPELINE))
-    | dg.AssetSelection.checks(*SERVICE_CHECK_KEYS, *INGEST_CHECK_KEYS, *DAILY_CHECK_KEYS),
+    | dg.AssetSelection.checks(
+        *SERVICE_CHECK_KEYS, *INGEST_CHECK_KEYS, *DAILY_CHECK_KEYS, *QUERY_CHECK_KEYS
+    ),
     description="The morning review: what waits, and every check that needs no new data (SW-1).",
+)
+service_health_job = dg.define_asset_job(
+    f"{PIPELINE}_service_health",
+    selection=dg.AssetSelection.checks(*SERVICE_CHECK_KEYS, *INGEST_CHECK_KEYS),
+    description="The cheap checks of the service: stream, lag, errors, failed runs (SW-3, SW-61).",
+)
+query_times_job = dg.define_asset_job(
+    f"{PIPELINE}_query_times",
+    selection=dg.AssetSelection.checks(*QUERY_CHECK_KEYS),
+    description="How long the analysts' queries take (SW-22, SW-63).",
 )
 
 
-@dg.op(description="Tell what arrived by hour in the last day (SW-8).")
+@dg.op(description="Tell what arrived by hour in the last day, and how good it is (SW-7, SW-8).")
 def summarise_day(context: dg.OpExecutionContext, services: ServicesParam) -> None:
-    """Report events and bots by hour, as a table in the run's metadata."""
+    """Report each hour as a table in the run's metadata, and the sums of the day."""
     run = RunContext(services, context.run.run_id)
-    hours = hourly_counts(run, run.now(), HOURS_SHOWN)
-    lines = ["| hour (UTC) | events | bots |", "|---|---|---|"]
-    lines += [f"| {hour:%Y-%m-%d %H}:00 | {events} | {bots} |" for hour, events, bots in hours]
-    context.add_output_metadata(
-        {
-            "events": sum(events for _, events, _ in hours),
-            "by_hour": dg.MetadataValue.md("\n".join(lines)),
-        }
-    )
+    hours = hours_until(run, run.now(), HOURS_SHOWN)
+    sums = {
+        name: sum(getattr(one, name) for one in hours)
+        for name in ("arrived", "rejected", "events", "bots", "errors")
+    }
+    lines = [f"| hour (UTC) | {' | '.join(sums)} | score |", "|---" * (len(sums) + 2) + "|"]
+    for one in hours:
+        counts = " | ".join(str(getattr(one, name)) for name in sums)
+        score = "" if one.mean_score is None else f"{one.mean_score:.3f}"
+        lines.append(f"| {one.begins_at:%Y-%m-%d %H}:00 | {counts} | {score} |")
+    scored = sum(one.events * one.mean_score for one in hours if one.mean_score is not None)
+    quality = {"mean_score": scored / sums["events"]} if sums["events"] else {}
+    by_hour = dg.MetadataValue.md("\n".join(lines))
+    context.add_output_metadata({**sums, **quality, "by_hour": by_hour})
 
 
 @dg.job(name=f"{PIPELINE}_end_of_day")
@@ -102,6 +123,8 @@ JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     stream_job,
     workflow_job,
     health_job,
+    service_health_job,
+    query_times_job,
     end_of_day_job,
     maintain_job,
     expire_job,
@@ -134,6 +157,8 @@ def schedules(environment: Environment) -> Sequence[dg.ScheduleDefinition]:
     """Return the schedules of the runbook, on or off as it says for this environment."""
     jobs: dict[str, ExecutableDefinition] = {
         "morning_health_check": health_job,
+        "service_health": service_health_job,
+        "query_times": query_times_job,
         "end_of_day_summary": end_of_day_job,
         "weekly_maintenance": maintain_job,
         "daily_expiry": expire_job,

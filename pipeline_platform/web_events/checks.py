@@ -1,7 +1,8 @@
 """The runbook's thresholds as asset checks, each measured in one place (`measures.py`).
 
 Checks of a day's rows run with the workflow that wrote them; checks of the service and of the
-landing zone run by schedule, too, and those of cost after each reading of it. The blocking ones of
+landing zone run every five minutes, too, the queries of gold every hour, and those of cost after
+each reading of it. The blocking ones of
 silver are part of the asset itself.
 """
 
@@ -13,7 +14,7 @@ from pipeline_platform.orchestration.threshold_checks import (
     Measured,
     check_keys,
     partitions_of_run,
-    runs_succeeded,
+    pipeline_runs,
     threshold_checks,
     thresholds_of,
 )
@@ -34,21 +35,24 @@ def _measured(context: dg.AssetCheckExecutionContext, services: Services) -> Mea
     if days is None:
         days = tuple(dates_in(services.lake.partitions(WEB_EVENTS)))[-LATEST_DAYS:]
     run = RunContext(services, context.run.run_id)
-    return partial(measure, Scope(run, days, runs_succeeded(context, PIPELINE)), measures=MEASURES)
+    return partial(measure, Scope(run, days, pipeline_runs(context, PIPELINE)), measures=MEASURES)
 
 
 LANDING = thresholds_of(RUNBOOK, "landing", "bronze")
 SILVER = thresholds_of(RUNBOOK, "silver")
-SERVICE = thresholds_of(RUNBOOK, "gold", "serving", "service")
+QUERIES = thresholds_of(RUNBOOK, "gold")
+SERVICE = thresholds_of(RUNBOOK, "serving", "service")
 COST = thresholds_of(RUNBOOK, "cost")
 INGEST_CHECK_KEYS = check_keys(LANDING)
 DAILY_CHECK_KEYS = check_keys(SILVER)
+QUERY_CHECK_KEYS = check_keys(QUERIES)
 SERVICE_CHECK_KEYS = check_keys(SERVICE)
 CHECKS = [
     threshold_checks(RUNBOOK, name, thresholds, _measured)
     for name, thresholds in (
         ("landing", LANDING),
         ("silver", SILVER),
+        ("query", QUERIES),
         ("service", SERVICE),
         ("cost", COST),
     )

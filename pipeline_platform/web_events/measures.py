@@ -5,13 +5,17 @@ query, or `all`); `MEASURES` maps the runbook's names to them. See `quality.meas
 """
 
 import statistics
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime, timedelta
-from functools import partial
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from functools import cache, partial
 from typing import Any
 
 import duckdb
 
+from pipeline_platform.lake.engine import sql_text
+from pipeline_platform.lake.relations import as_view
 from pipeline_platform.operations.cost_readings import cost_increase
 from pipeline_platform.partition_ranges import ONE_DAY, dates_in, day_range, partition_key
 from pipeline_platform.quality import measures
@@ -21,25 +25,62 @@ from pipeline_platform.quality.trends import FEWEST_DAYS, Points, drop, slope_pe
 from pipeline_platform.web_events.analyst_queries import analyst_queries, run_query
 from pipeline_platform.web_events.ingestion import events_stream
 from pipeline_platform.web_events.run_context import RunContext
+from pipeline_platform.web_events.schema_drift import Shape, drift
 from pipeline_platform.web_events.tables import RAW_EVENTS, WEB_EVENTS
 
 Scope = measures.Scope[RunContext]
 LEAST_DAYS_OF_A_BASELINE = 3
 
 
-def hourly_counts(run: RunContext, until: datetime, hours: int) -> list[tuple[datetime, int, int]]:
-    """Return hour, events and bot events of the last hours that had any (SW-8)."""
+@dataclass(frozen=True)
+class Hour:
+    """What an hour brought: records by their arrival, events by when they happened.
+
+    `errors` are events with a status of 400 or more; `mean_score` is None without events.
+    """
+
+    begins_at: datetime
+    arrived: int = 0
+    rejected: int = 0
+    events: int = 0
+    bots: int = 0
+    errors: int = 0
+    mean_score: float | None = None
+
+
+def hours_until(run: RunContext, until: datetime, hours: int) -> list[Hour]:
+    """Return the last hours that brought anything, oldest first (SW-7, SW-8)."""
     since = until - timedelta(hours=hours)
+    found: dict[datetime, Hour] = {}
+    arrivals = Scope(run, ()).rows(
+        "SELECT date_trunc('hour', log.arrived_at, 'UTC'), sum(entry.arrived)::bigint,"
+        " sum(entry.quarantined)::bigint FROM conservation_ledger AS entry"
+        " JOIN etl_processing_log AS log USING (pipeline, file_sha256)"
+        " WHERE pipeline = %(pipeline)s AND hop = 'landing_to_bronze'"
+        " AND log.arrived_at > %(since)s AND log.arrived_at <= %(until)s GROUP BY 1",
+        since=since,
+        until=until,
+    )
+    for begins_at, arrived, rejected in arrivals:
+        hour = begins_at.astimezone(UTC)
+        found[hour] = Hour(hour, arrived, rejected)
     with run.services.connect() as engine:
-        return (
+        events = (
             _events(run, engine, since.date(), until.date())
             .filter(f"event_at > TIMESTAMPTZ '{since}' AND event_at <= TIMESTAMPTZ '{until}'")
             .aggregate(
-                "date_trunc('hour', event_at) AS hour, count(*), count(*) FILTER (is_bot)", "hour"
+                "date_trunc('hour', event_at) AS hour, count(*), count(*) FILTER (is_bot),"
+                " count(*) FILTER (status_code >= 400), avg(data_quality_score)",
+                "hour",
             )
-            .order("hour")
             .fetchall()
         )
+    for begins_at, count, bots, errors, score in events:
+        hour = begins_at.astimezone(UTC)
+        found[hour] = replace(
+            found.get(hour, Hour(hour)), events=count, bots=bots, errors=errors, mean_score=score
+        )
+    return [found[hour] for hour in sorted(found)]
 
 
 def _events(
@@ -49,15 +90,11 @@ def _events(
 
 
 def _failed_runs(scope: Scope) -> Labelled:
-    """Count the runs that failed since the last one that succeeded; runs come newest first."""
+    """Count the jobs and ranges whose last failure nothing has made good (SW-11)."""
     name = "failed_runs"
-    if scope.runs_succeeded is None:
+    if scope.runs is None:
         return {ALL: unmeasured(name, "Dagster's run storage is not at hand")}
-    failed = []
-    for run_id, succeeded in scope.runs_succeeded:
-        if succeeded:
-            break
-        failed.append(run_id)
+    failed = scope.runs.unmended()
     return {ALL: Measurement(name, len(failed), offenders=tuple(failed))}
 
 
@@ -145,26 +182,106 @@ def _bot_share_spike(scope: Scope) -> Labelled:
 
 
 def _unseen_kinds(scope: Scope) -> Labelled:
-    """Look for sources, and event types that the runbook does not name, that no day before had."""
+    """Look for sources, and event types that the runbook does not name, that no day before had.
+
+    The value is the number of such kinds, the numerator the number of events of them (SW-32).
+    """
     known = set(scope.run.runbook.rulings.known_event_types)
-    kinds = _by_day(scope, "list(DISTINCT event_type), list(DISTINCT source), count(*)")
+    kinds = _by_day(scope, "map_entries(histogram((event_type, source))), count(*)")
     found: dict[str, Measurement] = {}
     for day in scope.partitions:
         if day not in kinds:
             continue
-        types, sources, count = kinds[day]
-        before = [one for other, one in kinds.items() if _is_before(scope, other, day)]
+        counts, total = _kinds(kinds[day])
+        before = [_kinds(one)[0] for other, one in kinds.items() if _is_before(scope, other, day)]
         if not before:
             found[partition_key(day)] = _no_baseline("unseen_kinds", before)
             continue
-        seen_types = known.union(*(one[0] for one in before))
-        seen_sources: set[str] = set().union(*(one[1] for one in before))
-        new = [f"event type {name}" for name in sorted(set(types) - seen_types)]
-        new += [f"source {name}" for name in sorted(set(sources) - seen_sources)]
+        seen_types = known.union(*({kind for kind, _ in one} for one in before))
+        seen_sources = {source for one in before for _, source in one}
+        of_new: Counter[str] = Counter()
+        events = 0
+        for (kind, source), count in counts.items():
+            names = [f"event type {kind}"] if kind not in seen_types else []
+            names += [f"source {source}"] if source not in seen_sources else []
+            of_new.update(dict.fromkeys(names, count))
+            events += count if names else 0
         found[partition_key(day)] = Measurement(
-            "unseen_kinds", len(new), sample_size=count, offenders=tuple(new)
+            "unseen_kinds",
+            len(of_new),
+            events,
+            total,
+            sample_size=total,
+            offenders=tuple(f"{name}: {count} events" for name, count in of_new.most_common()),
         )
     return found
+
+
+def _kinds(row: tuple[Any, ...]) -> tuple[dict[tuple[str, str], int], int]:
+    """Return a day's events by event type and source, and all of them."""
+    pairs, total = row
+    return {one["key"]: one["value"] for one in pairs}, total
+
+
+def _schema_drift(scope: Scope) -> Labelled:
+    """Compare the shape of each day's JSON records with that of the days before, by source."""
+    if not scope.partitions:
+        return {}
+    rulings, lake = scope.run.runbook.rulings, scope.run.services.lake
+    first = scope.partitions[0] - rulings.baseline_days * ONE_DAY
+    found: dict[str, Measurement] = {}
+    with scope.run.services.connect() as engine:
+        counts = (
+            lake.relation(engine, RAW_EVENTS, months=(first, scope.partitions[-1]))
+            .aggregate("event_date, source, count(*)", "event_date, source")
+            .order("event_date")
+            .fetchall()
+        )
+
+        @cache
+        def shape(day: date, source: str) -> Shape:
+            records = lake.relation(engine, RAW_EVENTS, months=(day, day))
+            return _shape(engine, records, source, rulings.schema_drift.sampled_records)
+
+        for day in scope.partitions:
+            changes: list[str] = []
+            compared = 0
+            for source in (name for other, name, _ in counts if other == day):
+                earlier = [
+                    shape(other, name)
+                    for other, name, _ in counts
+                    if name == source and _is_before(scope, other, day)
+                ]
+                earlier = [one for one in earlier if one.records]
+                if shape(day, source).records and len(earlier) >= LEAST_DAYS_OF_A_BASELINE:
+                    compared += shape(day, source).records
+                    least = rulings.schema_drift.least_share_pct / 100
+                    told = drift(shape(day, source), earlier, least_share=least)
+                    changes += [f"{source}: {one}" for one in told]
+            if compared:
+                found[partition_key(day)] = Measurement(
+                    "schema_drift", len(changes), sample_size=compared, offenders=tuple(changes)
+                )
+            else:
+                reason = f"no source has JSON records on it and on {LEAST_DAYS_OF_A_BASELINE} days"
+                found[partition_key(day)] = unmeasured("schema_drift", f"{reason} before")
+    return found
+
+
+def _shape(
+    engine: duckdb.DuckDBPyConnection, records: duckdb.DuckDBPyRelation, source: str, most: int
+) -> Shape:
+    """Return the shape of a source's first JSON records; reading ends when there are enough."""
+    json = records.filter(
+        f"source = {sql_text(source)} AND starts_with(raw, '{{') AND json_valid(raw)"
+    )
+    view = as_view(json.project("raw").limit(most))
+    ((count,),) = engine.sql(f"SELECT count(*) FROM {view}").fetchall()
+    keys = engine.sql(
+        f"SELECT one.key, one.type, count(*) FROM {view} AS record, json_each(record.raw) AS one"
+        " GROUP BY ALL"
+    ).fetchall()
+    return Shape.of(count, keys)
 
 
 def _hourly_volume(scope: Scope) -> Labelled:
@@ -277,7 +394,9 @@ MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "quality_drop": _quality_drop,
     "bot_share_spike": _bot_share_spike,
     "unseen_kinds": _unseen_kinds,
+    "schema_drift": _schema_drift,
     "hourly_volume": _hourly_volume,
+    "refused_files": measures.refused_files,
     "processing_latency": measures.processing_latency,
     "last_closed_date": _last_closed_date,
     "rows_of_today": _rows_of_today,

@@ -123,7 +123,7 @@ def stage_days(run: RunContext, days: Sequence[date]) -> StagedSilver:
     before = before_reading(run, RAW_EVENTS, days)
     with _engine(run) as engine:
         normalised = normalise_days(run, engine, days)
-        with lake.stream(WEB_EVENTS, run_id=run.run_id, partition=span_of(days)) as stream:
+        with lake.streams(WEB_EVENTS, run_id=run.run_id, partition=span_of(days)) as (stream,):
             for condition in normalised.slices:
                 stream.copy(normalised.events.filter(condition))
         staged = lake.stage_stream(stream)

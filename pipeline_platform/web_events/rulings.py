@@ -28,6 +28,13 @@ class FunnelStep(Part):
     url_path_pattern: Plain | None = None
 
 
+class SchemaDrift(Part):
+    """How records of a day are compared with those before: how many, and which share matters."""
+
+    sampled_records: int = Field(ge=100)
+    least_share_pct: float = Field(gt=0, le=100)
+
+
 class Rulings(runbook.Rulings):
     """What this pipeline decides beyond what the platform needs."""
 
@@ -44,6 +51,7 @@ class Rulings(runbook.Rulings):
     known_event_types: list[str]
     baseline_days: int = Field(ge=1)
     trend_days: int = Field(ge=3)
+    schema_drift: SchemaDrift
     funnel: list[FunnelStep] = Field(min_length=1)
     stream: runbook.StreamReading
 
@@ -71,6 +79,11 @@ class Rulings(runbook.Rulings):
             ("bot: pages without any asset", f"{self.behaviour.min_pages_without_assets} or more"),
             ("friends", ", ".join(self.friends) or "none"),
             ("baseline of volume and bot share", f"{self.baseline_days} days"),
+            (
+                "shape of records",
+                f"{self.schema_drift.sampled_records:,} of a day and source; a change matters from"
+                f" {self.schema_drift.least_share_pct:g} % of them on",
+            ),
             ("window of a trend", f"{self.trend_days} days"),
             ("funnel", ", ".join(step.name for step in self.funnel)),
             ("the stream begins at", str(self.stream.start)),

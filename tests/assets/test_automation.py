@@ -13,8 +13,8 @@ from pipeline_platform.advisory_performance.run_context import RunContext, load_
 from pipeline_platform.advisory_performance.tables import PIPELINE
 from pipeline_platform.definitions import build_defs
 from pipeline_platform.orchestration.automation import RANGE_END_TAG, RANGE_START_TAG
+from pipeline_platform.orchestration.pipeline_runs import ENDED, WORK_TAG
 from pipeline_platform.orchestration.sensors import UNFINISHED
-from pipeline_platform.orchestration.threshold_checks import ENDED
 from tests.assets.platform_runs import ARRIVED, deliver, running
 
 ENVIRONMENTS = ("local", "test", "staging", "production")
@@ -33,6 +33,10 @@ def platform(settings):
 def keys_of(tick) -> list[list[str]]:
     return [one.run_config["ops"][f"{PIPELINE}__bronze__vendor_rows"]["config"]["keys"]
             for one in tick.run_requests]  # fmt: skip
+
+
+def evaluated(result: dg.ExecuteInProcessResult) -> set[str]:
+    return {one.check_name for one in result.get_asset_check_evaluations()}
 
 
 def ingest(platform, *days: str, name: str = "standard_1.csv") -> None:
@@ -127,6 +131,37 @@ def test_while_the_workflow_runs_no_month_is_requested(platform) -> None:
 def test_every_status_of_a_run_is_either_ended_or_unfinished() -> None:
     never_ours = {dg.DagsterRunStatus.MANAGED, dg.DagsterRunStatus.SUSPENDED}
     assert ENDED | set(UNFINISHED) | never_ours == set(dg.DagsterRunStatus)
+
+
+def test_the_morning_review_evaluates_every_check_that_needs_no_new_data(platform) -> None:
+    assert evaluated(platform.run(f"{PIPELINE}_health")) == {
+        name
+        for name, one in load_runbook().thresholds.items()
+        if not one.is_blocking and one.stage != "cost"  # judged by the job that reads the cost
+    }
+
+
+def test_late_files_and_missing_months_are_looked_for_when_nothing_else_runs(platform) -> None:
+    schedule = platform.definitions.get_schedule_def(f"{PIPELINE}_service_health")
+    found = evaluated(platform.run(schedule.job_name))
+    assert {"processing_latency", "last_closed_month", "pipeline_success_rate"} <= found
+
+
+def test_every_job_that_makes_assets_is_marked_as_work_and_no_other(settings) -> None:
+    """A job without the mark would not count among the runs of its pipeline (SA-12)."""
+    definitions = build_defs(settings)
+    graph = definitions.resolve_asset_graph()
+    found = {job.name: job for job in definitions.resolve_all_job_defs()}
+    making = {
+        job.name: key.path[0]
+        for job in found.values()
+        if not job.name.startswith("__")
+        for key in job.asset_layer.asset_graph.get_all_asset_keys()
+        & job.asset_layer.selected_asset_keys
+        if graph.get(key).is_materializable
+    }
+    marked = {name: job.tags[WORK_TAG] for name, job in found.items() if WORK_TAG in job.tags}
+    assert marked == {**making, "web_events_stream": "web_events"}
 
 
 def test_once_the_workflow_has_ended_months_are_requested(platform) -> None:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
 
@@ -24,13 +24,15 @@ from pipeline_platform.advisory_performance.run_context import RunContext, load_
 from pipeline_platform.advisory_performance.tables import PIPELINE, VENDOR_ROWS
 from pipeline_platform.operations.cost_readings import read_costs
 from pipeline_platform.operations.plan import operations_plan
+from pipeline_platform.orchestration.pipeline_runs import work_tags
 from pipeline_platform.quality.audit import judged
 from pipeline_platform.quality.measurements import Verdict
-from pipeline_platform.quality.measures import measure
+from pipeline_platform.quality.measures import files_in_time, measure
 from pipeline_platform.refinement import StagedSilver
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse import embedded
+from pipeline_platform.warehouse.processor_use import processor_time, record_sample
 from tests.assets.platform_runs import OCTOBER, deliver, running, settings_at
 from tests.integration.landing.local_s3 import running_server
 from tests.integration.operations.local_costs import LocalCosts, results_by_time, steady
@@ -167,6 +169,12 @@ def lost_rows(state: State) -> Verdict:
     return next(verdict for one, _, verdict in staged.verdicts if one.name == "conservation")
 
 
+def refused_file(state: State) -> Verdict:
+    deliver(state.services.settings, "holiday.bin", b"x")
+    list(ingestion.ingest_arrivals(RunContext(state.services, "refused")))
+    return state.verdict("refused_files")
+
+
 def slow_ingest(state: State) -> Verdict:
     deliver(
         state.services.settings, "standard_1.csv", (HEADER + "A,2024-10-31,1,,,,,USD\n").encode()
@@ -200,12 +208,27 @@ def row_in_default_partition(state: State) -> Verdict:
     return state.verdict("default_partition_rows")
 
 
-def loaded_server(state: State) -> Verdict:
-    """The load is the operating system's word; it alone is replaced, for a test can't wait."""
-    busy = 0.9 * (os.cpu_count() or 1)
-    state.request.getfixturevalue("monkeypatch").setattr(os, "getloadavg", lambda: (0, busy, 0))
+def load_of_server(state: State, *loads: tuple[int, float]) -> Verdict:
+    """Judge what is left of a server's recorded samples: minutes and share of the processors.
+
+    The last sample is taken for real. Those before it are recorded here as what the server would
+    have used by then, for a test can't keep all processors busy for minutes.
+    """
     own = state.request.getfixturevalue("own_server")
+    counter = processor_time(embedded.status(own.settings).pid)
+    at = datetime.now(UTC)
+    with own.database.transaction() as connection:
+        connection.execute("TRUNCATE processor_samples")
+        for minutes, share in reversed(loads):
+            at -= timedelta(minutes=minutes)
+            used = share * minutes * 60 * (os.cpu_count() or 1)
+            counter = replace(counter, processor_seconds=counter.processor_seconds - used)
+            record_sample(connection, counter, now=at)
     return State(own, state.request).verdict("database_cpu")
+
+
+def loaded_server(state: State) -> Verdict:
+    return load_of_server(state, (5, 0.1), (5, 0.9), (4, 0.1))
 
 
 def many_sessions(name: str) -> Callable[[State], Verdict]:
@@ -245,7 +268,7 @@ def failed_runs(state: State) -> Verdict:
         if "fails" in context.run.tags:
             raise RuntimeError("It fails.")
 
-    @dg.job(name=f"{PIPELINE}_probe")
+    @dg.job(name=f"{PIPELINE}_probe", tags=work_tags(PIPELINE))
     def probe() -> None:
         work()
 
@@ -295,6 +318,7 @@ BREAKING: dict[tuple[str, str], Callable[[State], Verdict]] = {
     ("data_validity", "warning"): partly_invalid,
     ("data_validity", "critical"): mostly_invalid,
     ("conservation", "critical"): lost_rows,
+    ("refused_files", "warning"): refused_file,
     ("processing_latency", "warning"): of_bad_month("processing_latency"),
     ("processing_time_per_file", "warning"): slow_ingest,
     ("oldest_file_in_processing", "warning"): stranded_file,
@@ -319,6 +343,42 @@ ALWAYS_MEASURABLE = {
     "database_query_response": "pass",
 }
 """Thresholds that a platform without any data can be judged by, and how it is."""
+
+
+def delivered_late(services: Services, minutes: int, runbook=RUNBOOK) -> tuple[int, int]:
+    """Ask in the past, by the run's clock, for a file that arrived so many minutes before."""
+    arrived_at = datetime(2024, 11, 1, 6, tzinfo=UTC)
+    content = f"{HEADER}A,{OCTOBER},1,,,,,USD\n".encode()
+    deliver(services.settings, "standard_1.csv", content, arrived_at=arrived_at)
+    now = arrived_at + timedelta(minutes=minutes)
+    run = RunContext(services, "late", clock=lambda: now, runbook=runbook)
+    list(ingestion.ingest_arrivals(run))
+    return files_in_time(Scope(run, (OCTOBER,)), str(OCTOBER))
+
+
+@pytest.mark.parametrize(("minutes", "timely"), [(119, 1), (120, 0)])
+def test_a_file_is_in_time_by_the_clock_of_the_run(services, minutes, timely) -> None:
+    assert delivered_late(services, minutes) == (timely, 1)
+
+
+def test_a_file_is_in_time_by_whatever_limit_the_runbook_gives(services) -> None:
+    latency = RUNBOOK.thresholds["processing_latency"]
+    hour = latency.bands[0].model_copy(update={"limit": 60})
+    thresholds = {"processing_latency": latency.model_copy(update={"bands": [hour]})}
+    assert delivered_late(services, 119, RUNBOOK.model_copy(update={"thresholds": thresholds})) == (
+        0,
+        1,
+    )
+
+
+def test_a_load_that_did_not_last_is_none(services, request) -> None:
+    found = load_of_server(State(services, request), (5, 0.1), (4, 0.99), (5, 0.1))
+    assert (found.outcome, found.value < 20) == ("pass", True)
+
+
+def test_a_server_that_was_not_watched_long_enough_is_not_measurable(services, request) -> None:
+    found = load_of_server(State(services, request), (4, 0.99))
+    assert "watched for 4 of the last 15 minutes, 5 are needed" in found.sentence
 
 
 def test_every_band_of_the_runbook_is_broken_here() -> None:

@@ -2,7 +2,34 @@
 
 from pathlib import Path
 
+import pytest
+
+from pipeline_platform.commands import bots
+from pipeline_platform.web_events.run_context import load_runbook
 from tests.integration.commands.conftest import Shell
+
+
+@pytest.fixture
+def befriended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the runbook declare a friend, as an operator would; the shipped one has none."""
+    shipped = load_runbook()
+    rulings = shipped.rulings.model_copy(update={"friends": {"curl/8": "our-checkout"}})
+    monkeypatch.setattr(
+        bots, "load_runbook", lambda: shipped.model_copy(update={"rulings": rulings})
+    )
+
+
+@pytest.mark.usefixtures("befriended")
+def test_judge_knows_the_runbooks_friends(shell: Shell) -> None:
+    found = shell.json("bots", "judge", "curl/8.4.0")
+    assert (found["is_bot"], found["bot_rule_id"]) == (False, "friend:our-checkout")
+
+
+@pytest.mark.usefixtures("befriended")
+def test_evaluate_knows_the_runbooks_friends(shell: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "labelled.csv"
+    path.write_text("user_agent,is_bot\ncurl/8,0\ncurl/7,1\n")
+    assert shell.json("bots", "evaluate", str(path))["false alarms"] == 0
 
 
 def test_judge_names_the_rule(shell: Shell) -> None:

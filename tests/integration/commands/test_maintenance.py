@@ -36,7 +36,9 @@ def test_maintenance_of_a_pipeline_changes_no_content(processed: Processed) -> N
 def test_maintenance_is_logged(processed: Processed) -> None:
     processed.shell("maintenance", "run", "advisory")
     found = processed.shell.json("maintenance", "log", "advisory")
-    assert {one["operation"] for one in found} >= {"compaction", "expiry", "orphans", "clean-up"}
+    assert {one["operation"] for one in found} >= {
+        *("compaction", "statistics", "expiry", "orphans", "clean-up"),
+    }
     assert {one["outcome"] for one in found} == {"DONE"}
 
 
@@ -50,6 +52,7 @@ def test_a_table_is_optimized_by_its_noun(processed: Processed) -> None:
     found = processed.shell.json("optimize", "time_weighted_returns", "--type", "all")
     assert [(one["table"], one["operation"]) for one in found] == [
         ("gold/time_weighted_returns", "compaction"),
+        ("gold/time_weighted_returns", "statistics"),
         ("gold/time_weighted_returns", "expiry"),
         ("gold/time_weighted_returns", "orphans"),
     ]

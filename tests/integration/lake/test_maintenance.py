@@ -82,6 +82,7 @@ def test_every_operation_is_recorded(maintainer, balances, fragmented, recorded)
     found = recorded()
     assert [one[:2] for one in found] == [
         ("compaction", "DONE"),
+        ("statistics", "DONE"),
         ("expiry", "DONE"),
         ("orphans", "DONE"),
     ]
@@ -112,7 +113,7 @@ def test_a_dry_run_changes_nothing(maintainer, settings, balances, fragmented, r
 
 
 def test_a_dry_run_tells_what_would_be_done(maintainer, balances, fragmented):
-    compaction, expiry, _ = maintainer.maintain([balances], dry_run=True)
+    compaction, _, expiry, _ = maintainer.maintain([balances], dry_run=True)
     assert (compaction.effect.files_before, expiry.effect.message) == (3, "2 of 3 snapshots")
 
 
@@ -125,6 +126,19 @@ def test_a_runbook_bounds_how_many_snapshots_are_remembered(
     )
     list(few.maintain([balances], ["expiry"]))
     assert len(lake.snapshots(balances)) == 1
+
+
+def test_a_maintained_table_has_statistics_of_what_it_became(
+    maintainer, lake, balances, fragmented
+):
+    list(maintainer.maintain([balances]))
+    assert lake.has_statistics(balances)
+
+
+def test_statistics_are_not_counted_twice(maintainer, balances, fragmented):
+    list(maintainer.maintain([balances]))
+    (again,) = maintainer.maintain([balances], ["statistics"])
+    assert again.effect.message == "up to date"
 
 
 def test_a_table_that_does_not_exist_is_passed_over(maintainer, balances):
@@ -144,7 +158,8 @@ def damaged(append, lake, balances):
 def test_one_tables_failure_does_not_stop_the_next(maintainer, lake, balances, fragmented, damaged):
     reports = list(maintainer.maintain([damaged, balances]))
     failed = {(one.table, one.operation) for one in reports if one.failure}
-    assert failed == {("silver/damaged", "compaction"), ("silver/damaged", "orphans")}
+    operations = ("compaction", "statistics", "orphans")
+    assert failed == {("silver/damaged", operation) for operation in operations}
     assert len(lake.files(balances)) == 1
 
 

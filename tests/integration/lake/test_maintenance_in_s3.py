@@ -8,6 +8,7 @@ from pipeline_platform.lake.backup import back_up
 from pipeline_platform.lake.compaction import compact
 from pipeline_platform.lake.expiry import expire
 from pipeline_platform.lake.orphans import (
+    LeftoverRetention,
     plan_leftovers,
     plan_orphans,
     remove_leftovers,
@@ -75,14 +76,17 @@ def test_a_partition_comes_back_from_a_backup(lake, balances, publish, content, 
 
 
 def test_old_staged_objects_are_removed(lake, s3, settings):
-    s3.put_object(Bucket=BUCKET, Key="lake/staging/killed-1/model.parquet", Body=b"x")
-    s3.put_object(Bucket=BUCKET, Key="lake/staging/alive-1/model.parquet", Body=b"x")
+    s3.put_object(Bucket=BUCKET, Key="lake/staging/shop/killed-1/model.parquet", Body=b"x")
+    s3.put_object(Bucket=BUCKET, Key="lake/staging/shop/alive-1/model.parquet", Body=b"x")
+    kept = LeftoverRetention(temp=7 * DAY, staging=30 * DAY)
     plan = plan_leftovers(
         settings,
-        staging_kept_for=30 * DAY,
-        temp_kept_for=7 * DAY,
+        "shop",
+        own=kept,
+        shared=kept,
+        others=(),
         now=datetime.now(UTC) + 31 * DAY,
         unfinished_runs={"alive"},
     )
     remove_leftovers(settings, plan, unfinished_runs={"alive"})
-    assert keys(s3, "lake/staging/") == {f"s3://{BUCKET}/lake/staging/alive-1/model.parquet"}
+    assert keys(s3, "lake/staging/") == {f"s3://{BUCKET}/lake/staging/shop/alive-1/model.parquet"}

@@ -11,6 +11,7 @@ from pipeline_platform.lake.compaction import compact
 from pipeline_platform.lake.dbt_runs import start_dbt_run
 from pipeline_platform.lake.expiry import expire
 from pipeline_platform.lake.orphans import (
+    LeftoverRetention,
     plan_leftovers,
     plan_orphans,
     remove_leftovers,
@@ -243,14 +244,12 @@ def leftovers(lake, settings, balances, publish):
     return run
 
 
-def clean(settings, now, unfinished_runs=(), staging_days=30):
+def clean(settings, now, pipeline, unfinished_runs=(), staging_days=30):
     given = {"unfinished_runs": unfinished_runs}
+    kept = LeftoverRetention(temp=7 * DAY, staging=staging_days * DAY)
+    longer = LeftoverRetention(temp=20 * DAY, staging=60 * DAY)
     planned = plan_leftovers(
-        settings,
-        staging_kept_for=staging_days * DAY,
-        temp_kept_for=7 * DAY,
-        now=now,
-        **given,
+        settings, pipeline, own=kept, shared=longer, others={"another"}, now=now, **given
     )
     return remove_leftovers(settings, planned, **given)
 
@@ -259,30 +258,54 @@ def clean(settings, now, unfinished_runs=(), staging_days=30):
     ("days", "temp", "staging"), [(6, 1, 1), (8, 0, 1), (29, 0, 1), (31, 0, 0)]
 )
 def test_temporary_files_go_after_seven_days_and_staged_ones_after_thirty(
-    settings, leftovers, days, temp, staging
+    settings, balances, leftovers, days, temp, staging
 ):
-    clean(settings, datetime.now(UTC) + days * DAY)
+    clean(settings, datetime.now(UTC) + days * DAY, balances.pipeline)
     found = len(list(leftovers.folder.rglob("run.json"))), len(tree(leftovers.staging))
     assert found == (temp, staging)
 
 
-def test_leftovers_of_an_unfinished_run_stay(settings, leftovers):
-    clean(settings, datetime.now(UTC) + 40 * DAY, unfinished_runs={"killed"})
+def test_leftovers_of_an_unfinished_run_stay(settings, balances, leftovers):
+    clean(settings, datetime.now(UTC) + 40 * DAY, balances.pipeline, unfinished_runs={"killed"})
     assert (leftovers.folder / "run.json").exists()
 
 
-def test_emptied_folders_go_with_their_files(settings, leftovers):
-    clean(settings, datetime.now(UTC) + 40 * DAY)
+def test_another_pipelines_clean_up_leaves_them(settings, balances, leftovers):
+    days = datetime.now(UTC) + 400 * DAY
+    kept = LeftoverRetention(temp=DAY, staging=DAY)
+    planned = plan_leftovers(
+        settings,
+        "another",
+        own=kept,
+        shared=kept,
+        others={balances.pipeline},
+        now=days,
+        unfinished_runs=(),
+    )
+    assert planned == []
+
+
+@pytest.mark.parametrize(("days", "is_there"), [(19, True), (21, False)])
+def test_what_is_nobodys_is_kept_as_long_as_anybody_wants(settings, balances, days, is_there):
+    spilled = settings.home / "temp" / "duckdb" / "1-abc" / "block"
+    spilled.parent.mkdir(parents=True)
+    spilled.write_text("x")
+    clean(settings, datetime.now(UTC) + days * DAY, balances.pipeline)
+    assert spilled.exists() == is_there
+
+
+def test_emptied_folders_go_with_their_files(settings, balances, leftovers):
+    clean(settings, datetime.now(UTC) + 40 * DAY, balances.pipeline)
     assert not leftovers.folder.exists()
 
 
 def test_tables_are_never_leftovers(lake, settings, balances, leftovers, content):
     before = content(lake, balances)
-    clean(settings, datetime.now(UTC) + 400 * DAY)
+    clean(settings, datetime.now(UTC) + 400 * DAY, balances.pipeline)
     assert content(lake, balances) == before
 
 
-def test_a_temp_location_that_holds_the_lake_is_refused(settings, leftovers):
+def test_a_temp_location_that_holds_the_lake_is_refused(settings, balances, leftovers):
     wrong = settings.model_copy(update={"temp_location": str(settings.home)})
     with pytest.raises(PermanentError, match="must not be cleaned up"):
-        clean(wrong, datetime.now(UTC))
+        clean(wrong, datetime.now(UTC), balances.pipeline)

@@ -114,16 +114,41 @@ def test_the_morning_review_evaluates_every_check_that_needs_no_new_data(platfor
     assert evaluated == expected
 
 
-def test_the_end_of_the_day_counts_by_hour(platform) -> None:
+def test_the_service_is_checked_every_five_minutes_by_what_reads_no_row(platform) -> None:
+    schedule = platform.definitions.get_schedule_def(f"{PIPELINE}_service_health")
+    result = platform.run(schedule.job_name)
+    evaluated = {one.check_name for one in result.get_asset_check_evaluations()}
+    wanted = {
+        *("failed_runs", "error_rate", "processing_latency", "rows_of_today"),
+        *("stream_silence", "stream_iterator_age", "stream_error_rate"),
+    }
+    assert schedule.cron_schedule == "*/5 * * * *"
+    assert wanted <= evaluated
+    assert evaluated.isdisjoint({"query_time", "slow_queries", "quality_trend", "hourly_volume"})
+
+
+def test_queries_are_timed_every_hour(platform) -> None:
+    schedule = platform.definitions.get_schedule_def(f"{PIPELINE}_query_times")
+    result = platform.run(schedule.job_name)
+    evaluated = {one.check_name for one in result.get_asset_check_evaluations()}
+    assert (schedule.cron_schedule, evaluated) == ("20 * * * *", {"query_time", "slow_queries"})
+
+
+def test_the_end_of_the_day_tells_how_much_came_and_how_good_it_is(platform) -> None:
     now = datetime.now(UTC)
-    deliver(platform.services, "events_1.ndjson", events(5, now - timedelta(minutes=5)),
-            arrived_at=now - timedelta(minutes=1))  # fmt: skip
+    then = now - timedelta(minutes=5)
+    content = events(4, then) + event("x", then, status_code=500, url=None) + b"nonsense\n"
+    deliver(platform.services, "events_1.ndjson", content, arrived_at=now - timedelta(minutes=1))
     run = run_of(platform.services, now=now)
     ingest(run)
     refine(run, {now.date(), (now - timedelta(minutes=5)).date()})
     result = platform.run(f"{PIPELINE}_end_of_day")
     (output,) = [one for one in result.all_events if one.is_successful_output]
-    assert output.step_output_data.metadata["events"].value == 5
+    told = {name: one.value for name, one in output.step_output_data.metadata.items()}
+    counts = [told[name] for name in ("arrived", "rejected", "events", "bots", "errors")]
+    assert counts == [6, 1, 5, 0, 1]
+    assert told["mean_score"] == pytest.approx((4 + 0.8) / 5)
+    assert "| hour (UTC) | arrived | rejected | events | bots | errors | score |" in told["by_hour"]
 
 
 def test_a_day_that_breaks_a_blocking_rule_stays_as_it_was(platform) -> None:

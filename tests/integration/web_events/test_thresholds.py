@@ -4,19 +4,25 @@ Nothing is stubbed: files are delivered, published and lost again. The tests go 
 itself, so that a threshold nobody breaks here turns them red.
 """
 
+import gzip
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
 
+import dagster as dg
 import pytest
+from dagster._core.utils import make_new_run_id
 
+from pipeline_platform.orchestration.pipeline_runs import PipelineRuns
 from pipeline_platform.quality.audit import judged
-from pipeline_platform.quality.measurements import Verdict, judge
+from pipeline_platform.quality.measurements import Measurement, Verdict, judge
 from pipeline_platform.quality.measures import measure, query_times
 from pipeline_platform.services import Services
+from pipeline_platform.web_events.automation import WORKFLOW
 from pipeline_platform.web_events.measures import MEASURES, Scope
 from pipeline_platform.web_events.refinement import stage_days
 from pipeline_platform.web_events.run_context import load_runbook
-from pipeline_platform.web_events.tables import RAW_EVENTS
+from pipeline_platform.web_events.tables import PIPELINE, RAW_EVENTS
 from tests.assets.platform_runs import settings_at
 from tests.integration.web_events.event_files import (
     ARRIVED,
@@ -62,7 +68,7 @@ def verdict(
     *,
     days: tuple[date, ...] = (DAY,),
     after: timedelta = timedelta(0),
-    runs: tuple[tuple[str, bool], ...] | None = None,
+    runs: PipelineRuns | None = None,
 ) -> Verdict:
     scope = Scope(run_of(services, "check", ARRIVED + after), days, runs)
     return measure(scope, RUNBOOK.thresholds[name], MEASURES)[1]
@@ -83,9 +89,30 @@ def history(services: Services, days: int = 4, **of_the_day: object) -> None:
     published(services, quiet + events(120, **of_the_day))
 
 
+def failed_run(services: Services) -> Verdict:
+    """Let the workflow fail, and another job succeed after it."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        for job, status in (
+            (WORKFLOW, dg.DagsterRunStatus.FAILURE),
+            (f"{PIPELINE}_end_of_day", dg.DagsterRunStatus.SUCCESS),
+        ):
+            instance.add_run(dg.DagsterRun(job_name=job, run_id=make_new_run_id(), status=status))
+        runs = PipelineRuns(instance, PIPELINE, datetime.now(UTC) - ONE_DAY)
+        return verdict(services, "failed_runs", runs=runs)
+
+
 def many_unreadable(services: Services) -> Verdict:
     published(services, events(100) + b"nonsense\n" * 6)
     return verdict(services, "error_rate")
+
+
+def truncated(services: Services, *, good: int) -> Verdict:
+    """Let good files arrive, and one whose compression was cut off."""
+    for number in range(good):
+        deliver(services, f"events_{number}.ndjson", event(f"e{number}"))
+    deliver(services, "events_cut.ndjson.gz", gzip.compress(events(100))[:-20])
+    ingest(run_of(services))
+    return verdict(services, "refused_files")
 
 
 def scoring(services: Services, name: str, **faults: object) -> Verdict:
@@ -116,6 +143,17 @@ def bots_surge(services: Services) -> Verdict:
 def new_type(services: Services) -> Verdict:
     history(services, event_type="teleport")
     return verdict(services, "unseen_kinds")
+
+
+def drifted(services: Services, **of_the_day: object) -> Measurement:
+    history(services, **of_the_day)
+    scope = Scope(run_of(services), (DAY,))
+    return measure(scope, RUNBOOK.thresholds["schema_drift"], MEASURES)[0]
+
+
+def retyped_key(services: Services) -> Verdict:
+    history(services, url={"path": "/p"})
+    return verdict(services, "schema_drift")
 
 
 def silent_hour(services: Services) -> Verdict:
@@ -169,10 +207,9 @@ def slow(name: str, seconds: float) -> Callable[[Services], Verdict]:
 
 
 BREAKING: dict[tuple[str, str], Callable[[Services], Verdict]] = {
-    ("failed_runs", "critical"): lambda services: verdict(
-        services, "failed_runs", runs=(("newest", False), ("older", True))
-    ),
+    ("failed_runs", "critical"): failed_run,
     ("error_rate", "critical"): many_unreadable,
+    ("refused_files", "critical"): partial(truncated, good=18),
     ("data_quality_score", "warning"): lambda services: scoring(
         services, "data_quality_score", url=None, user_agent=None
     ),
@@ -186,6 +223,7 @@ BREAKING: dict[tuple[str, str], Callable[[Services], Verdict]] = {
     ),
     ("bot_share_spike", "warning"): bots_surge,
     ("unseen_kinds", "warning"): new_type,
+    ("schema_drift", "warning"): retyped_key,
     ("hourly_volume", "warning"): silent_hour,
     ("conservation", "critical"): lost_rows,
     ("processing_latency", "warning"): waiting(61),
@@ -218,9 +256,46 @@ def test_without_data_the_outcome_is_not_measurable(name, empty) -> None:
     assert "not measurable: " in found.sentence
 
 
+def test_a_refused_file_among_twenty_is_no_more_than_may_be(services) -> None:
+    assert truncated(services, good=19).outcome == "pass"
+
+
+def test_a_file_of_no_known_source_is_refused_and_named(services) -> None:
+    deliver(services, "holiday.bin", b"x")
+    ingest(run_of(services))
+    scope = Scope(run_of(services), ())
+    measured, _ = measure(scope, RUNBOOK.thresholds["refused_files"], MEASURES)
+    assert measured.offenders == ("holiday.bin: unknown_vendor",)
+
+
+def test_events_of_an_unseen_kind_are_counted(services) -> None:
+    history(services)
+    published(services, events(7, prefix="x", event_type="teleport"), "events_2.ndjson")
+    scope = Scope(run_of(services), (DAY,))
+    found, _ = measure(scope, RUNBOOK.thresholds["unseen_kinds"], MEASURES)
+    assert (found.value, found.numerator, found.denominator) == (1, 7, 127)
+    assert found.offenders == ("event type teleport: 7 events",)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"plan": "gold"}, "key plan is new"),
+        ({"user_agent": None}, "key user_agent vanished"),
+        ({"user_agent": 7}, "key user_agent is number, was text"),
+    ],
+)
+def test_a_key_that_is_new_vanished_or_retyped_is_named(services, change, told) -> None:
+    (offender,) = drifted(services, **change).offenders
+    assert offender.endswith(told)
+
+
 def test_quiet_days_break_nothing(services) -> None:
     history(services)
-    names = ("error_rate", "data_quality_score", "bot_share_spike", "unseen_kinds", "hourly_volume")
+    names = (
+        *("error_rate", "data_quality_score", "bot_share_spike", "unseen_kinds"),
+        *("schema_drift", "hourly_volume"),
+    )
     assert {verdict(services, name).outcome for name in names} == {"pass"}
 
 

@@ -54,6 +54,7 @@ CROSSINGS = [
     Crossing("data_validity", 99 + NEXT, 99),
     Crossing("data_validity", 99 + NEXT, 50 - NEXT, "critical", "data_corruption"),
     Crossing("conservation", 0, 1, "critical", "data_corruption"),
+    Crossing("refused_files", 0, NEXT),
     Crossing("processing_latency", 120 - NEXT, 120, route="performance_degradation"),
     Crossing("processing_time_per_file", 30 - NEXT, 30, route="performance_degradation"),
     Crossing("oldest_file_in_processing", 30 - NEXT, 30, route="performance_degradation"),
@@ -72,6 +73,7 @@ CROSSINGS += [
     for name, inside, outside, severity, route, minutes in [
         ("failed_runs", 0, 1, "critical", "pipeline_failures", 0),
         ("error_rate", 5, 5 + NEXT, "critical", "error_rate", 15),
+        ("refused_files", 5, 5 + NEXT, "critical", "error_rate", 15),
         ("data_quality_score", 0.8, 0.8 - NEXT, "warning", "quality_degradation", 60),
         ("data_quality_score", 0.8, 0.7 - NEXT, "critical", "error_rate", 30),
         ("quality_trend", -0.01 + NEXT, -0.01, "warning", "quality_degradation", 240),
@@ -82,9 +84,10 @@ CROSSINGS += [
         ("stream_silence", 10, 60 + NEXT, "critical", "data_lag", 30),
         ("stream_iterator_age", 60, 60 + NEXT, "warning", "performance", 120),
         ("stream_iterator_age", 60, 240 + NEXT, "critical", "data_lag", 30),
-        ("stream_error_rate", 5, 5 + NEXT, "critical", "error_rate", 30),
+        ("stream_error_rate", 5, 5 + NEXT, "critical", "error_rate", 15),
         ("bot_share_spike", 20, 20 + NEXT, "warning", "quality_degradation", 240),
         ("unseen_kinds", 0, 1, "warning", "quality_degradation", 240),
+        ("schema_drift", 0, 1, "warning", "quality_degradation", 240),
         ("hourly_volume", 5, 5 + NEXT, "warning", "quality_degradation", 240),
         ("conservation", 0, 1, "critical", "data_corruption", 15),
         ("processing_latency", 60, 60 + NEXT, "warning", "performance", 120),
@@ -103,7 +106,6 @@ SAMPLES = {
     (ADVISORY, "return_variance"): 100,
     (ADVISORY, "data_completeness"): 100,
     (ADVISORY, "data_validity"): 100,
-    (ADVISORY, "database_cpu"): 5,
     (ADVISORY, "cost_anomaly"): 14,
     (WEB, "error_rate"): 100,
     (WEB, "data_quality_score"): 100,
@@ -111,6 +113,7 @@ SAMPLES = {
     (WEB, "quality_drop"): 3,
     (WEB, "stream_error_rate"): 20,
     (WEB, "bot_share_spike"): 100,
+    (WEB, "schema_drift"): 100,
     (WEB, "hourly_volume"): 100,
 }
 BLOCKING = {

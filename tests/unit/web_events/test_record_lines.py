@@ -3,10 +3,7 @@
 import gzip
 import json
 import time
-<<<<<<< HEAD
 import tracemalloc
-=======
->>>>>>> events
 from pathlib import Path
 
 import duckdb
