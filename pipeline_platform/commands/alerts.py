@@ -39,7 +39,7 @@ DELIVERED = "delivered"
 
 
 @app.command("test")
-def test(
+def try_routes(
     pipeline: Annotated[str | None, typer.Option(help="Only this pipeline's routes.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Send nothing.")] = False,
     as_json: AsJson = False,

@@ -21,7 +21,7 @@ TITLE_LENGTH = 160
 
 @dataclass(frozen=True)
 class DryRun:
-    """What the dry run of a remedy said; `exit_code` is None where it did not end or was not run."""
+    """What a remedy's dry run said; `exit_code` is None where it did not end or was not run."""
 
     command: str
     exit_code: int | None
@@ -102,7 +102,7 @@ def body_of(
     lines.append(f"Command: {incident.remedy.command}")
     lines.append(_dry_run_in_words(incident.remedy, dry_run))
     if answer_by is not None:
-        lines.append(f"Answer by {_instant(answer_by)}, else the next on the ladder is told:")
+        lines.append(f"Answer by {_instant(answer_by)}, else the next on the ladder is told.")
     lines.append(f"Acknowledge: pipeline-platform incidents acknowledge {number}")
     lines.append(f"Told: {', '.join(told)}")
     return "\n".join(lines)
@@ -130,7 +130,7 @@ def digest_of(pipeline: str, route: str, lines: Sequence[tuple[str, str]]) -> tu
 def postmortem_page(
     incident: Incident, faults: Sequence[Fault], timeline: Sequence[TimelineLine]
 ) -> str:
-    """Return a post-mortem in Markdown: the facts are filled in, the rest is asked (SA-70, SC-35)."""
+    """Return a post-mortem in Markdown: facts are filled in, the rest is asked (SA-70, SC-35)."""
     ended = incident.resolved_at
     broken = "still broken" if ended is None else _span(ended - incident.began_at)
     answered = incident.acknowledged_at

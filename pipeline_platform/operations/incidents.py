@@ -134,6 +134,7 @@ class _Board:
             return
         worst = min(red, key=lambda one: (SEVERITIES.index(one.severity), one.began_at, one.name))
         if SEVERITIES.index(worst.severity) < SEVERITIES.index(incident.severity):
+            is_new = incident.incident_id is None
             changed = replace(
                 incident,
                 severity=worst.severity,
@@ -148,7 +149,8 @@ class _Board:
                 acknowledged_by=None,
             )
             self.incidents[incident.key] = changed
-            self.say(changed, "worsened", f"It is {worst.severity} now: {worst.sentence}")
+            if not is_new:
+                self.say(changed, "worsened", f"It is {worst.severity} now: {worst.sentence}")
             return
         if (due := escalates_at(incident, alerting)) is not None and due <= self.now:
             changed = replace(incident, level=incident.level + 1, told_at=self.now)
@@ -199,14 +201,17 @@ def base_cause(fault: Fault) -> str:
 def is_related(one: Fault, other: Fault) -> bool:
     """Tell whether two faults of a pipeline have the same cause.
 
-    They have it if they say so themselves, if one run brought both, or if one is late because
-    runs fail and the other is a failed run, or late as well.
+    They have it if they say so themselves; if a run failed and its own checks did, or its checks
+    of one route did on a table and on what is made from it; or if one is late because runs fail
+    and the other is a failed run, or late as well.
     """
     if base_cause(one) == base_cause(other):
         return True
     if one.run_id is not None and one.run_id == other.run_id:
-        is_run = "run" in {one.kind, other.kind}
-        return is_run
+        is_flow = one.subject in other.touches or other.subject in one.touches
+        is_late = one.follows_failed_runs or other.follows_failed_runs
+        is_one_route = one.route == other.route
+        return "run" in {one.kind, other.kind} or (is_flow and is_one_route and not is_late)
     kinds = (one.kind == "run", other.kind == "run")
     return (kinds[0] and other.follows_failed_runs) or (kinds[1] and one.follows_failed_runs)
 
