@@ -1,8 +1,8 @@
 """Figures from incidents: time to detect and to recover, availability, error budget (XC-4).
 
-Pure. A pipeline is down while it has a critical incident, from when the cause broke until it was
-green again. Only time in which the platform was watched is counted: a month without any is not
-measured, and not 100 % (B-14).
+Pure. A pipeline is down while it has a critical incident, from when the cause became critical until
+it was green again. Only time in which the platform was watched is counted: a month without any is
+not measured, and not 100 % (B-14).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -103,7 +103,7 @@ def _figures(
     seen = common(watched, [month])
     down = common(
         common(
-            [(one.began_at, one.resolved_at or now) for one in incidents
+            [(one.severe_at, one.resolved_at or now) for one in incidents
              if one.severity == "critical"],
             [month],
         ),

@@ -25,7 +25,8 @@ WATCH_GAP = timedelta(minutes=5)
 """Two looks that are further apart leave a time in which nobody watched."""
 _INCIDENT = (
     "incident_id, pipeline, cause, title, severity, route, response_minutes, remedy, began_at,"
-    " opened_at, told_at, state, level, acknowledged_at, acknowledged_by, resolved_at, resolution"
+    " severe_at, opened_at, told_at, state, level, acknowledged_at, acknowledged_by, resolved_at,"
+    " resolution"
 )
 
 
@@ -237,9 +238,10 @@ def save_incident(conn: Connection, one: Incident) -> int:
     if one.incident_id is None:
         statement = """
             INSERT INTO incidents (pipeline, cause, title, severity, route, response_minutes,
-                remedy, began_at, opened_at, told_at, state, level)
+                remedy, began_at, severe_at, opened_at, told_at, state, level)
             VALUES (%(pipeline)s, %(cause)s, %(title)s, %(severity)s, %(route)s,
-                %(response_minutes)s, %(remedy)s, %(began_at)s, %(opened_at)s, %(told_at)s,
+                %(response_minutes)s, %(remedy)s, %(began_at)s, %(severe_at)s, %(opened_at)s,
+                %(told_at)s,
                 %(state)s, %(level)s)
             RETURNING incident_id
         """
@@ -247,7 +249,8 @@ def save_incident(conn: Connection, one: Incident) -> int:
         statement = """
             UPDATE incidents SET title = %(title)s, severity = %(severity)s, route = %(route)s,
                 response_minutes = %(response_minutes)s, remedy = %(remedy)s,
-                told_at = %(told_at)s, state = %(state)s, level = %(level)s,
+                severe_at = %(severe_at)s, told_at = %(told_at)s, state = %(state)s,
+                level = %(level)s,
                 acknowledged_at = %(acknowledged_at)s, acknowledged_by = %(acknowledged_by)s,
                 resolved_at = %(resolved_at)s, resolution = %(resolution)s,
                 dry_run = CASE WHEN remedy = %(remedy)s THEN dry_run END

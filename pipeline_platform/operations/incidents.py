@@ -26,8 +26,8 @@ BEHIND = "behind"
 class Incident:
     """One cause that is or was broken; while it is not resolved, a cause has one incident only.
 
-    `began_at` is when it broke, `opened_at` when that was noticed, `told_at` when the contact at
-    `level` of the route's ladder was told.
+    `began_at` is when it broke, `severe_at` when it became as bad as it is, `opened_at` when it was
+    noticed, `told_at` when the contact at `level` of the route's ladder was told.
     """
 
     pipeline: str
@@ -38,6 +38,7 @@ class Incident:
     response_minutes: int
     remedy: Remedy
     began_at: datetime
+    severe_at: datetime
     opened_at: datetime
     told_at: datetime
     state: IncidentState = "OPEN"
@@ -122,15 +123,8 @@ class _Board:
     def settle(self, incident: Incident, alerting: Alerting) -> None:
         """Resolve an incident, or make it worse, or take it to the next contact."""
         red = self.red(incident)
-        if not red:
-            mended = [one for one in self.faults.values() if one.cause == incident.cause]
-            at = max((one.changed_at for one in mended if one.state == "GREEN"), default=self.now)
-            at = max(at, incident.began_at)
-            changed = replace(
-                incident, state="RESOLVED", resolved_at=at, resolution="Everything is green again."
-            )
-            self.incidents[incident.key] = changed
-            self.say(changed, "resolved", "Everything is green again.")
+        if all(SEVERITIES.index(one.severity) > SEVERITIES.index(incident.severity) for one in red):
+            self.resolve(incident, len(red))
             return
         worst = min(red, key=lambda one: (SEVERITIES.index(one.severity), one.began_at, one.name))
         if SEVERITIES.index(worst.severity) < SEVERITIES.index(incident.severity):
@@ -142,6 +136,7 @@ class _Board:
                 response_minutes=worst.response_minutes,
                 remedy=worst.remedy,
                 title=worst.sentence,
+                severe_at=worst.began_at,
                 state="OPEN",
                 level=0,
                 told_at=self.now,
@@ -162,6 +157,29 @@ class _Board:
                 "escalated",
                 f"Nobody answered in {waited} minutes; {alerting.contacts[contact].title} is told.",
             )
+
+    def resolve(self, incident: Incident, milder: int) -> None:
+        """Close an incident whose worst is green; what is left of it is the next round's."""
+        mended = [
+            one.changed_at
+            for one in self.faults.values()
+            if one.pipeline == incident.pipeline
+            and one.cause == incident.cause
+            and one.state == "GREEN"
+        ]
+        sentence = "Everything is green again."
+        if milder:
+            sentence = (
+                f"What was {incident.severity} is green; {milder} milder go on by themselves."
+            )
+        changed = replace(
+            incident,
+            state="RESOLVED",
+            resolved_at=max(*mended, incident.began_at) if mended else self.now,
+            resolution=sentence,
+        )
+        self.incidents[incident.key] = changed
+        self.say(changed, "resolved", sentence)
 
     def red(self, incident: Incident) -> list[Fault]:
         """Return what is broken of an incident."""
@@ -231,6 +249,7 @@ def _opened(fault: Fault, cause: str, now: datetime) -> Incident:
         response_minutes=fault.response_minutes,
         remedy=fault.remedy,
         began_at=min(fault.began_at, now),
+        severe_at=min(fault.began_at, now),
         opened_at=now,
         told_at=now,
     )

@@ -26,6 +26,7 @@ CREATE TABLE incidents (
     state text COLLATE "C" NOT NULL CHECK (state IN ('OPEN', 'ACKNOWLEDGED', 'RESOLVED')),
     level integer NOT NULL DEFAULT 0 CHECK (level >= 0),
     began_at timestamptz NOT NULL,
+    severe_at timestamptz NOT NULL,
     opened_at timestamptz NOT NULL,
     told_at timestamptz NOT NULL,
     acknowledged_at timestamptz,

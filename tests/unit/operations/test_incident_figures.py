@@ -1,5 +1,6 @@
 """Mean times, availability and error budget, by hand and by property (XC-4, SA-81, SA-88)."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -31,7 +32,7 @@ def incident(
     resolved_at = None if lasted is None else began_at + timedelta(minutes=lasted)
     return Incident(
         PIPELINE, "run:a", "A run failed.", severity, "pipeline_failures", 15, REMEDY, began_at,
-        opened_at, opened_at, state="OPEN" if lasted is None else "RESOLVED",
+        began_at, opened_at, opened_at, state="OPEN" if lasted is None else "RESOLVED",
         resolved_at=resolved_at,
     )  # fmt: skip
 
@@ -128,3 +129,8 @@ def test_availability_is_a_share_of_the_watched_time(broken: list, watched: list
     row = november(*(incident(began, lasted) for began, lasted in broken), watched=watched)
     assert 0 <= row.down_minutes <= row.watched_minutes <= MONTH_MINUTES
     assert row.availability_pct is None or 0 <= row.availability_pct <= 100
+
+
+def test_what_became_critical_later_is_down_only_since_then() -> None:
+    worse = replace(incident(0, 60), severe_at=NOVEMBER + timedelta(minutes=50))
+    assert november(worse).down_minutes == 10
