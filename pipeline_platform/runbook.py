@@ -147,9 +147,16 @@ class Alerting(Part):
                 raise ValueError(f"alerts.contracts and alerts.overdue need a {wanted} route")
         return self
 
+    def route_named(self, name: str) -> Route:
+        """Return a route; for a name that is not in the runbook any more, that of failed runs.
+
+        An incident may be older than the runbook: whoever renames a route must not silence it.
+        """
+        return self.routes.get(name) or self.routes[self.alerts.failed_runs]
+
     def waits_minutes(self, route: str, level: int, response_minutes: int) -> int:
         """Return how long the contact at a level of the ladder has to answer."""
-        contact = self.contacts[self.routes[route].ladder[level]]
+        contact = self.contacts[self.route_named(route).ladder[level]]
         return contact.answers_within_minutes or max(
             response_minutes, self.alerts.escalates_after_minutes
         )

@@ -42,6 +42,7 @@ from pipeline_platform.operations.incidents import (
     Event,
     Incident,
     Judgement,
+    alerting_of,
     escalates_at,
     judge,
     release,
@@ -106,7 +107,6 @@ class Router:
     services: Services
     clock: Callable[[], datetime] = utc_now
     run_command: RunCommand | None = None
-    known: Mapping[str, Alerting] | None = None
 
     def round(self, read: Read) -> Round:
         """Do one round: read, judge, give words, send."""
@@ -118,15 +118,6 @@ class Router:
             self._release(ends_at)
             delivered, failed = self._deliver(ends_at)
             return replace(done, delivered=delivered, failed=failed)
-
-    def send_waiting(self) -> Round:
-        """Give words to what waits and send what is due, without reading anything new."""
-        return self.round(lambda reached, _: Reading((), reached, is_complete=False))
-
-    @property
-    def alertings(self) -> Mapping[str, Alerting]:
-        """Who is told of what, by pipeline."""
-        return alertings() if self.known is None else self.known
 
     @contextmanager
     def _alone(self) -> Iterator[bool]:
@@ -160,7 +151,7 @@ class Router:
                 open_ones = store.unresolved(connection)
                 faults = after(store.faults(connection), reading.findings)
                 if is_complete:
-                    judged = judge(open_ones, list(faults.values()), self.alertings, now)
+                    judged = judge(open_ones, list(faults.values()), alertings(), now)
                     store.save_judgement(connection, judged, now)
                     store.remember_watch(connection, now)
                 else:
@@ -179,7 +170,7 @@ class Router:
         addresses = channel_addresses(self.services.settings) if routes else {}
         for pipeline, route in routes:
             now = self.clock()
-            alerting = self.alertings[pipeline]
+            alerting = alerting_of(alertings(), pipeline)
             budget = alerting.alerts.budget
             with self.services.database.connection() as connection:
                 decided = release(
@@ -195,7 +186,7 @@ class Router:
             if decided.digest:
                 with self.services.database.transaction() as connection:
                     lines = store.digest_lines(connection, decided.digest)
-                    severity = alerting.routes[route].severity
+                    severity = alerting.route_named(route).severity
                     number = store.add_digest(
                         connection, pipeline, route, severity, decided.digest,
                         digest_of(pipeline, route, lines), now,
@@ -219,9 +210,9 @@ class Router:
             dry_run = self._dry_run(incident.remedy, ends_at)
             with self.services.database.transaction() as connection:
                 store.save_dry_run(connection, message.incident_id, dry_run)
-        ladder = alerting.routes[message.route].ladder
-        is_end = message.kind == "resolved"
-        levels = tuple(range(message.level + 1)) if is_end else (message.level,)
+        ladder = alerting.route_named(message.route).ladder
+        last = min(message.level, len(ladder) - 1)
+        levels = tuple(range(last + 1)) if message.kind == "resolved" else (last,)
         told = [alerting.contacts[ladder[level]].title for level in levels]
         with self.services.database.transaction() as connection:
             faults = list(store.faults(connection, message.incident_id).values())
@@ -347,7 +338,7 @@ def _address(
     now: datetime,
 ) -> list[str]:
     """Note every delivery of a message; return the channels that are configured."""
-    declared = alerting.routes[route]
+    declared = alerting.route_named(route)
     for channel in declared.channels:
         for level in levels:
             contact = alerting.contacts[declared.ladder[level]]

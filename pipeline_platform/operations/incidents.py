@@ -18,6 +18,7 @@ IncidentState = Literal["OPEN", "ACKNOWLEDGED", "RESOLVED"]
 EventKind = Literal["opened", "joined", "worsened", "escalated", "resolved"]
 TOLD: frozenset[EventKind] = frozenset({"opened", "worsened", "escalated", "resolved"})
 """What somebody is told of; that one more thing broke from the same cause is only recorded."""
+PLATFORM = "operations"
 BEHIND = "behind"
 """The cause of late data where no run is known to have failed."""
 
@@ -87,7 +88,7 @@ def judge(
         if fault.state == "RED" and fault.cause is None:
             board.take(fault)
     for incident in list(board.incidents.values()):
-        board.settle(incident, alertings[incident.pipeline])
+        board.settle(incident, alerting_of(alertings, incident.pipeline))
     return Judgement(
         tuple(board.incidents.values()), tuple(board.faults.values()), tuple(board.events)
     )
@@ -149,7 +150,7 @@ class _Board:
             return
         if (due := escalates_at(incident, alerting)) is not None and due <= self.now:
             changed = replace(incident, level=incident.level + 1, told_at=self.now)
-            contact = alerting.routes[incident.route].ladder[changed.level]
+            contact = alerting.route_named(incident.route).ladder[changed.level]
             self.incidents[incident.key] = changed
             waited = int((self.now - incident.told_at).total_seconds() // 60)
             self.say(
@@ -196,10 +197,18 @@ class _Board:
         self.events.append(Event(incident.pipeline, incident.cause, kind, self.now, sentence))
 
 
+def alerting_of(alertings: Mapping[str, Alerting], pipeline: str) -> Alerting:
+    """Return who is told of a pipeline's incidents; of one that is gone, the platform's own people.
+
+    An incident may outlive its pipeline, and must not keep the others from being told.
+    """
+    return alertings.get(pipeline) or alertings[PLATFORM]
+
+
 def escalates_at(incident: Incident, alerting: Alerting) -> datetime | None:
     """Return when the next contact is told; None when somebody answered or nobody is left."""
-    route = alerting.routes.get(incident.route)
-    if incident.state != "OPEN" or route is None or incident.level + 1 >= len(route.ladder):
+    ladder = alerting.route_named(incident.route).ladder
+    if incident.state != "OPEN" or incident.level + 1 >= len(ladder):
         return None
     minutes = alerting.waits_minutes(incident.route, incident.level, incident.response_minutes)
     return incident.told_at + timedelta(minutes=minutes)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from pydantic import SecretStr
 
@@ -131,11 +132,11 @@ def test_what_breaks_again_after_its_end_is_a_new_incident(desk: Desk) -> None:
 
 def test_what_was_read_is_kept_together_with_where_it_ended(desk: Desk) -> None:
     def failing(reached: Mapping[str, int], _: datetime) -> Reading:
-        # A route that no runbook has makes judging fail after the faults were taken in.
-        lost = Finding(**{**broken(7).__dict__, "pipeline": "nobody"})
-        return Reading((lost,), {**reached, "CHECK": 7}, is_complete=True)
+        # A severity that does not exist is refused by the database, after all else was written.
+        lost = Finding(**{**broken(7).__dict__, "severity": "deadly"})
+        return Reading((broken(6, "check:b"), lost), {**reached, "CHECK": 7}, is_complete=False)
 
-    with pytest.raises(KeyError):
+    with pytest.raises(psycopg.errors.CheckViolation):
         Router(desk.services, desk.now).round(failing)
     with desk.services.database.connection() as connection:
         assert (store.positions(connection), store.faults(connection)) == ({}, {})
@@ -280,6 +281,15 @@ def test_a_resolved_incident_can_be_neither_acknowledged_nor_resolved(desk: Desk
         acknowledge(desk.services, 1, "Ada", desk.now())
     with pytest.raises(BadInputError, match="resolved already"):
         resolve(desk.services, 1, "Ada", "No.", desk.now())
+
+
+def test_an_incident_of_a_route_or_pipeline_that_is_gone_silences_nobody(desk: Desk) -> None:
+    gone = {**broken(1).__dict__, "route": "renamed_since"}
+    desk.round(Finding(**gone), Finding(**{**gone, "pipeline": "removed_since", "name": "check:b"}))
+    desk.round(broken(2, "check:c"), at=15)
+    assert desk.kinds.count("opened") == 3
+    desk.round(mended(3), Finding(**{**mended(4, "check:b").__dict__, "pipeline": "removed_since"}))
+    assert desk.kinds.count("resolved") == 2
 
 
 def test_an_unknown_incident_is_named(desk: Desk) -> None:
