@@ -96,12 +96,14 @@ class Alerts(Part):
     """The routes of what is no threshold, and how much is told to whom.
 
     `failed_runs` and `capacity` are routes; `contracts` and `overdue` are routes by severity: of a
-    failed expectation, and of an asset that is late (critical) or soon will be (warning). Nobody
+    failed expectation, and of an asset that is late (critical) or soon will be (warning). Whoever
+    `database` names is told when the database itself does not answer. Nobody
     is passed over before `escalates_after_minutes`, also where an answer is wanted at once.
     """
 
     failed_runs: str
     capacity: str
+    database: str | None = None
     contracts: dict[Severity, str]
     overdue: dict[Severity, str]
     escalates_after_minutes: int = Field(ge=1)
@@ -114,6 +116,7 @@ class Alerts(Part):
         return [
             ("failed_runs", self.failed_runs, None),
             ("capacity", self.capacity, None),
+            *([("database", self.database, None)] if self.database else []),
             *((f"contracts.{one}", name, one) for one, name in self.contracts.items()),
             *((f"overdue.{one}", name, one) for one, name in self.overdue.items()),
         ]

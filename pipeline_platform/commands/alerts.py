@@ -10,6 +10,7 @@ from pipeline_platform.commands.arguments import one_of
 from pipeline_platform.commands.code_location import code_location
 from pipeline_platform.commands.output import (
     FOUND_FAULTS,
+    TRY_AGAIN,
     AsJson,
     console,
     errors,
@@ -26,6 +27,7 @@ from pipeline_platform.operations.channels import (
     send,
 )
 from pipeline_platform.operations.event_log import EventLog
+from pipeline_platform.operations.outage import end_outage, is_answering, tell_of_outage
 from pipeline_platform.operations.plan import alertings
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.runbook import Alerting
@@ -72,8 +74,20 @@ def send_now(
         bool, typer.Option("--again", help="Also what was given up after too many attempts.")
     ] = False,
 ) -> None:
-    """Do one round as the sensor does: judge what is new, send what waits."""
+    """Do one round as the sensor does: judge what is new, send what waits.
+
+    If the database does not answer, the routes of `alerts.database` are told, once for each
+    contact of the ladder; exit code 75. Let something outside of this machine's Dagster call it.
+    """
+    settings = Settings.from_env()
+    if not is_answering(settings):
+        for problem in tell_of_outage(settings, alertings(), utc_now()):
+            errors.print(problem, markup=False)
+        errors.print("The database does not answer.", style="yellow")
+        raise typer.Exit(TRY_AGAIN)
     with code_location() as location:
+        for problem in end_outage(location.services, alertings(), utc_now()):
+            errors.print(problem, markup=False)
         if again:
             with location.services.database.transaction() as connection:
                 count = store.retry_undelivered(connection, utc_now())

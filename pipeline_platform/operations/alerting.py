@@ -144,21 +144,21 @@ class Router:
         while not is_complete and time.monotonic() < ends_at:
             now = self.clock()
             with self.services.database.transaction() as connection:
-                before = store.positions(connection)
-                reading = read(before, now)
+                position = store.positions(connection)
+                reading = read(position, now)
                 is_complete = reading.is_complete
                 found += len(reading.findings)
                 open_ones = store.unresolved(connection)
-                faults = after(store.faults(connection), reading.findings)
+                known = store.faults(connection)
+                faults = after(known, reading.findings)
+                before = Judgement(tuple(open_ones), tuple(known.values()), ())
+                judged = Judgement(before.incidents, tuple(faults.values()), ())
                 if is_complete:
-                    judged = judge(open_ones, list(faults.values()), alertings(), now)
-                    store.save_judgement(connection, judged, now)
+                    judged = judge(judged.incidents, judged.faults, alertings(), now)
                     store.remember_watch(connection, now)
-                else:
-                    ids = {one.key: one.incident_id or 0 for one in open_ones}
-                    store.save_faults(connection, faults.values(), ids, now)
+                store.save_judgement(connection, judged, before, now)
                 store.save_positions(connection, reading.reached)
-                if reading.reached == before and not reading.findings:
+                if reading.reached == position and not reading.findings:
                     break
         kinds = [event.kind for event in judged.events]
         return Round(findings=found, opened=kinds.count("opened"), resolved=kinds.count("resolved"))
@@ -397,4 +397,6 @@ def resolve(services: Services, incident_id: int, person: str, reason: str, now:
         sentence = f"{person}: {reason}"
         changed = replace(incident, state="RESOLVED", resolved_at=now, resolution=sentence)
         event = Event(incident.pipeline, incident.cause, "resolved", now, sentence)
-        store.save_judgement(connection, Judgement((changed,), tuple(set_aside), (event,)), now)
+        before = Judgement((incident,), tuple(faults.values()), ())
+        judged = Judgement((changed,), tuple(set_aside), (event,))
+        store.save_judgement(connection, judged, before, now)

@@ -197,11 +197,14 @@ def save_faults(
     )
 
 
-def save_judgement(conn: Connection, judged: Judgement, now: datetime) -> None:
-    """Keep incidents and faults, the timeline, and a message for whatever somebody is told of."""
+def save_judgement(conn: Connection, judged: Judgement, before: Judgement, now: datetime) -> None:
+    """Keep what has changed, the timeline, and a message for whatever somebody is told of."""
     ids: dict[Key, int] = {}
     for one in judged.incidents:
-        ids[one.key] = save_incident(conn, one)
+        if one.incident_id is not None and one in before.incidents:
+            ids[one.key] = one.incident_id
+        else:
+            ids[one.key] = save_incident(conn, one)
     by_key = {one.key: one for one in judged.incidents}
     for event in judged.events:
         key = (event.pipeline, event.cause)
@@ -225,7 +228,9 @@ def save_judgement(conn: Connection, judged: Judgement, now: datetime) -> None:
                     event.at,
                 ),
             )
-    save_faults(conn, judged.faults, ids, now)
+    known = {one.key: one for one in before.faults}
+    changed = [one for one in judged.faults if known.get(one.key) != one]
+    save_faults(conn, changed, ids, now)
 
 
 def save_incident(conn: Connection, one: Incident) -> int:
