@@ -79,12 +79,13 @@ def send_now(
     If the database does not answer, the routes of `alerts.database` are told, once for each
     contact of the ladder; exit code 75. Let something outside of this machine's Dagster call it.
     """
-    settings = Settings.from_env()
-    if not is_answering(settings):
-        for problem in tell_of_outage(settings, alertings(), utc_now()):
-            errors.print(problem, markup=False)
-        errors.print("The database does not answer.", style="yellow")
-        raise typer.Exit(TRY_AGAIN)
+    with plain_failures():
+        settings = Settings.from_env()
+        if not is_answering(settings):
+            for problem in tell_of_outage(settings, alertings(), utc_now()):
+                errors.print(problem, markup=False)
+            errors.print("The database does not answer.", style="yellow")
+            raise typer.Exit(TRY_AGAIN)
     with code_location() as location:
         for problem in end_outage(location.services, alertings(), utc_now()):
             errors.print(problem, markup=False)
