@@ -3,6 +3,7 @@
 import typer
 
 from pipeline_platform.commands import (
+    alerts,
     bots,
     capacity,
     cost,
@@ -12,6 +13,7 @@ from pipeline_platform.commands import (
     dbt_operation,
     demo,
     history,
+    incidents,
     landing,
     maintenance,
     marts,
@@ -44,6 +46,8 @@ app.command()(dbt_operation.dbt_operation)
 app.command()(capacity.capacity)
 app.command()(maintenance.optimize)
 app.command()(maintenance.restore)
+app.add_typer(alerts.app, name="alerts")
+app.add_typer(incidents.app, name="incidents")
 app.add_typer(bots.app, name="bots")
 app.add_typer(landing.app, name="landing")
 app.add_typer(months.app, name="months")

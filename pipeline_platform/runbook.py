@@ -14,11 +14,20 @@ from pydantic import AwareDatetime, ConfigDict, Field, ValidationError, model_va
 
 from pipeline_platform.failures import InvalidRunbookError
 from pipeline_platform.quality.strict_yaml import read_yaml
-from pipeline_platform.quality.thresholds import Band, Dimension, Part, Severity, Threshold
+from pipeline_platform.quality.thresholds import (
+    Band,
+    Dimension,
+    Part,
+    Remedy,
+    Severity,
+    Threshold,
+)
 from pipeline_platform.settings import Environment
 from pipeline_platform.streams.reading import Limits
 
 __all__ = [
+    "Alerting",
+    "Alerts",
     "ArrivalLimits",
     "Band",
     "Contact",
@@ -26,6 +35,8 @@ __all__ = [
     "Dimension",
     "Freshness",
     "Maintenance",
+    "MessageBudget",
+    "Remedy",
     "Route",
     "Rulings",
     "Runbook",
@@ -43,7 +54,7 @@ class Contact(Part):
     else after the response time of the alert.
     """
 
-    title: str = Field(min_length=1)
+    title: str = Field(pattern=r"[A-Za-z]{2}")
     email: str = Field(pattern=r"^[^@\s]+@[^@\s]+$")
     slack: str = Field(pattern=r"^#\S+$")
     phone: Literal["emergency_only", "never"] = "never"
@@ -51,12 +62,107 @@ class Contact(Part):
 
 
 class Route(Part):
-    """Where an alert of one kind goes; `ladder` names contacts in order of escalation (X-14)."""
+    """Where an alert of one kind goes, and what mends it.
+
+    `ladder` names contacts in order of escalation (X-14), `channels` the ways on which each is
+    told; PLATFORM_CHANNELS has their addresses. `remedy` is the command of its messages.
+    """
 
     title: str
     severity: Severity
     requirements: list[str] = Field(min_length=1)
     ladder: list[str] = Field(min_length=1)
+    channels: list[str] = Field(min_length=1)
+    remedy: Remedy
+
+
+class MessageBudget(Part):
+    """How many messages of a route are sent one by one; the others come as a digest (B-12)."""
+
+    count: int = Field(ge=1)
+    days: int = Field(ge=1)
+    digest_minutes: int = Field(ge=1)
+
+
+class ServiceLevel(Part):
+    """What is promised: availability in percent, and minutes until a cause is mended."""
+
+    requirements: list[str] = Field(default_factory=list)
+    availability_pct: float = Field(gt=0, lt=100)
+    recovery_minutes: int = Field(ge=1)
+
+
+class Alerts(Part):
+    """The routes of what is no threshold, and how much is told to whom.
+
+    `failed_runs` and `capacity` are routes; `contracts` and `overdue` are routes by severity: of a
+    failed expectation, and of an asset that is late (critical) or soon will be (warning). Whoever
+    `database` names is told when the database itself does not answer. Nobody
+    is passed over before `escalates_after_minutes`, also where an answer is wanted at once.
+    """
+
+    failed_runs: str
+    capacity: str
+    database: str | None = None
+    contracts: dict[Severity, str]
+    overdue: dict[Severity, str]
+    escalates_after_minutes: int = Field(ge=1)
+    budget: MessageBudget
+    service_level: ServiceLevel
+
+    @property
+    def routes(self) -> list[tuple[str, str, Severity | None]]:
+        """What is routed, the route's name, and the severity that it must have (None = any)."""
+        return [
+            ("failed_runs", self.failed_runs, None),
+            ("capacity", self.capacity, None),
+            *([("database", self.database, None)] if self.database else []),
+            *((f"contracts.{one}", name, one) for one, name in self.contracts.items()),
+            *((f"overdue.{one}", name, one) for one, name in self.overdue.items()),
+        ]
+
+
+class Alerting(Part):
+    """Who is told of what: the part that a pipeline's runbook and the platform's plan share."""
+
+    pipeline: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    responses: dict[Severity, int]
+    contacts: dict[str, Contact] = Field(min_length=1)
+    routes: dict[str, Route] = Field(min_length=1)
+    alerts: Alerts
+
+    @model_validator(mode="after")
+    def _every_route_has_a_person(self) -> Self:
+        for name, route in self.routes.items():
+            unknown = [person for person in route.ladder if person not in self.contacts]
+            if unknown:
+                raise ValueError(f"route {name} names the unknown contact {unknown[0]}")
+            if route.severity not in self.responses:
+                raise ValueError(f"route {name} is {route.severity}, which has no response time")
+        for what, name, severity in self.alerts.routes:
+            known = self.routes.get(name)
+            if known is None or severity not in {None, known.severity}:
+                raise ValueError(
+                    f"alerts.{what} needs a {severity or 'known'} route, but {name} is not one"
+                )
+        for wanted in ("critical", "warning"):
+            if wanted not in self.alerts.contracts or wanted not in self.alerts.overdue:
+                raise ValueError(f"alerts.contracts and alerts.overdue need a {wanted} route")
+        return self
+
+    def route_named(self, name: str) -> Route:
+        """Return a route; for a name that is not in the runbook any more, that of failed runs.
+
+        An incident may be older than the runbook: whoever renames a route must not silence it.
+        """
+        return self.routes.get(name) or self.routes[self.alerts.failed_runs]
+
+    def waits_minutes(self, route: str, level: int, response_minutes: int) -> int:
+        """Return how long the contact at a level of the ladder has to answer."""
+        contact = self.contacts[self.route_named(route).ladder[level]]
+        return contact.answers_within_minutes or max(
+            response_minutes, self.alerts.escalates_after_minutes
+        )
 
 
 class _Started(Part):
@@ -231,7 +337,7 @@ class Rulings(Part):
         ]
 
 
-class Runbook(Part):
+class Runbook(Alerting):
     """One pipeline's runbook, with every cross-reference checked.
 
     A pipeline derives its own, whose `rulings` are its own model. `score_weights` are the shares
@@ -240,12 +346,8 @@ class Runbook(Part):
     `web_events/silver/web_events/rows_per_day` or `database/bytes`.
     """
 
-    pipeline: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     title: str
     description: str = ""
-    responses: dict[Severity, int]
-    contacts: dict[str, Contact] = Field(min_length=1)
-    routes: dict[str, Route] = Field(min_length=1)
     rulings: Rulings
     maintenance: Maintenance
     score_weights: dict[Dimension, float] = Field(default_factory=dict)
@@ -276,10 +378,6 @@ class Runbook(Part):
 
     @model_validator(mode="after")
     def _check_references(self) -> Self:
-        for name, route in self.routes.items():
-            unknown = [person for person in route.ladder if person not in self.contacts]
-            if unknown:
-                raise ValueError(f"route {name} names the unknown contact {unknown[0]}")
         for threshold in self.thresholds.values():
             for band in threshold.bands:
                 known = self.routes.get(band.route)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import get_args
 
 from pipeline_platform.failures import InvalidRunbookError
-from pipeline_platform.quality.thresholds import Band, Threshold
+from pipeline_platform.quality.thresholds import Band, Remedy, Threshold
 from pipeline_platform.runbook import Freshness, Runbook, Schedule, Sensor
 from pipeline_platform.settings import Environment
 
@@ -84,15 +84,17 @@ def measures_table(runbook: Runbook) -> str:
 
 
 def routes_table(runbook: Runbook) -> str:
-    """Return each route with its severity and its ladder of contacts (SA-100)."""
+    """Return each route with its severity, ladder of contacts, channels and command (SA-100)."""
     return _table(
-        ("route", "when", "severity", "who, in this order", "requirements"),
+        ("route", "when", "severity", "who, in this order", "channels", "command", "requirements"),
         (
             (
                 name,
                 route.title,
                 route.severity,
                 ", ".join(runbook.contacts[contact].title for contact in route.ladder),
+                ", ".join(route.channels),
+                f"`{_command(route.remedy, runbook.pipeline)}`",
                 ", ".join(route.requirements),
             )
             for name, route in runbook.routes.items()
@@ -141,6 +143,10 @@ def wanted(band: Band, threshold: Threshold) -> str:
         ("at_most", False): "less than",
     }
     return f"{words[threshold.direction, band.is_inclusive]} {band.limit:g} {threshold.unit}"
+
+
+def _command(remedy: Remedy, pipeline: str) -> str:
+    return remedy.filled(pipeline=pipeline, asset="ASSET", run="RUN").command
 
 
 def _marks(band: Band, threshold: Threshold) -> str:

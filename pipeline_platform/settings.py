@@ -4,6 +4,7 @@ Every variable starts with `PLATFORM_`; credentials of AWS keep their own names 
 the clients themselves. `.env.example` lists them all.
 """
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,13 +36,25 @@ Environment = Literal["local", "test", "staging", "production"]
 Engine = Literal["duckdb", "spark"]
 
 
+def addresses_by_channel(text: str) -> dict[str, str]:
+    """Read channels' addresses: a JSON object of names and addresses; no error repeats any."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(one, str) for one in found.values()):
+        raise PydanticCustomError("channels", 'give a JSON object such as {"slack": "slack://..."}')
+    return found
+
+
 class Settings(BaseModel):
     """Where things are and how much the platform may use.
 
     A location is a local folder or an `s3://bucket/prefix`. The four locations are the four roles
     of the advisory data lake (SA-1): raw, processed, temp and archive. `engine` builds the dbt
     models; `spark_remote` is the cluster's address in Spark Connect's own form, which may hold a
-    token. Without one the platform starts an engine of its own for each build.
+    token. Without one the platform starts an engine of its own for each build. `channels` are the
+    addresses of the channels that the runbooks' routes name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,6 +79,9 @@ class Settings(BaseModel):
 
     catalog: Literal["sql", "glue", "rest"] = "sql"
     catalog_uri: str | None = None
+
+    channels: dict[str, SecretStr] = Field(default_factory=dict)
+    channels_secret_name: str | None = None
 
     cost_source: Literal["cost_explorer"] | None = None
 
@@ -111,6 +127,11 @@ class Settings(BaseModel):
             raise PydanticCustomError("address", "give an address such as sc://host:15002")
         return address
 
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _is_mapping_of_addresses(cls, given: object) -> object:
+        return addresses_by_channel(given) if isinstance(given, str) else given
+
     @model_validator(mode="before")
     @classmethod
     def _default_locations(cls, values: dict[str, object]) -> dict[str, object]:
@@ -125,6 +146,11 @@ class Settings(BaseModel):
         }
         located = {name: values.get(name) or str(path) for name, path in defaults.items()}
         return {**values, "home": home, **located}
+
+    def to_env(self) -> dict[str, str]:
+        """Return the variables from which another process reads the same settings."""
+        revealed = {name: _revealed(getattr(self, name)) for name in type(self).model_fields}
+        return {PREFIX + name.upper(): text for name, text in revealed.items() if text}
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] | None = None) -> "Settings":
@@ -146,3 +172,11 @@ class Settings(BaseModel):
             raise InvalidSettingError(
                 f"The setting {name} can't be used: {first['msg']}; see .env.example."
             ) from None
+
+
+def _revealed(value: object) -> str:
+    if isinstance(value, dict):
+        return json.dumps({name: _revealed(one) for name, one in value.items()}) if value else ""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return "" if value is None else str(value)

@@ -1,10 +1,7 @@
 """`pipeline-platform partition-status`, `runs` and `check`: any pipeline of the code location."""
 
-import logging
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Annotated
 
@@ -12,33 +9,27 @@ import dagster as dg
 import typer
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
-from pipeline_platform.commands.arguments import Limit, one_of, parse_day
+from pipeline_platform.commands.arguments import Limit, parse_day
+from pipeline_platform.commands.code_location import CodeLocation, code_location
 from pipeline_platform.commands.job_runs import execute_quietly
 from pipeline_platform.commands.output import (
     FOUND_FAULTS,
     AsJson,
     console,
     errors,
-    plain_failures,
-    services,
 )
 from pipeline_platform.commands.printing import show_rows
-from pipeline_platform.definitions import build_defs
 from pipeline_platform.failures import NotFoundError
 from pipeline_platform.orchestration.automation import range_tags
 from pipeline_platform.orchestration.history import (
     AssetState,
     CheckState,
-    History,
     assets_of,
     partition_of,
-    pipelines,
     standalone_checks,
     window_of,
 )
-from pipeline_platform.orchestration.instance import open_instance
 from pipeline_platform.run_context import utc_now
-from pipeline_platform.services import Services
 
 Row = Mapping[str, object]
 
@@ -56,35 +47,6 @@ RecentDay = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class CodeLocation:
-    """The platform's definitions, their graph, and the instance that remembers runs."""
-
-    services: Services
-    definitions: dg.Definitions
-    graph: AssetGraph
-    instance: dg.DagsterInstance
-
-    @property
-    def history(self) -> History:
-        """What the instance remembers."""
-        return History(self.graph, self.instance)
-
-    def pipeline(self, name: str) -> str:
-        """Return the pipeline of that name, or the only one that begins so."""
-        return one_of(name, pipelines(self.graph))
-
-
-@contextmanager
-def _code_location() -> Iterator[CodeLocation]:
-    warnings.simplefilter("ignore")
-    logging.getLogger("dagster").setLevel(logging.WARNING)
-    with plain_failures(), services() as opened:
-        definitions = build_defs(opened.settings, {"services": opened})
-        instance = open_instance(opened.settings)
-        yield CodeLocation(opened, definitions, definitions.resolve_asset_graph(), instance)
-
-
 def partition_status(pipeline: Pipeline, day: RecentDay, as_json: AsJson = False) -> None:
     """Show each asset of a pipeline at the partition that holds a day (SW-2).
 
@@ -92,7 +54,7 @@ def partition_status(pipeline: Pipeline, day: RecentDay, as_json: AsJson = False
     are rows that a command wrote, not a run of Dagster. Exit code 1 if something is missing, still
     running or failed, or if a check failed.
     """
-    with _code_location() as location:
+    with code_location() as location:
         name = location.pipeline(pipeline)
         counts = _row_counts(location, name, day)
         states = [
@@ -130,7 +92,7 @@ def runs(
 
     What became of single files is told by `reports files`.
     """
-    with _code_location() as location:
+    with code_location() as location:
         key = None if asset is None else _asset_named(location.graph, asset)
         name = None if pipeline is None else location.pipeline(pipeline)
         found = location.history.runs(pipeline=name, asset=key, limit=limit)
@@ -164,7 +126,7 @@ def check(
 
     Checks that decide on a publication are part of it: of these the latest outcome is shown.
     """
-    with _code_location() as location:
+    with code_location() as location:
         name = location.pipeline(pipeline)
         alone, bound = standalone_checks(location.graph, name)
         run = _run_checks(location, name, alone, partition)

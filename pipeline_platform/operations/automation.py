@@ -1,16 +1,19 @@
-"""When the platform's own work runs: cost is read and judged, and sizes are kept, once a day."""
+"""When the platform's own work runs: cost and sizes once a day, alerts all the time."""
 
 from collections.abc import Sequence
 
 import dagster as dg
 
+from pipeline_platform.operations.alerting import Router
 from pipeline_platform.operations.assets import DAILY_COST, GROUP
+from pipeline_platform.operations.event_log import EventLog
 from pipeline_platform.operations.growth import remember_sizes
-from pipeline_platform.operations.plan import operations_plan
+from pipeline_platform.operations.plan import alertings, operations_plan
 from pipeline_platform.orchestration.automation import (
     ExecutableDefinition,
     UnresolvedAssetJobDefinition,
     schedules_from_runbook,
+    sensor_from_runbook,
 )
 from pipeline_platform.orchestration.resources import ServicesParam
 from pipeline_platform.run_context import utc_now
@@ -43,3 +46,17 @@ def schedules(environment: Environment) -> Sequence[dg.ScheduleDefinition]:
     """Return the schedules of the plan, on or off as it says for this environment."""
     jobs: dict[str, ExecutableDefinition] = {"daily_cost": cost_job, "daily_sizes": sizes_job}
     return schedules_from_runbook(operations_plan(), jobs, environment)
+
+
+def sensors(environment: Environment) -> Sequence[dg.SensorDefinition]:
+    """Return the sensors of the plan, on or off as it says for this environment."""
+
+    @sensor_from_runbook(operations_plan(), "alerts", None, environment)
+    def alerts(context: dg.SensorEvaluationContext, services: ServicesParam) -> dg.SkipReason:
+        """Do one round: what it read to is kept with what it changed, not in Dagster's cursor."""
+        repository = context.repository_def
+        assert repository is not None  # noqa: S101 -- a sensor is evaluated in its code location
+        log = EventLog(context.instance, repository.asset_graph, alertings())
+        return dg.SkipReason(Router(services).round(log.read).in_words())
+
+    return [alerts]

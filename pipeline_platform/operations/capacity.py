@@ -6,9 +6,10 @@ why; nothing is made up for it.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
+from pipeline_platform.operations.faults import Finding
 from pipeline_platform.operations.forecasts import (
     Crossing,
     Forecast,
@@ -17,6 +18,7 @@ from pipeline_platform.operations.forecasts import (
     forecast,
     not_forecastable_reason,
 )
+from pipeline_platform.runbook import Alerting
 
 MINIMUM_DAYS = 28
 """Four weeks: fewer can't tell a weekday from a trend."""
@@ -111,6 +113,32 @@ def outlooks(
         when = None if limit is None else crossing(made, limit)
         found.append(Outlook(one, limit, made, when, None))
     return found
+
+
+def finding_of(outlook: Outlook, alerting: Alerting, at: datetime) -> Finding | None:
+    """Return what an outlook says to whoever is told of capacity; None where it says nothing.
+
+    It is broken when the limit is crossed, or probably will be before the forecast ends. Without a
+    limit or a forecast nothing is known.
+    """
+    if outlook.limit is None or outlook.crossing is None:
+        return None
+    name = alerting.alerts.capacity
+    route = alerting.routes[name]
+    subject = outlook.series.name
+    return Finding(
+        pipeline=alerting.pipeline,
+        name=f"capacity:{subject}",
+        kind="capacity",
+        subject=subject,
+        is_fine=not outlook.is_crossed and outlook.crossing.median is None,
+        at=at,
+        severity=route.severity,
+        route=name,
+        response_minutes=alerting.responses[route.severity],
+        sentence=outlook.sentence,
+        remedy=route.remedy.filled(pipeline=alerting.pipeline, asset=subject, run=""),
+    )
 
 
 def plot(found: Sequence[Outlook], path: Path) -> None:

@@ -1,5 +1,6 @@
 """The model of `operations.yaml`: what the platform does for all pipelines together, and when."""
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -7,9 +8,10 @@ from pydantic import Field
 
 from pipeline_platform.quality.strict_yaml import read_model
 from pipeline_platform.quality.thresholds import Part
-from pipeline_platform.runbook import Schedule
+from pipeline_platform.runbook import Alerting, Runbook, Schedule, Sensor
 
 FILE = Path(__file__).with_name("operations.yaml")
+PACKAGE = FILE.parents[1]
 
 
 class CostPlan(Part):
@@ -20,12 +22,12 @@ class CostPlan(Part):
     history_days: int = Field(ge=14)
 
 
-class OperationsPlan(Part):
+class OperationsPlan(Alerting):
     """Everything of `operations.yaml`; `pipeline` is the first part of its asset keys."""
 
-    pipeline: str
     cost: CostPlan
     schedules: dict[str, Schedule]
+    sensors: dict[str, Sensor]
 
     @classmethod
     def load(cls, path: Path) -> "OperationsPlan":
@@ -37,3 +39,16 @@ class OperationsPlan(Part):
 def operations_plan() -> OperationsPlan:
     """Read the platform's own plan once per process."""
     return OperationsPlan.load(FILE)
+
+
+@cache
+def runbooks() -> Mapping[str, Runbook]:
+    """Read the runbook of every pipeline once per process, by its name."""
+    found = [Runbook.load(path) for path in sorted(PACKAGE.glob("*/runbook.yaml"))]
+    return {runbook.pipeline: runbook for runbook in found}
+
+
+def alertings() -> Mapping[str, Alerting]:
+    """Return who is told of what, of every pipeline and of the platform itself, by name."""
+    plan = operations_plan()
+    return {**runbooks(), plan.pipeline: plan}

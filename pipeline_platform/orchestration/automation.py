@@ -14,7 +14,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from pipeline_platform.failures import InvalidRunbookError
 from pipeline_platform.partition_ranges import partition_key
-from pipeline_platform.runbook import Freshness, Runbook, Schedule
+from pipeline_platform.runbook import Freshness, Runbook, Schedule, Sensor
 from pipeline_platform.settings import Environment
 
 __all__ = [
@@ -52,6 +52,20 @@ class Scheduled(Protocol):
     @property
     def schedules(self) -> Mapping[str, Schedule]:
         """The schedules by name."""
+        ...
+
+
+class Sensing(Protocol):
+    """What declares sensors: a pipeline's runbook, or the platform's own plan."""
+
+    @property
+    def pipeline(self) -> str:
+        """The name that its sensors begin with."""
+        ...
+
+    @property
+    def sensors(self) -> Mapping[str, Sensor]:
+        """The sensors by name."""
         ...
 
 
@@ -95,9 +109,9 @@ def _schedule(
 
 
 def sensor_from_runbook(
-    runbook: Runbook,
+    runbook: Sensing,
     setting: str,
-    job: ExecutableDefinition,
+    job: ExecutableDefinition | None,
     environment: Environment,
     *,
     name: str | None = None,
@@ -105,6 +119,7 @@ def sensor_from_runbook(
     """Make a function the sensor that the runbook declares, on if it says so for this environment.
 
     `setting` is its key in the runbook; `name` is the sensor's beside its pipeline's, if another.
+    One without a job starts nothing: it does its work itself.
     """
     declared = runbook.sensors[setting]
     return dg.sensor(

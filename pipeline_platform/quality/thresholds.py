@@ -21,6 +21,37 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Remedy(Part):
+    """The one safe command for a cause, and the dry run that shows what it would do (B-12).
+
+    Both are written as for a shell, `pipeline-platform ...`. `{pipeline}`, `{asset}` and `{run}`
+    stand for those of the incident. A command that only reads needs no dry run.
+    """
+
+    command: str = Field(pattern=r"^pipeline-platform \S")
+    dry_run: str | None = Field(default=None, pattern=r"^pipeline-platform \S")
+
+    @model_validator(mode="after")
+    def _has_known_places(self) -> Self:
+        self.filled(pipeline="p", asset="a", run="r")
+        return self
+
+    def filled(self, *, pipeline: str, asset: str, run: str) -> "Remedy":
+        """Return the remedy of one incident; raises ValueError for a place that is not known."""
+        places = {"pipeline": pipeline, "asset": asset, "run": run}
+
+        def fill(text: str) -> str:
+            try:
+                return text.format_map(places)
+            except (KeyError, IndexError) as error:
+                raise ValueError(
+                    f"the command {text!r} has the place {error}; there are pipeline, asset, run"
+                ) from None
+
+        dry_run = None if self.dry_run is None else fill(self.dry_run)
+        return self.model_copy(update={"command": fill(self.command), "dry_run": dry_run})
+
+
 class Band(Part):
     """One limit of a threshold and what follows when it is broken.
 
@@ -42,7 +73,9 @@ class Threshold(Part):
 
     `per` lists the groups that are judged each on their own; `is_proposed` marks a number that
     the operators' runbook leaves open and this platform chose. A blocking threshold stops a
-    publication when its critical band is broken.
+    publication when its critical band is broken. A threshold that `follows_failed_runs` also
+    breaks because runs failed or did not start: while a run is failed, it is the same cause.
+    `remedy` stands in for the one of its route.
     """
 
     name: str
@@ -60,6 +93,8 @@ class Threshold(Part):
     bands: list[Band] = Field(min_length=1)
     is_blocking: bool = False
     is_proposed: bool = False
+    follows_failed_runs: bool = False
+    remedy: Remedy | None = None
     stage: Stage
     asset: str
 

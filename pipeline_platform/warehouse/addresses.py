@@ -46,16 +46,24 @@ def with_schema(url: str, name: str) -> str:
 def url_from_secret(name: str, region: str) -> str:
     """Read the address from AWS Secrets Manager (SA-7): username, password, host, port, dbname.
 
+    Raises InvalidSettingError for a secret that is missing or not like that, UnavailableError when
+    the service does not answer.
+    """
+    return _url_of_secret(name, secret_text(name, region, "PLATFORM_DATABASE_SECRET_NAME"))
+
+
+def secret_text(name: str, region: str, setting: str) -> str:
+    """Read a secret of AWS Secrets Manager, whose name stands in a setting.
+
     The endpoint is AWS's unless AWS_ENDPOINT_URL says otherwise. Raises InvalidSettingError for a
-    secret that is missing or not like that, UnavailableError when the service does not answer.
+    secret that can't be read, UnavailableError when the service does not answer.
     """
     import boto3  # noqa: PLC0415 - slow import, for this only
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
     client = boto3.client("secretsmanager", region_name=region)
-    setting = "PLATFORM_DATABASE_SECRET_NAME"
     try:
-        text = client.get_secret_value(SecretId=name).get("SecretString", "")
+        return str(client.get_secret_value(SecretId=name).get("SecretString", ""))
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "")
         if code in {"ResourceNotFoundException", "AccessDeniedException", "ValidationException"}:
@@ -69,7 +77,6 @@ def url_from_secret(name: str, region: str) -> str:
             f"Secrets Manager can't be asked for {name!r} ({type(error).__name__}); check the "
             "network and the AWS credentials."
         ) from None
-    return _url_of_secret(name, text)
 
 
 def _url_of_secret(name: str, text: str) -> str:

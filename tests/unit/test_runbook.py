@@ -132,6 +132,43 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         lambda d: d["routes"]["data_corruption"].update(ladder=[]),
         r"routes\.data_corruption\.ladder",
     ),
+    "contact whose name was left blank": (
+        lambda d: d["contacts"]["cto_office"].update(title=" __ "),
+        r"contacts\.cto_office\.title",
+    ),
+    "route without a channel": (
+        lambda d: d["routes"]["data_corruption"].update(channels=[]),
+        r"routes\.data_corruption\.channels",
+    ),
+    "route without a response time": (
+        lambda d: (
+            d["responses"].pop("info"),
+            d["routes"]["cost_anomalies"].update(severity="info"),
+        ),
+        "route cost_anomalies is info, which has no response time",
+    ),
+    "failed runs that nobody is told of": (
+        lambda d: d["alerts"].update(failed_runs="nowhere"),
+        r"alerts\.failed_runs needs a known route",
+    ),
+    "late data on a route of another severity": (
+        lambda d: d["alerts"]["overdue"].update(critical="cost_anomalies"),
+        r"alerts\.overdue\.critical needs a critical route",
+    ),
+    "contracts without a critical route": (
+        lambda d: d["alerts"]["contracts"].pop("critical"),
+        "need a critical route",
+    ),
+    "command with an unknown place": (
+        lambda d: d["routes"]["data_corruption"]["remedy"].update(
+            command="pipeline-platform undo {everything}"
+        ),
+        "has the place 'everything'",
+    ),
+    "command of another program": (
+        lambda d: d["routes"]["data_corruption"]["remedy"].update(command="rm -rf lake"),
+        r"remedy\.command",
+    ),
     "unknown route": (
         lambda d: _threshold(d)["bands"][0].update(route="nowhere"),
         "nowhere",

@@ -11,14 +11,20 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline_platform.cli import app
+from pipeline_platform.commands import capacity
 from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.operations import incident_store as store
 from pipeline_platform.operations.automation import sizes_job
 from pipeline_platform.operations.growth import (
+    DATABASE,
     record_size,
     remember_sizes,
     sampled_series,
     table_series,
 )
+from pipeline_platform.operations.plan import runbooks
+from pipeline_platform.run_context import utc_now
+from pipeline_platform.runbook import CapacityLimit
 from pipeline_platform.services import Services
 from tests.assets.platform_runs import running
 
@@ -125,3 +131,33 @@ def test_the_script_of_the_runbook_does_the_same(forty_days, tmp_path):
     )
     assert "database: size: " in ran.stdout
     assert picture.stat().st_size > 1000
+
+
+def test_nobody_is_told_what_would_be_the_case_on_another_day(settings):
+    environment = {**settings.to_env(), "COLUMNS": "200"}
+    words = ["capacity", "--tell", "--as-of", "2026-03-01"]
+    result = CliRunner().invoke(app, words, env=environment)
+    assert (result.exit_code, "another day" in result.stderr) == (2, True)
+
+
+def test_a_limit_that_is_crossed_opens_an_incident_and_one_that_is_not_any_more_ends_it(
+    services, monkeypatch
+):
+    made = runbooks()["web_events"]
+    name = f"{DATABASE}/bytes"
+    first = utc_now().date() - timedelta(days=40)
+    with services.database.transaction() as connection:
+        for number in range(40):
+            record_size(
+                connection, name.split("/", maxsplit=1)[0], first + timedelta(days=number), 10**12
+            )
+    for limit, states in ((1.0, ["OPEN"]), (1e15, ["RESOLVED"])):
+        known = made.model_copy(
+            update={"capacity": {name: CapacityLimit(limit=limit, requirements=["SW-66"])}}
+        )
+        monkeypatch.setattr(capacity, "runbooks", lambda known=known: {"web_events": known})
+        monkeypatch.setattr(capacity, "runbook_of", lambda _, known=known: known)
+        found = capacity.look_ahead(services, 90, pipeline=None, as_of=None)
+        capacity._tell(services, found)
+        with services.database.connection() as connection:
+            assert [one.state for one in store.incidents(connection)] == states

@@ -1,11 +1,12 @@
 """Outlooks: what is said of a series, and the picture."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from pipeline_platform.operations.capacity import outlooks, plot
+from pipeline_platform.operations.capacity import finding_of, outlooks, plot
 from pipeline_platform.operations.forecasts import Series
+from pipeline_platform.operations.plan import runbooks
 
 FIRST, TODAY = date(2026, 1, 1), date(2026, 3, 2)
 
@@ -64,3 +65,22 @@ def test_the_picture_has_every_series(tmp_path, ending):
 def test_nothing_to_draw_is_an_empty_picture(tmp_path):
     plot([], tmp_path / "capacity.png")
     assert (tmp_path / "capacity.png").exists()
+
+
+AT = datetime(2026, 3, 2, tzinfo=UTC)
+
+
+def told(found):
+    return finding_of(found, runbooks()["advisory_performance"], AT)
+
+
+@pytest.mark.parametrize(("limit", "is_fine"), [(2000, False), (6000, False), (1e9, True)])
+def test_who_is_told_of_capacity_is_told_of_a_limit_that_is_or_will_be_crossed(limit, is_fine):
+    finding = told(outlook(growing(), limit))
+    assert (finding.is_fine, finding.route) == (is_fine, "capacity_thresholds")
+    assert (finding.severity, finding.response_minutes) == ("warning", 240)
+
+
+@pytest.mark.parametrize(("days", "limit"), [(60, None), (10, 6000)])
+def test_without_a_limit_or_a_forecast_nobody_is_told_anything(days, limit):
+    assert told(outlook(growing(days), limit)) is None
