@@ -23,12 +23,13 @@ dev: $(VENV)/.runtime ## Dagster's UI and daemon on the embedded default, http:/
 test: $(VENV)/.development ## Run the whole test suite
 	$(RUN)/pytest -n 2 --dist loadscope
 
-check: $(VENV)/.development ## Lint, format, types, import rules, definitions
+check: $(VENV)/.development ## Lint, format, types, import rules, definitions, dashboards
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 	$(RUN)/lint-imports --no-cache
 	$(RUN)/pipeline-platform validate
+	$(RUN)/pipeline-platform dashboards --check
 
 format: $(VENV)/.development ## Rewrite the code in the house's format
 	$(RUN)/ruff check --fix-only .

@@ -27,10 +27,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.bulk_delivery import write_delivery
 from benchmarks.sandbox import Finished, environment, platform_home, run_module
 from pipeline_platform.settings import Settings
+
+if TYPE_CHECKING:
+    from pipeline_platform.advisory_performance.run_context import RunContext
 
 MODULE = "benchmarks.memory"
 FIRST_DAY = date(2025, 1, 1)
@@ -70,48 +74,99 @@ def high_water_bytes() -> int:
     return int(line.split()[1]) * 1024
 
 
-def process(peaks: PeakMemory) -> dict[str, object]:
-    """Take the file that waits in `incoming/` to `performance_data`, stage by stage."""
-    from pipeline_platform.advisory_performance import refinement
+def to_bronze(run: "RunContext") -> int:
+    """Take the file that waits in `incoming/` to bronze."""
     from pipeline_platform.advisory_performance.ingestion import ingest_arrivals
-    from pipeline_platform.advisory_performance.marts import MARTS
-    from pipeline_platform.advisory_performance.measurement import (
-        compare_versions,
-        measure_range,
-        reconcile_range,
-    )
+
+    outcomes = list(ingest_arrivals(run))
+    if [one.status for one in outcomes] != ["published"]:
+        raise RuntimeError(f"The file was not published: {outcomes}")
+    return sum(one.published_rows for one in outcomes)
+
+
+def to_silver(run: "RunContext") -> int:
+    """Type, judge and audit all months."""
+    from pipeline_platform.advisory_performance import refinement
     from pipeline_platform.advisory_performance.months import rows_within
-    from pipeline_platform.advisory_performance.run_context import RunContext
-    from pipeline_platform.advisory_performance.serving import serve_months
-    from pipeline_platform.advisory_performance.tables import VENDOR_ROWS
+    from pipeline_platform.partition_ranges import pieces
+
+    rows, count = _months(run), 0
+    for piece in pieces([*rows], rows, rows_within(run.services.settings.memory_limit)):
+        silver = refinement.stage_months(run, piece)
+        refinement.publish_months(run, silver)
+        count += silver.counts["valuations"]
+    return count
+
+
+def to_returns(run: "RunContext") -> int:
+    """Measure all months."""
+    from pipeline_platform.advisory_performance.measurement import measure_range
+
+    return sum(one.row_count for one in measure_range(run, [*_months(run)]))
+
+
+def to_rulings(run: "RunContext") -> int:
+    """Reconcile all months."""
+    from pipeline_platform.advisory_performance.measurement import reconcile_range
+
+    return sum(one.row_count for one in reconcile_range(run, [*_months(run)]))
+
+
+def to_restatements(run: "RunContext") -> int:
+    """Compare the versions of all months."""
+    from pipeline_platform.advisory_performance.measurement import compare_versions
+
+    return sum(one.row_count for one in compare_versions(run, [*_months(run)]))
+
+
+def to_marts(run: "RunContext") -> int:
+    """Build and publish the marts of all months in one run of dbt; return how many marts."""
+    from pipeline_platform.advisory_performance.marts import MARTS
     from pipeline_platform.orchestration.marts import build_marts, publish_marts
-    from pipeline_platform.partition_ranges import dates_in, pieces
+
+    months = [*_months(run)]
+    span = (months[0], months[-1])
+    build = build_marts(run.services, MARTS, span, {}, run.run_id)
+    return len(publish_marts(run.services, MARTS, build, span))
+
+
+def to_serving(run: "RunContext") -> int:
+    """Load all months into `performance_data`."""
+    from pipeline_platform.advisory_performance.serving import serve_months
+
+    return sum(one.row_count for one in serve_months(run, [*_months(run)]))
+
+
+HOPS: dict[str, Callable[["RunContext"], int]] = {
+    "landing to bronze": to_bronze,
+    "bronze to silver, audited": to_silver,
+    "returns": to_returns,
+    "reconciliation": to_rulings,
+    "restatements": to_restatements,
+    "marts (dbt)": to_marts,
+    "performance_data": to_serving,
+}
+
+
+def process(peaks: PeakMemory, hops: Sequence[str]) -> dict[str, int]:
+    """Take the file that waits in `incoming/` through hops; return what each gave."""
+    from pipeline_platform.advisory_performance.run_context import RunContext
     from pipeline_platform.services import Services
 
+    rows = {}
     with Services(Settings.from_env()) as services:
         run = RunContext(services, "memory-benchmark")
-        with peaks.stage("landing to bronze"):
-            outcomes = list(ingest_arrivals(run))
-        if [one.status for one in outcomes] != ["published"]:
-            raise RuntimeError(f"The file was not published: {outcomes}")
-        rows = dates_in(services.lake.partitions(VENDOR_ROWS))
-        months = list(rows)
-        with peaks.stage("bronze to silver, audited"):
-            for piece in pieces(months, rows, rows_within(run.services.settings.memory_limit)):
-                refinement.publish_months(run, refinement.stage_months(run, piece))
-        with peaks.stage("returns"):
-            measured = sum(one.row_count for one in measure_range(run, months))
-        with peaks.stage("reconciliation"):
-            list(reconcile_range(run, months))
-        with peaks.stage("restatements"):
-            list(compare_versions(run, months))
-        with peaks.stage("marts (dbt)"):
-            span = (months[0], months[-1])
-            build = build_marts(services, MARTS, span, {}, run.run_id)
-            publish_marts(services, MARTS, build, span)
-        with peaks.stage("performance_data"):
-            served = sum(one.row_count for one in serve_months(run, months))
-    return {"bronze": sum(rows.values()), "returns": measured, "served": served}
+        for name in hops:
+            with peaks.stage(name):
+                rows[name] = HOPS[name](run)
+    return rows
+
+
+def _months(run: "RunContext") -> dict[date, int]:
+    from pipeline_platform.advisory_performance.tables import VENDOR_ROWS
+    from pipeline_platform.partition_ranges import dates_in
+
+    return dates_in(run.services.lake.partitions(VENDOR_ROWS))
 
 
 def read_with_pandas(path: Path, limit: str) -> None:
@@ -150,20 +205,21 @@ READERS: dict[str, Callable[[Path, str], None]] = {
 }
 
 
-def measure(settings: Settings, *, accounts: int, is_by_account: bool) -> tuple[Finished, int]:
-    """Deliver a file of so many accounts to an empty platform and process it."""
-    path = settings.home / "standard_memory.csv"
-    size = write_delivery(
-        path,
-        accounts=accounts,
-        first=FIRST_DAY,
-        days=BUSINESS_DAYS,
-        is_by_account=is_by_account,
-    )
+def measure(settings: Settings, path: Path, hops: Sequence[str] = (*HOPS,)) -> Finished:
+    """Deliver a file to an empty platform and take it through hops in a process of its own."""
     incoming = settings.home / "landing" / "advisory_performance" / "incoming"
     incoming.mkdir(parents=True, exist_ok=True)
     os.link(path, incoming / path.name)
-    return run_module(MODULE, ["--child", "process"], environment(settings)), size
+    given = [part for hop in hops for part in ("--hop", hop)]
+    return run_module(MODULE, ["--child", "process", *given], environment(settings))
+
+
+def growth_by_hop(baseline: Finished, full: Finished) -> dict[str, float]:
+    """Return by how many bytes each hop's peak is above that of the baseline."""
+    return {
+        name: stage["peak_bytes"] - baseline.answer["stages"][name]["peak_bytes"]
+        for name, stage in full.answer["stages"].items()
+    }
 
 
 def compare_readers(path: Path, settings: Settings) -> list[tuple[str, float, Finished]]:
@@ -183,15 +239,14 @@ def show(limit: float, size: int, baseline: Finished, full: Finished) -> list[st
     print(f"File of {size / MEGABYTE:,.0f} MB; limit {limit:,.0f} MB; rows {full.answer['rows']}")
     print(f"{'':<36}{'baseline MB':>12}{'peak MB':>10}{'growth MB':>11}{'x limit':>9}{'s':>8}")
     over = []
-    for name, stage in full.answer["stages"].items():
-        before = baseline.answer["stages"][name]["peak_bytes"] / MEGABYTE
+    for name, grown in growth_by_hop(baseline, full).items():
+        stage, growth = full.answer["stages"][name], grown / MEGABYTE
         peak = stage["peak_bytes"] / MEGABYTE
-        growth = peak - before
         if growth > limit:
             over.append(name)
         print(
-            f"{name:<36}{before:>12,.0f}{peak:>10,.0f}{growth:>11,.0f}{growth / limit:>8.1f}x"
-            f"{stage['seconds']:>8.1f}"
+            f"{name:<36}{peak - growth:>12,.0f}{peak:>10,.0f}{growth:>11,.0f}"
+            f"{growth / limit:>8.1f}x{stage['seconds']:>8.1f}"
         )
     failure = full.answer["failure"]
     if failure:
@@ -208,21 +263,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--by-day", action="store_true", help="sort the file by day")
     parser.add_argument("--small", action="store_true", help="a file as large as the limit")
     parser.add_argument("--child", choices=("process", *READERS), help=argparse.SUPPRESS)
+    parser.add_argument("--hop", action="append", choices=tuple(HOPS), help=argparse.SUPPRESS)
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.child:
-        return _as_child(given.child, given.file, given.limit)
+        return _as_child(given.child, given.file, given.limit, given.hop or [])
     limit = float(given.limit.removesuffix("MB"))
     times = 1 if given.small else given.times
     accounts = round(limit * times * MEGABYTE / BYTES_PER_LINE / BUSINESS_DAYS)
-    order = not given.by_day
+
+    def deliver(settings: Settings, accounts: int) -> Path:
+        path = settings.home / "standard_memory.csv"
+        order = not given.by_day
+        write_delivery(
+            path, accounts=accounts, first=FIRST_DAY, days=BUSINESS_DAYS, is_by_account=order
+        )
+        return path
+
     with platform_home(memory_limit=given.limit) as settings:
-        baseline, _ = measure(settings, accounts=BASELINE_ACCOUNTS, is_by_account=order)
+        baseline = measure(settings, deliver(settings, BASELINE_ACCOUNTS))
     if baseline.answer["failure"]:
         raise SystemExit(f"Even the baseline failed: {baseline.answer['failure']}")
     with platform_home(memory_limit=given.limit) as settings:
-        full, size = measure(settings, accounts=accounts, is_by_account=order)
-        readers = compare_readers(settings.home / "standard_memory.csv", settings)
+        path = deliver(settings, accounts)
+        size = path.stat().st_size
+        full = measure(settings, path)
+        readers = compare_readers(path, settings)
     over = show(limit, size, baseline, full)
     for name, growth, finished in readers:
         grown, failure = growth / MEGABYTE, finished.answer["failure"]
@@ -235,13 +301,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if over else 0
 
 
-def _as_child(what: str, path: Path, limit: str) -> int:
+def _as_child(what: str, path: Path, limit: str, hops: Sequence[str]) -> int:
     answer: dict[str, object] = {"rows": {}, "failure": None}
     began = time.perf_counter()
     if what == "process":
         peaks = PeakMemory()
         try:
-            answer["rows"] = process(peaks)
+            answer["rows"] = process(peaks, hops)
         except Exception as error:
             answer["failure"] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
         answer["stages"] = peaks.stages

@@ -60,6 +60,8 @@ def environment(settings: Settings, **changes: str) -> dict[str, str]:
         "MEMORY_LIMIT": settings.memory_limit,
         "THREADS": settings.threads,
     }
+    if settings.database_url is not None:
+        given["DATABASE_URL"] = settings.database_url.get_secret_value()
     ours = {f"{PREFIX}{name}": str(value) for name, value in given.items()}
     return {**kept, **ours, "PYTHONWARNINGS": "ignore", **changes}
 

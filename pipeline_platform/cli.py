@@ -7,6 +7,7 @@ from pipeline_platform.commands import (
     capacity,
     cost,
     dagster,
+    dashboards,
     database,
     dbt_operation,
     demo,
@@ -33,6 +34,7 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.command()(dagster.dev)
 app.command()(dagster.validate)
+app.command()(dashboards.dashboards)
 app.command()(passport.passport)
 app.command()(cost.cost)
 app.command()(history.runs)

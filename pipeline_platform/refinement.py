@@ -29,9 +29,10 @@ from pipeline_platform.quality.issues import (
     threshold_issue,
 )
 from pipeline_platform.quality.observations import record_verdicts
-from pipeline_platform.quality.quarantine import QuarantinedRow, settle_rows
+from pipeline_platform.quality.quarantine import QuarantinedRows, settle_rows
 from pipeline_platform.run_context import RunContext
 from pipeline_platform.warehouse import control
+from pipeline_platform.warehouse.database import Database
 from pipeline_platform.warehouse.locks import session_locks
 from pipeline_platform.warehouse.progress import (
     layer_versions,
@@ -70,7 +71,7 @@ class StagedSilver:
     ledger: Sequence[LedgerEntry]
     landed: Sequence[LedgerEntry]
     verdicts: Sequence[Judged]
-    rejected: Sequence[QuarantinedRow] = ()
+    rejected: QuarantinedRows | tuple[()] = ()
     outdated: Sequence[date] = field(default=())
 
     @property
@@ -128,7 +129,7 @@ def audited(
     staged: Mapping[str, Staged],
     audit: Mapping[str, Sequence[ExpectationResult]],
     ledger: Sequence[LedgerEntry],
-    rejected: Sequence[QuarantinedRow] = (),
+    rejected: QuarantinedRows | tuple[()] = (),
     outdated: Sequence[date] = (),
 ) -> StagedSilver:
     """Judge what was staged: only for files of which nothing changed must both hops agree."""
@@ -193,17 +194,27 @@ def publish_silver(run: RunContext, silver: StagedSilver) -> dict[str, Publicati
     return publications
 
 
-def complete_partitions(run: RunContext, layer: str, partitions: Sequence[date]) -> list[str]:
-    """Answer the requests that `layer` has published; return the files that are complete now.
-
-    Call it at the end of a pipeline's last layer.
-    """
-    pipeline = run.runbook.pipeline
+def refined_versions(
+    database: Database, pipeline: str, partitions: Sequence[date]
+) -> dict[str, int]:
+    """Return up to which request silver has published each partition; ask before reading it."""
     keys = [partition_key(partition) for partition in partitions]
+    with database.connection() as connection:
+        return layer_versions(connection, pipeline, LAYER, keys)
+
+
+def complete_partitions(
+    database: Database, pipeline: str, versions: Mapping[str, int], now: datetime
+) -> list[str]:
+    """Answer requests up to these versions; return the files that are complete now.
+
+    Call it at the end of a pipeline's last layer, with what that layer's input had answered before
+    it was read.
+    """
     completed: list[str] = []
-    with run.services.database.transaction() as connection:
-        for key, version in sorted(layer_versions(connection, pipeline, layer, keys).items()):
-            completed += control.finish_partition(connection, pipeline, key, version, run.now())
+    with database.transaction() as connection:
+        for key, version in sorted(versions.items()):
+            completed += control.finish_partition(connection, pipeline, key, version, now)
     return completed
 
 

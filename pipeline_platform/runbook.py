@@ -162,6 +162,9 @@ class CompactionLimits(Part):
 class SnapshotRetention(Part):
     """How long a snapshot can be read and restored: so many days, and always so many of them.
 
+    But at most so many: of a table that is committed to every minute, days would make metadata
+    that slow each commit down. Those beyond that number go a day after they were superseded.
+
     Days count from when the next one took its place. At least one day, which is longer than the
     longest run (`max_runtime_seconds` in dagster.yaml): a run that is repeated finds what it
     published, a reader what it opened.
@@ -169,13 +172,24 @@ class SnapshotRetention(Part):
 
     snapshots_kept_days: int = Field(ge=1)
     snapshots_kept_count: int = Field(ge=1)
+    snapshots_kept_most: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _most_is_more(self) -> Self:
+        if self.snapshots_kept_most < self.snapshots_kept_count:
+            raise ValueError("snapshots_kept_most must be at least snapshots_kept_count")
+        return self
 
 
 class Maintenance(SnapshotRetention):
-    """How a pipeline's tables are kept (B-13); `tables` has exceptions by layer/noun."""
+    """How a pipeline's tables are kept (B-13); `tables` has exceptions by layer/noun.
+
+    A proposal that nobody decides on for `proposals_kept_days` is given up (B-10).
+    """
 
     orphans_kept_days: int = Field(ge=1)
     staging_kept_days: int = Field(ge=1)
+    proposals_kept_days: int = Field(ge=1)
     compaction: CompactionLimits
     tables: dict[str, SnapshotRetention] = Field(default_factory=dict)
 

@@ -59,6 +59,12 @@ class Services:
         other.__dict__["database"] = self.database
         return other
 
+    def with_lake(self, lake: Lake) -> Self:
+        """Return the same services over a lake that shows other rows, such as proposed ones."""
+        other = type(self)(self.settings)
+        other.__dict__.update(database=self.database, lake=lake)
+        return other
+
     def close(self) -> None:
         """Give the pooled connections back."""
         if "lake" in self.__dict__:

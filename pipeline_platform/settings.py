@@ -25,6 +25,8 @@ from pipeline_platform.failures import InvalidSettingError
 PREFIX = "PLATFORM_"
 ENGINE_SHARE = 2
 """DuckDB gets one part in so many of the memory limit: it takes more than it counts."""
+WAITING_SHARE = 16
+"""Rows that wait for their Parquet file take one part in so many, as Arrow counts them."""
 BYTES_PER_THREAD = 60_000_000
 """What a thread of DuckDB needs to read, type and write wide rows (measured: fails with 32 MB)."""
 SMALLEST_MEMORY_BYTES = ENGINE_SHARE * 64_000_000
@@ -91,6 +93,11 @@ class Settings(BaseModel):
     def engine_memory_limit(self) -> str:
         """What DuckDB may take of the memory limit; the rest is for Arrow, NumPy and Python."""
         return f"{self.memory_bytes // ENGINE_SHARE // 10**6}MB"
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes of rows may wait for their Parquet files, in all files of a step."""
+        return self.memory_bytes // WAITING_SHARE
 
     @property
     def engine_threads(self) -> int:

@@ -23,7 +23,7 @@
     {%- set answer = fromjson(found.rows[0][0]) -%}
     {%- for line in answer.lines %}{{ print(line) }}{% endfor -%}
     {%- if answer.outcome == 'fail' -%}
-      {{ exceptions.raise_compiler_error(name ~ ' found a fault: ' ~ answer.lines[-1]) }}
+      {{ exceptions.raise_compiler_error(name ~ ' found a fault; see above.') }}
     {%- elif answer.outcome == 'warn' -%}
       {{ exceptions.warn(name ~ ' warns: ' ~ answer.lines | join(' ')) }}
     {%- endif -%}

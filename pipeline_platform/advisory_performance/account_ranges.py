@@ -50,11 +50,16 @@ def ranges_of(
 
 def each_range(
     run: RunContext, table: LakeTable, months: Sequence[date], bytes_per_row: int = BYTES_PER_ROW
-) -> Iterator[AccountRange]:
-    """Go through the ranges of `ranges_of`, giving freed memory back before and after each."""
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, AccountRange]]:
+    """Go through the ranges of `ranges_of`, giving freed memory back before and after each.
+
+    Each has an engine of its own, which is closed after it: only then DuckDB gives everything back
+    (measured: up to 90 MB that it no longer counted).
+    """
     for accounts in ranges_of(run, table, months, bytes_per_row):
         release_memory()
-        yield accounts
+        with run.services.connect() as engine:
+            yield engine, accounts
     release_memory()
 
 

@@ -25,7 +25,7 @@ from pipeline_platform.advisory_performance.tables import (
 from pipeline_platform.orchestration.automation import (
     ExecutableDefinition,
     UnresolvedAssetJobDefinition,
-    schedule_from_runbook,
+    schedules_from_runbook,
 )
 from pipeline_platform.orchestration.landing import landing_key
 from pipeline_platform.orchestration.maintenance import maintenance_job
@@ -138,7 +138,6 @@ def sensors(environment: Environment) -> Sequence[dg.SensorDefinition]:
 
 def schedules(environment: Environment) -> Sequence[dg.ScheduleDefinition]:
     """Return the schedules of the runbook, on or off as it says for this environment."""
-    runbook = load_runbook()
     jobs: dict[str, ExecutableDefinition] = {
         "morning_health_check": health_job,
         "service_health": service_health_job,
@@ -146,6 +145,4 @@ def schedules(environment: Environment) -> Sequence[dg.ScheduleDefinition]:
         "months_made_ahead": months_made_ahead_job,
         "maintenance": maintain_job,
     }
-    return [
-        schedule_from_runbook(runbook, name, jobs[name], environment) for name in runbook.schedules
-    ]
+    return schedules_from_runbook(load_runbook(), jobs, environment)

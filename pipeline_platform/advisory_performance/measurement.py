@@ -6,7 +6,6 @@ keeps its version.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -208,18 +207,16 @@ def _measure_piece(run: RunContext, months: list[date]) -> MeasuredMonths:
         versions = layer_versions(connection, PIPELINE, "silver", keys)
     inputs = _snapshots(run, (VALUATIONS, EXTERNAL_FLOWS))
     key = f"{keys[0]}_{keys[-1]}"
-    with run.services.connect() as engine:
-        with ExitStack() as opened:
-            returns, states = (
-                opened.enter_context(lake.stream(table, run_id=run.run_id, partition=key))
-                for table in (TIME_WEIGHTED_RETURNS, ACCOUNT_STATES)
-            )
-            for accounts in each_range(run, VALUATIONS, months):
-                computed = _measure_accounts(run, engine, months, accounts)
-                returns.write(computed.table)
-                states.write(computed.states)
-                del computed
-        staged = [lake.stage_stream(stream) for stream in (returns, states)]
+    with lake.streams(TIME_WEIGHTED_RETURNS, ACCOUNT_STATES, run_id=run.run_id, partition=key) as (
+        returns,
+        states,
+    ):
+        for engine, accounts in each_range(run, VALUATIONS, months):
+            computed = _measure_accounts(run, engine, months, accounts)
+            returns.write(computed.table)
+            states.write(computed.states)
+            del computed
+    staged = [lake.stage_stream(stream) for stream in (returns, states)]
     properties = {**_properties(), "inputs": inputs}
     snapshot_ids = {
         one.table.name: lake.publish(
@@ -316,11 +313,9 @@ def _publish(
     """Publish what `rows_of` gives for each range of accounts, as one replacement of the months."""
     lake = run.services.lake
     partition = f"{partition_key(months[0])}_{partition_key(months[-1])}"
-    with lake.stream(target, run_id=run.run_id, partition=partition) as stream:
-        for accounts in each_range(run, TIME_WEIGHTED_RETURNS, months):
-            # A new engine for each range: what it kept in temporary tables is gone with it.
-            with run.services.connect() as engine:
-                stream.copy(rows_of(engine, accounts))
+    with lake.streams(target, run_id=run.run_id, partition=partition) as (stream,):
+        for engine, accounts in each_range(run, TIME_WEIGHTED_RETURNS, months):
+            stream.copy(rows_of(engine, accounts))
     staged = lake.stage_stream(stream)
     published = lake.publish(
         staged,

@@ -31,27 +31,6 @@ from pipeline_platform.quality.contracts import RowRule
 
 _call_numbers = count(1)
 
-_TABLES = (
-    "files",
-    "records",
-    "rejections",
-    "repeated_valuation",
-    "repeated_return",
-    "repeated_flow",
-    "doubled_valuation",
-    "doubled_return",
-    "doubled_flow",
-    "stated_sets",
-    "versions_valuation",
-    "versions_return",
-    "file_flows",
-    "flow_sets",
-    "published_flows",
-    "emptied_flows",
-    "deduplicated",
-    "rejected",
-    "counts",
-)
 _WORK_TABLES = ("repeated_valuation", "repeated_return", "repeated_flow", "file_flows", "flow_sets")
 
 
@@ -64,7 +43,7 @@ class Normalised:
     reason, column_name, record (the delivered values as JSON). `counts`: file_sha256,
     partition_key, arrived, published, quarantined, deduplicated; arrived is the sum of the others.
 
-    The relations read temporary tables of the connection: use them before `release`.
+    The relations read temporary tables of the connection, which are gone when it is closed.
     """
 
     valuations: duckdb.DuckDBPyRelation
@@ -72,12 +51,6 @@ class Normalised:
     reported_returns: duckdb.DuckDBPyRelation
     rejected: duckdb.DuckDBPyRelation
     counts: duckdb.DuckDBPyRelation
-    connection: duckdb.DuckDBPyConnection
-    prefix: str
-
-    def release(self) -> None:
-        """Drop the temporary tables; closing the connection does so too."""
-        _drop(self.connection, self.prefix)
 
 
 def normalise(
@@ -98,21 +71,17 @@ def normalise(
     Raises nothing for bad values: a record that can't be read is in `rejected`.
     """
     prefix = f"normalised_{next(_call_numbers)}"
-    try:
-        con.register(f"{prefix}_bronze", bronze)
-        if account_owners is not None:
-            con.register(f"{prefix}_owners", account_owners)
-        _create_records(con, prefix, mappings, row_rules)
-        corrections.reject_other_vendors(con, prefix, has_owners=account_owners is not None)
-        corrections.reject_conflicts(con, prefix)
-        corrections.version_parts(con, prefix)
-        version_flows(con, prefix)
-        corrections.find_repetitions(con, prefix)
-        _create_rejected(con, prefix)
-        _create_counts(con, prefix)
-    except BaseException:
-        _drop(con, prefix)
-        raise
+    con.register(f"{prefix}_bronze", bronze)
+    if account_owners is not None:
+        con.register(f"{prefix}_owners", account_owners)
+    _create_records(con, prefix, mappings, row_rules)
+    corrections.reject_other_vendors(con, prefix, has_owners=account_owners is not None)
+    corrections.reject_conflicts(con, prefix)
+    corrections.version_parts(con, prefix)
+    version_flows(con, prefix)
+    corrections.find_repetitions(con, prefix)
+    _create_rejected(con, prefix)
+    _create_counts(con, prefix)
     for table in _WORK_TABLES:
         con.execute(f"DROP TABLE {prefix}_{table}")
     return Normalised(
@@ -123,8 +92,6 @@ def normalise(
         ),
         rejected=con.table(f"{prefix}_rejected"),
         counts=con.table(f"{prefix}_counts"),
-        connection=con,
-        prefix=prefix,
     )
 
 
@@ -252,11 +219,3 @@ def _duckdb_type(kind: pa.DataType) -> str:
         pa.timestamp("us", tz="UTC"): "TIMESTAMPTZ",
     }
     return names[kind]
-
-
-def _drop(con: duckdb.DuckDBPyConnection, prefix: str) -> None:
-    con.execute(f"DROP VIEW IF EXISTS {prefix}_good")
-    for view in ("bronze", "owners"):
-        con.execute(f"DROP VIEW IF EXISTS {prefix}_{view}")
-    for table in _TABLES:
-        con.execute(f"DROP TABLE IF EXISTS {prefix}_{table}")

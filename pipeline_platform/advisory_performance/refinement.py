@@ -5,8 +5,7 @@ needs nothing but the month again. Staging and publishing are two steps, so that
 report the audit before anything becomes visible.
 """
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 
@@ -29,7 +28,7 @@ from pipeline_platform.lake.publications import Publication
 from pipeline_platform.partition_ranges import range_filter, shifted, span_of
 from pipeline_platform.quality.conservation import LedgerEntry
 from pipeline_platform.quality.contracts import row_rules
-from pipeline_platform.quality.quarantine import QuarantinedRow
+from pipeline_platform.quality.quarantine import QuarantinedRow, QuarantinedRows
 from pipeline_platform.quality.validation import validate
 from pipeline_platform.refinement import (
     HOP,
@@ -41,6 +40,7 @@ from pipeline_platform.refinement import (
 
 BYTES_PER_RECORD = 3_000
 """Memory limit that one delivered record needs while it is judged beside others."""
+_REJECTED_AT_ONCE = 1_000
 
 
 def judge_months(
@@ -71,25 +71,19 @@ def stage_months(run: RunContext, months: Sequence[date]) -> StagedSilver:
     for table in (VENDOR_ROWS, ACCOUNT_STATES, *SILVER_TABLES):
         lake.ensure(table)
     before = before_reading(run, VENDOR_ROWS, months)
-    rejected: list[QuarantinedRow] = []
+    rejected = QuarantinedRows()
     entries: list[LedgerEntry] = []
+    with lake.streams(*SILVER_TABLES, run_id=run.run_id, partition=span_of(months)) as opened:
+        streams = {stream.table.name: stream for stream in opened}
+        for engine, accounts in each_range(run, VENDOR_ROWS, months, BYTES_PER_RECORD):
+            normalised = judge_months(run, engine, months, accounts)
+            streams["valuations"].copy(normalised.valuations)
+            streams["external_flows"].copy(normalised.external_flows)
+            streams["reported_returns"].copy(normalised.reported_returns)
+            rejected.extend(rejected_records(normalised, run.run_id))
+            entries += ledger_entries(normalised)
+    staged = {name: lake.stage_stream(stream) for name, stream in streams.items()}
     with services.connect() as engine:
-        with ExitStack() as opened:
-            streams = {
-                table.name: opened.enter_context(
-                    lake.stream(table, run_id=run.run_id, partition=span_of(months))
-                )
-                for table in SILVER_TABLES
-            }
-            for accounts in each_range(run, VENDOR_ROWS, months, BYTES_PER_RECORD):
-                normalised = judge_months(run, engine, months, accounts)
-                streams["valuations"].copy(normalised.valuations)
-                streams["external_flows"].copy(normalised.external_flows)
-                streams["reported_returns"].copy(normalised.reported_returns)
-                rejected += rejected_records(normalised, run.run_id)
-                entries += ledger_entries(normalised)
-                normalised.release()
-        staged = {name: lake.stage_stream(stream) for name, stream in streams.items()}
         audit = {
             name: validate(contracts()[name], lake.staged_relation(engine, one), now=run.now())
             for name, one in staged.items()
@@ -140,26 +134,24 @@ def months_filter(months: Sequence[date]) -> str:
     return range_filter("as_of_month", months)
 
 
-def rejected_records(normalised: Normalised, run_id: str) -> list[QuarantinedRow]:
-    """Return the records that judging rejected as rows for quarantine."""
+def rejected_records(normalised: Normalised, run_id: str) -> Iterator[QuarantinedRow]:
+    """Yield the records that judging rejected as rows for quarantine."""
     columns = "file_sha256, file_name, vendor, line_number, partition_key, rule, reason, "
     columns += "column_name, record"
-    return [
-        QuarantinedRow(
-            pipeline=PIPELINE,
-            hop=HOP,
-            file_sha256=sha256,
-            file_name=name,
-            vendor=vendor,
-            line_number=line,
-            partition_key=key,
-            rule=rule,
-            reason=reason,
-            column_name=column,
-            record=record,
-            run_id=run_id,
-        )
-        for sha256, name, vendor, line, key, rule, reason, column, record in (
-            normalised.rejected.project(columns).fetchall()
-        )
-    ]
+    found = normalised.rejected.project(columns)
+    while rows := found.fetchmany(_REJECTED_AT_ONCE):
+        for sha256, name, vendor, line, key, rule, reason, column, record in rows:
+            yield QuarantinedRow(
+                pipeline=PIPELINE,
+                hop=HOP,
+                file_sha256=sha256,
+                file_name=name,
+                vendor=vendor,
+                line_number=line,
+                partition_key=key,
+                rule=rule,
+                reason=reason,
+                column_name=column,
+                record=record,
+                run_id=run_id,
+            )

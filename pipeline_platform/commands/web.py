@@ -1,4 +1,4 @@
-"""`pipeline-platform web`: the sources of web events, and what a file of one would give."""
+"""`pipeline-platform web`: sources of web events and what a file would give; relabelling."""
 
 import uuid
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline_platform.commands import relabel
 from pipeline_platform.commands.output import FOUND_FAULTS, AsJson, plain_failures
 from pipeline_platform.commands.printing import show_facts, show_rows
 from pipeline_platform.lake.engine import connect
@@ -17,9 +18,10 @@ from pipeline_platform.web_events.run_context import RunContext, shipped_sources
 from pipeline_platform.web_events.source_check import SourceReport, check_file
 from pipeline_platform.web_events.sources import load_mappings
 
-app = typer.Typer(help="Web events: their sources.")
+app = typer.Typer(help="Web events: their sources, and their labels and scores of the past.")
 source = typer.Typer(help="Where events come from, and how they are written.")
 app.add_typer(source, name="source")
+app.add_typer(relabel.app, name="relabel")
 Mappings = Annotated[
     Path | None,
     typer.Option("--sources", exists=True, file_okay=False, help="Folder of sources to try."),

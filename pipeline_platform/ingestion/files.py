@@ -3,11 +3,12 @@
 The order is what makes a kill at any instruction harmless: the rows are published under the
 file's hash (a repetition replaces them), then one database transaction records file, rejected
 rows, ledger and the partitions to process, and only then the file leaves `processing/` and its new
-place is recorded. What a killed run left there is taken up by the next one.
+place is recorded. What a killed run left there is taken up by the next one, and a place that it did
+not come to record is looked up.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -30,7 +31,7 @@ from pipeline_platform.landing.zone import (
 )
 from pipeline_platform.quality.conservation import LedgerEntry, record_entries
 from pipeline_platform.quality.issues import Issue, record_issue
-from pipeline_platform.quality.quarantine import QuarantinedRow, settle_rows
+from pipeline_platform.quality.quarantine import QuarantinedRow, QuarantinedRows, settle_rows
 from pipeline_platform.streams.batch_files import is_batch_name
 from pipeline_platform.warehouse import control
 from pipeline_platform.warehouse.locks import named_lock, session_locks
@@ -72,7 +73,7 @@ class _StagedFile:
     file: ClaimedFile
     vendor: Vendor
     staged: Staged
-    rejected: tuple[QuarantinedRow, ...]
+    rejected: QuarantinedRows
     ledger: tuple[LedgerEntry, ...]
     may_be_published: bool
 
@@ -179,9 +180,9 @@ def open_batches(intake: Intake, claimed: Sequence[ClaimedFile]) -> list[Claimed
 
 def rejected_rows(
     intake: Intake, reading: Reading, published: int, file: ClaimedFile, vendor: Vendor
-) -> list[QuarantinedRow]:
-    """Return the rejected lines of a file of which so many records were written, as rows."""
-    return [
+) -> Iterator[QuarantinedRow]:
+    """Yield the rejected lines of a file of which so many records were written, as rows."""
+    return (
         QuarantinedRow(
             pipeline=intake.table.pipeline,
             hop=HOP,
@@ -197,7 +198,7 @@ def rejected_rows(
             run_id=intake.run.run_id,
         )
         for line in reading.rejected(published)
-    ]
+    )
 
 
 def recover_arrivals(intake: Intake) -> Iterator[FileOutcome]:
@@ -208,6 +209,7 @@ def recover_arrivals(intake: Intake) -> Iterator[FileOutcome]:
             intake.run.services.database, ingest_lock(zone.pipeline), wait_seconds=0.05
         ):
             left = zone.recover()
+            _record_lost_locations(intake)
             batches = open_batches(intake, left)
             yield from ingest_files(intake, [file for file in left if file not in batches])
     except ConflictError:
@@ -250,21 +252,18 @@ def _stage_file(intake: Intake, file: ClaimedFile, *, again: bool) -> _StagedFil
         claim = control.register_claim(connection, pipeline, file, run_id=run.run_id, now=run.now())
         if claim == "DUPLICATE" and again:
             control.reopen(connection, pipeline, file.sha256, run_id=run.run_id, now=run.now())
-            connection.execute(
-                "UPDATE etl_processing_log SET location = NULL"
-                " WHERE pipeline = %s AND file_sha256 = %s",
-                (pipeline, file.sha256),
-            )
     if claim == "DUPLICATE" and not again:
         return _file_known_content(intake, file)
     try:
         vendor = intake.vendor_of(file.name)
         with (
-            landing_of(intake).local_copy(file) as path,
+            landing_of(intake).local_file(file) as path,
             intake.read(file, path, arrived_at(intake, file)) as reading,
         ):
             staged = _stage(intake, file, reading)
-            rejected = tuple(rejected_rows(intake, reading, staged.row_count, file, vendor))
+            rejected = QuarantinedRows(
+                rejected_rows(intake, reading, staged.row_count, file, vendor)
+            )
             arrived = reading.arrived
     except BadInputError as error:
         return _quarantine(intake, file, error)
@@ -295,7 +294,7 @@ def _entries(
     file: ClaimedFile,
     arrived: Mapping[str, int],
     staged: Staged,
-    rejected: Sequence[QuarantinedRow],
+    rejected: Iterable[QuarantinedRow],
 ) -> tuple[LedgerEntry, ...]:
     """Account for a file: what it held, what its data files hold, what was rejected.
 
@@ -439,8 +438,9 @@ def _quarantine(intake: Intake, file: ClaimedFile, error: BadInputError) -> File
             now=run.now(),
             vendor=vendor.name if vendor else None,
         )
+        issue = _file_issue(intake, file.name, file.sha256, rule, str(error), "warning")
+        record_issue(connection, issue, now=run.now())
     _record_location(intake, file, zone.quarantine(file, str(error)))
-    _record_file_issue(intake, file.name, file.sha256, rule, str(error), "warning")
     name = vendor.name if vendor else None
     return FileOutcome(file.name, "quarantined", file.sha256, name, reason=str(error))
 
@@ -457,23 +457,43 @@ def _record_location(intake: Intake, file: ClaimedFile, location: str) -> None:
         control.set_location(connection, intake.table.pipeline, file.sha256, location)
 
 
+def _record_lost_locations(intake: Intake) -> None:
+    """Record where files are that a killed run had filed away, but not said so.
+
+    A file that was withdrawn and is still in the archive only goes to quarantine.
+    """
+    zone = landing_of(intake)
+    with intake.run.services.database.transaction() as connection:
+        unknown = control.files_without_location(connection, zone.pipeline)
+        for sha256, name, status, reason in unknown:
+            found = zone.find(sha256, name) or zone.find(sha256)
+            if found is None or found[0] == "processing":
+                continue
+            location = f"{zone.location(found[0])}/{found[1].key}"
+            if status == "QUARANTINED" and found[0] == "archive":
+                location = zone.quarantine(zone.restore(sha256), reason or "")
+            control.set_location(connection, zone.pipeline, sha256, location)
+
+
 def _record_file_issue(
     intake: Intake, name: str, sha256: str | None, rule: str, reason: str, severity: str
 ) -> None:
-    run = intake.run
-    with run.services.database.transaction() as connection:
-        record_issue(
-            connection,
-            Issue(
-                pipeline=intake.table.pipeline,
-                severity=severity,
-                issue_type="file",
-                rule=rule,
-                table_name=intake.table.name,
-                run_id=run.run_id,
-                file_name=name,
-                file_sha256=sha256,
-                description=reason,
-            ),
-            now=run.now(),
-        )
+    issue = _file_issue(intake, name, sha256, rule, reason, severity)
+    with intake.run.services.database.transaction() as connection:
+        record_issue(connection, issue, now=intake.run.now())
+
+
+def _file_issue(
+    intake: Intake, name: str, sha256: str | None, rule: str, reason: str, severity: str
+) -> Issue:
+    return Issue(
+        pipeline=intake.table.pipeline,
+        severity=severity,
+        issue_type="file",
+        rule=rule,
+        table_name=intake.table.name,
+        run_id=intake.run.run_id,
+        file_name=name,
+        file_sha256=sha256,
+        description=reason,
+    )

@@ -1,12 +1,9 @@
 """Lines that stay out of bronze, kept for quarantine without holding them all in memory."""
 
-import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import SpooledTemporaryFile
 
-_MEMORY_BYTES = 4 * 1024 * 1024
+from pipeline_platform.spooled_rows import SpooledRows
 
 
 @dataclass(frozen=True)
@@ -25,33 +22,8 @@ class RejectedLine:
     partition_key: str = ""
 
 
-class RejectedLines:
-    """Appendable, countable, iterable any number of times; beyond 4 MB it lies in a temp file."""
+class RejectedLines(SpooledRows[RejectedLine]):
+    """The rejected lines of one file, in their order."""
 
     def __init__(self, temp_folder: Path | None = None) -> None:
-        self._spool = SpooledTemporaryFile(  # noqa: SIM115 (lives as long as the delivery)
-            max_size=_MEMORY_BYTES, dir=str(temp_folder) if temp_folder else None
-        )
-        self._count = 0
-
-    def append(self, line: RejectedLine) -> None:
-        """Keep one more line."""
-        self._spool.seek(0, 2)
-        self._spool.write(json.dumps(asdict(line)).encode() + b"\n")
-        self._count += 1
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __iter__(self) -> Iterator[RejectedLine]:
-        """Yield the lines in the order in which they were rejected."""
-        position = 0
-        for _ in range(self._count):
-            self._spool.seek(position)
-            text = self._spool.readline()
-            position = self._spool.tell()
-            yield RejectedLine(**json.loads(text))
-
-    def close(self) -> None:
-        """Remove the temp file."""
-        self._spool.close()
+        super().__init__(RejectedLine, temp_folder=temp_folder)

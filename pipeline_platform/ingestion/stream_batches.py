@@ -43,6 +43,7 @@ class BatchOutcome:
     records: int
     millis_behind_latest: int
     files: tuple[FileOutcome, ...]
+    retention_hours: int | None = None
 
 
 def stream_lock(pipeline: str, stream: str) -> str:
@@ -85,7 +86,7 @@ def consume_batch(intake: Intake, reader: StreamReader, limits: Limits) -> Batch
     committed = _finish(intake, stream)
     batch = reader.read_batch(committed.positions, limits)
     if batch.new_positions == committed.positions:
-        return BatchOutcome(0, batch.millis_behind_latest, ())
+        return BatchOutcome(0, batch.millis_behind_latest, (), batch.retention_hours)
     placed = [
         landing_of(intake).place(one.name, one.data, one.arrived_at)
         for one in batch_files(stream, batch.records)
@@ -102,7 +103,9 @@ def consume_batch(intake: Intake, reader: StreamReader, limits: Limits) -> Batch
             f"Another run read the stream {stream} at the same time and was faster, so this "
             "batch was given up; its records are published by the other one or read again."
         ) from error
-    return BatchOutcome(len(batch.records), batch.millis_behind_latest, outcomes)
+    return BatchOutcome(
+        len(batch.records), batch.millis_behind_latest, outcomes, batch.retention_hours
+    )
 
 
 def _committed(intake: Intake, stream: str) -> Committed:
@@ -170,5 +173,6 @@ def _remember(
             records=outcome.records if outcome else 0,
             quarantined=sum(file.quarantined_rows for file in outcome.files) if outcome else 0,
             millis_behind_latest=outcome.millis_behind_latest if outcome else None,
+            retention_hours=outcome.retention_hours if outcome else None,
             reason=reason,
         )

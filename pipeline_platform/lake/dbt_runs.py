@@ -163,7 +163,7 @@ def publish_staged_models(
     NotFoundError when a table's model was not built, AuditFailedError when a model was built whose
     table is not among `tables` or whose columns are not those declared.
     """
-    stored = _stored(run)
+    stored = staged_files(run)
     unknown = sorted(set(stored) - {_name(table) for table, _ in tables})
     if unknown:
         raise AuditFailedError(
@@ -187,10 +187,15 @@ def publish_staged_models(
         _name(rows.table): lake.publish(rows, replace=replace, properties=marks)
         for rows, (_, replace) in zip(staged, tables, strict=True)
     }
+    forget_dbt_run(run)
+    return published
+
+
+def forget_dbt_run(run: DbtRun) -> None:
+    """Remove what a run left that is not to be published, or was; remote files go by age."""
     shutil.rmtree(run.folder, ignore_errors=True)
     if not is_remote(run.staging):
         shutil.rmtree(run.staging, ignore_errors=True)
-    return published
 
 
 def note_model(run_file: Path, table: str, files: Sequence[str]) -> None:
@@ -209,8 +214,8 @@ def _forget_engine() -> None:
         connections.DuckDBConnectionManager.close_all_connections()
 
 
-def _stored(run: DbtRun) -> dict[str, list[str]]:
-    """Read the notes: the files of each table's model."""
+def staged_files(run: DbtRun) -> dict[str, list[str]]:
+    """Return the files that `dbt build` staged for each table's model, from the run's notes."""
     notes = run.folder / _NOTES
     lines = notes.read_text(encoding="utf-8").splitlines() if notes.exists() else []
     stored = [json.loads(line) for line in lines]

@@ -18,6 +18,9 @@ from pipeline_platform.lake.tables import LakeTable
 if TYPE_CHECKING:
     from pyiceberg.table import Table
 
+LONGEST_USE = timedelta(days=1)
+"""For so long after the next one took its place a snapshot may be needed, however many follow."""
+
 
 @dataclass(frozen=True)
 class OldSnapshot:
@@ -38,13 +41,16 @@ def plan_expiry(
     *,
     kept_for: timedelta,
     kept_count: int,
+    kept_most: int | None = None,
     now: datetime,
     unfinished_runs: Collection[str],
 ) -> list[OldSnapshot]:
     """Return every remembered snapshot, oldest first, with the reason for which it is kept.
 
     A snapshot goes when it was superseded more than `kept_for` ago and is none of the newest
-    `kept_count`. Its age counts from then, not from its commit: a reader may have opened it just
+    `kept_count`. Of more than `kept_most` the oldest go a day after they were superseded: a table
+    that is committed to every minute would have metadata that make each commit slow. A snapshot's
+    age counts from when it was superseded, not from its commit: a reader may have opened it just
     before. So `kept_for` must be longer than the longest run, with its retries: then no run that
     can still be repeated misses the publication that it made. Kept in any case are the current
     one, tags and heads of branches, those that a dbt run was given and those of unfinished runs.
@@ -54,7 +60,9 @@ def plan_expiry(
         table,
         lake.iceberg(table),
         kept_after=now - kept_for,
+        now=now,
         kept_count=kept_count,
+        kept_most=kept_most,
         unfinished_runs=unfinished_runs,
     )
 
@@ -66,6 +74,7 @@ def expire(
     run_id: str,
     kept_for: timedelta,
     kept_count: int,
+    kept_most: int | None = None,
     now: datetime,
     unfinished_runs: Collection[str],
 ) -> list[OldSnapshot]:
@@ -81,7 +90,9 @@ def expire(
             table,
             fresh,
             kept_after=now - kept_for,
+            now=now,
             kept_count=kept_count,
+            kept_most=kept_most,
             unfinished_runs=unfinished_runs,
         )
         going = [one for one in judged if one.kept_because is None]
@@ -112,6 +123,8 @@ def _judged(
     *,
     kept_after: datetime,
     kept_count: int,
+    kept_most: int | None,
+    now: datetime,
     unfinished_runs: Collection[str],
 ) -> list[OldSnapshot]:
     snapshots = sorted(iceberg.snapshots(), key=lambda one: one.sequence_number or 0)
@@ -122,19 +135,22 @@ def _judged(
     }
     pinned = pinned_snapshots(lake.settings, table)
     newest = {one.snapshot_id for one in snapshots[len(snapshots) - kept_count :]}
+    most = len(snapshots) if kept_most is None else kept_most
+    surplus = {one.snapshot_id for one in snapshots[: max(0, len(snapshots) - most)]}
     publications = {one.snapshot_id: Publication.of(one).properties for one in snapshots}
     judged = []
     for one in snapshots:
         identity = one.snapshot_id
         committed_at = _instant(one.timestamp_ms)
         gone_at = superseded.get(identity, committed_at)
-        is_recent = gone_at is None or gone_at >= kept_after
+        kept_since = max(kept_after, now - LONGEST_USE) if identity in surplus else kept_after
+        is_recent = gone_at is None or gone_at >= kept_since
         reasons = (
             (identity in references, references.get(identity, "")),
             (identity in pinned, "a dbt run reads it"),
             (publications[identity].get(RUN_ID) in unfinished_runs, "its run is unfinished"),
             (identity in newest, f"one of the newest {kept_count}"),
-            (is_recent, f"readers saw it after {kept_after:%Y-%m-%d %H:%M}"),
+            (is_recent, f"readers saw it after {kept_since:%Y-%m-%d %H:%M}"),
         )
         kept = next((reason for holds, reason in reasons if holds), None)
         judged.append(OldSnapshot(identity, committed_at, gone_at, kept))

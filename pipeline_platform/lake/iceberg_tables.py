@@ -1,5 +1,8 @@
 """The tables of the lake as PyIceberg sees them: found, created and extended by declaration."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -11,6 +14,11 @@ from pipeline_platform.settings import Settings
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
     from pyiceberg.table import Table
+    from sqlalchemy import Connection
+
+SECONDS_FOR_A_TURN = 60
+
+_log = logging.getLogger(__name__)
 
 
 class IcebergTables:
@@ -74,10 +82,55 @@ class IcebergTables:
             table_definitions.extend_table(found, table)
             return found
 
+    @contextmanager
+    def turn_to_commit(self, table: LakeTable) -> Iterator[bool]:
+        """Let one process at a time commit to a table, where the catalog is in PostgreSQL.
+
+        Yields whether nobody else had the turn. What makes a commit right is that the catalog
+        swaps the metadata only if they are still those that it began from; the turn makes it
+        certain that a writer gets there, however many others never pause. It is a lock of a
+        database transaction, so it ends with the process, in order of arrival. Other catalogs, and
+        whoever has waited for a minute, go on without.
+        """
+        engine = getattr(self.catalog, "engine", None)
+        if engine is None or engine.dialect.name != "postgresql":
+            yield True
+            return
+        from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - slow import
+
+        with catalog_failures():
+            connection = engine.connect()
+        try:
+            with catalog_failures():
+                is_first = _take_turn(connection, f"commit {self.catalog.name} {_name(table)}")
+            yield is_first
+        finally:
+            with suppress(SQLAlchemyError):
+                connection.close()
+
 
 def missing_table(table: LakeTable) -> NotFoundError:
     """Return the error that says that a table was never created."""
     return NotFoundError(f"The table {_name(table)} does not exist; publish to it first.")
+
+
+def _take_turn(connection: "Connection", name: str) -> bool:
+    from sqlalchemy import text  # noqa: PLC0415 - slow import
+    from sqlalchemy.exc import OperationalError  # noqa: PLC0415
+
+    lock = "advisory_xact_lock(hashtextextended(:name, 0))"
+    if connection.scalar(text(f"SELECT pg_try_{lock}"), {"name": name}):
+        return True
+    try:
+        wait = {"milliseconds": str(SECONDS_FOR_A_TURN * 1000)}
+        connection.execute(text("SELECT set_config('lock_timeout', :milliseconds, true)"), wait)
+        connection.execute(text(f"SELECT pg_{lock}"), {"name": name})
+    except OperationalError as error:
+        if type(error.orig).__name__ != "LockNotAvailable":
+            raise
+        _log.warning("No turn for %s within %s s; going on without", name, SECONDS_FOR_A_TURN)
+        connection.rollback()
+    return False
 
 
 def _name(table: LakeTable) -> str:

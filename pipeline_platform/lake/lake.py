@@ -8,7 +8,8 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
@@ -31,7 +32,7 @@ from pipeline_platform.lake.staging import (
     move_files,
     write_rows,
 )
-from pipeline_platform.lake.streamed_files import StreamedFiles
+from pipeline_platform.lake.streamed_files import StreamedFiles, WaitingRows
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.settings import Settings
 
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table
 
 ATTEMPTS = 6
-STREAM_SHARE = 16
-"""Rows that wait for their file take at most this part of the memory limit."""
 FIRST_WAIT_SECONDS = 0.1
 Rows: TypeAlias = duckdb.DuckDBPyRelation | pa.Table | pa.RecordBatchReader
 Outcome = TypeVar("Outcome")
@@ -109,19 +108,22 @@ class Lake:
         """Return what `attempt` returns, called with fresh metadata until no other commit is first.
 
         It decides from the metadata that it is given and commits on top of exactly these. `first`
-        are metadata that were just read. Raises ConflictError after five more attempts.
+        are metadata that were just read. Writers take turns where the catalog allows it, so that
+        conflicts are with those who take none. Raises ConflictError after five more attempts.
         """
         from pyiceberg.exceptions import CommitFailedException, ValidationException  # noqa: PLC0415
 
-        for number in range(ATTEMPTS):
-            if number:
-                _wait(number)
-            fresh = first if first is not None and not number else self._tables.get(table)
-            try:
-                with catalog_failures():
-                    return attempt(fresh)
-            except (CommitFailedException, ValidationException):
-                _log.info("Another commit to %s came first (attempt %s)", table.name, number + 1)
+        with self._tables.turn_to_commit(table) as was_free:
+            fresh = first if first is not None and was_free else self._tables.get(table)
+            for number in range(1, ATTEMPTS + 1):
+                try:
+                    with catalog_failures():
+                        return attempt(fresh)
+                except (CommitFailedException, ValidationException):
+                    _log.info("Another commit to %s came first (attempt %s)", table.name, number)
+                if number < ATTEMPTS:
+                    _wait(number)
+                    fresh = self._tables.get(table)
         raise ConflictError(
             f"The table {table.name} was changed by others {ATTEMPTS} times while run {run_id} "
             "wanted to publish; run it again."
@@ -149,7 +151,7 @@ class Lake:
         A reader's batches are written as they come, in bounded memory and in their own order.
         """
         if isinstance(source, pa.RecordBatchReader):
-            with self.stream(table, run_id=run_id, partition=partition) as stream:
+            with self.streams(table, run_id=run_id, partition=partition) as (stream,):
                 for batch in source:
                     stream.write(batch)
             return self.stage_stream(stream)
@@ -170,21 +172,30 @@ class Lake:
         )
         return self._staged(iceberg, table, paths, run_id=run_id, partition=partition)
 
-    def stream(self, table: LakeTable, *, run_id: str, partition: str) -> StreamedFiles:
-        """Open files for rows that come bit by bit; the table is created if missing.
+    @contextmanager
+    def streams(
+        self, *tables: LakeTable, run_id: str, partition: str
+    ) -> Iterator[tuple[StreamedFiles, ...]]:
+        """Open files for rows that come bit by bit, for each table; it is created if missing.
 
-        Use it in a `with` block, then give it to `stage_stream`. As for `stage`, `partition` is a
-        key, and rows that can't be rows of the table raise AuditFailedError.
+        What was written is given to `stage_stream` after the `with` block. As for `stage`,
+        `partition` is a key, and rows that can't be rows of the table raise AuditFailedError.
         """
-        iceberg = self._tables.ensure(table)
-        return StreamedFiles(
-            table,
-            iceberg.io,
-            location=iceberg.location(),
-            run_id=run_id,
-            partition=partition,
-            pending_bytes=self.settings.memory_bytes // STREAM_SHARE,
-        )
+        waiting = WaitingRows(self.settings.waiting_bytes)
+        with ExitStack() as opened:
+            yield tuple(
+                opened.enter_context(
+                    StreamedFiles(
+                        table,
+                        iceberg.io,
+                        location=iceberg.location(),
+                        run_id=run_id,
+                        partition=partition,
+                        waiting=waiting,
+                    )
+                )
+                for table, iceberg in [(one, self._tables.ensure(one)) for one in tables]
+            )
 
     def stage_stream(self, stream: StreamedFiles) -> Staged:
         """Return what was written to a stream as staged."""
@@ -405,40 +416,39 @@ class Lake:
         """Count the different values of columns and keep that with the current snapshot.
 
         Returns the counts by column, estimates above 4096. By default of all columns but those of
-        decimals and doubles. Memory is bounded by the settings. Raises NotFoundError without a
-        table or column, ConflictError when others commit all the time.
+        decimals and doubles. Memory is bounded by the settings. What others publish meanwhile
+        changes nothing: statistics are of their snapshot. Raises NotFoundError without a table or
+        column, ConflictError if the snapshot expired meanwhile.
         """
-        from pyiceberg.exceptions import CommitFailedException  # noqa: PLC0415
-
         from pipeline_platform.lake import statistics  # noqa: PLC0415
 
         chosen = statistics.counted_columns(table) if columns is None else list(columns)
         unknown = sorted(set(chosen) - set(table.schema.names))
         if unknown:
             raise NotFoundError(f"The table {table.name} has no column {unknown[0]!r}.")
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                _wait(attempt)
-            iceberg = self._tables.get(table)
-            snapshot = iceberg.current_snapshot()
-            if snapshot is None:
-                return {}
-            with connect(self.settings) as con:
-                rows = self.relation(con, table, snapshot_id=snapshot.snapshot_id)
-                sketches = statistics.column_sketches(iceberg, rows, chosen)
-            try:
-                with catalog_failures():
-                    statistics.write_statistics(iceberg, snapshot, sketches)
-            except CommitFailedException:
-                continue
-            return {
-                iceberg.schema().find_column_name(field) or "": sketch.distinct_count
-                for field, sketch in sketches.items()
-            }
-        raise ConflictError(
-            f"The table {table.name} was changed by others {ATTEMPTS} times while its statistics "
-            "were written; run it again."
-        )
+        iceberg = self._tables.get(table)
+        snapshot = iceberg.current_snapshot()
+        if snapshot is None:
+            return {}
+        with connect(self.settings) as con:
+            rows = self.relation(con, table, snapshot_id=snapshot.snapshot_id)
+            sketches = statistics.column_sketches(iceberg, rows, chosen)
+        written = statistics.write_statistics(iceberg, snapshot, sketches)
+
+        def attempt(fresh: "Table") -> None:
+            if fresh.snapshot_by_id(snapshot.snapshot_id) is None:
+                raise ConflictError(
+                    f"The snapshot {snapshot.snapshot_id} of {table.name} expired while its "
+                    "statistics were written; run it again."
+                )
+            with fresh.update_statistics() as update:
+                update.set_statistics(written)
+
+        self.commit(table, attempt, run_id=f"statistics of {snapshot.snapshot_id}")
+        return {
+            iceberg.schema().find_column_name(field) or "": sketch.distinct_count
+            for field, sketch in sketches.items()
+        }
 
     def _staged(
         self,

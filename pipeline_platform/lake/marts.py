@@ -46,11 +46,16 @@ class Mart:
 
 @dataclass(frozen=True)
 class MartGroup:
-    """The marts of one pipeline, built together, and every table that they read."""
+    """The marts of one pipeline, built together, and every table that they read.
+
+    `are_last` says that no layer comes after them: a request for partitions is answered only when
+    all of the marts were published.
+    """
 
     pipeline: str
     sources: Sequence[LakeTable]
     marts: Sequence[Mart]
+    are_last: bool = False
 
     @property
     def tables(self) -> tuple[LakeTable, ...]:
@@ -71,4 +76,5 @@ class MartGroup:
                 f"{', '.join(mart.name for mart in self.marts)}."
             )
         chosen = tuple(mart for mart in self.marts if mart.name in names)
-        return MartGroup(self.pipeline, self.sources, chosen)
+        are_last = self.are_last and len(chosen) == len(self.marts)
+        return MartGroup(self.pipeline, self.sources, chosen, are_last)

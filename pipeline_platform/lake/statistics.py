@@ -26,6 +26,7 @@ from pipeline_platform.lake.tables import LakeTable
 if TYPE_CHECKING:
     from pyiceberg.table import Table
     from pyiceberg.table.snapshots import Snapshot
+    from pyiceberg.table.statistics import StatisticsFile
 
 KEPT_HASHES = 4096
 BLOB_TYPE = "apache-datasketches-theta-v1"
@@ -141,11 +142,10 @@ def column_sketches(
 
 def write_statistics(
     iceberg: "Table", snapshot: "Snapshot", sketches: Mapping[int, ThetaSketch]
-) -> None:
-    """Write sketches of a snapshot's rows and name them in the table's metadata.
+) -> "StatisticsFile":
+    """Write sketches of a snapshot's rows to a file below the table; no metadata name it yet.
 
-    Statistics that the snapshot had are replaced. PyIceberg's CommitFailedException says that
-    another commit came first; the file that was written then is an orphan.
+    Statistics that the snapshot had are replaced by naming it; before that the file is an orphan.
     """
     from pyiceberg.table.statistics import StatisticsFile  # noqa: PLC0415
 
@@ -157,7 +157,7 @@ def write_statistics(
     path = f"{iceberg.location()}/metadata/{snapshot.snapshot_id}-{uuid.uuid4()}.stats"
     with iceberg.io.new_output(path).create() as output:
         output.write(content)
-    statistics = StatisticsFile.model_validate(
+    return StatisticsFile.model_validate(
         {
             "snapshot-id": snapshot.snapshot_id,
             "statistics-path": path,
@@ -166,8 +166,6 @@ def write_statistics(
             "blob-metadata": blobs,
         }
     )
-    with iceberg.update_statistics() as update:
-        update.set_statistics(statistics)
 
 
 def _serialised(kind: Any, rows: duckdb.DuckDBPyRelation, column: str) -> Iterator[bytes]:

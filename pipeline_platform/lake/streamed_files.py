@@ -1,9 +1,10 @@
 """Arrow tables written to Parquet files as they come, in bounded memory.
 
 DuckDB's own partitioned COPY holds half a million rows per thread before it writes any, and more
-outside of its memory limit; here at most `pending_bytes` wait for their row group.
+outside of its memory limit; here few bytes wait for their row group (`WaitingRows`).
 """
 
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -28,6 +29,26 @@ if TYPE_CHECKING:
 BATCH_ROWS = 20_480
 MAX_OPEN_FILES = 64
 """How many partitions are written to at once; a further one closes the one that came first."""
+ROW_GROUPS_PER_FILE = 32
+"""A file ends after so many: until it does, its writer holds a description of each (measured: 25
+KB, so that a file of a gigabyte took 50 MB)."""
+
+
+class WaitingRows:
+    """The rows of streams that are written side by side: at most `max_bytes` wait together."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._streams: list[StreamedFiles] = []
+
+    def join(self, stream: "StreamedFiles") -> None:
+        """Count the rows of one more stream."""
+        self._streams.append(stream)
+
+    def settle(self) -> None:
+        """Write the largest parts until what waits is little enough."""
+        while sum(one.waiting_bytes for one in self._streams) > self._max_bytes:
+            max(self._streams, key=lambda one: one.largest_bytes).flush_largest()
 
 
 class StreamedFiles:
@@ -44,15 +65,30 @@ class StreamedFiles:
         location: str,
         run_id: str,
         partition: str,
-        pending_bytes: int,
+        waiting: WaitingRows,
     ) -> None:
         self.table, self.run_id, self.partition = table, run_id, partition
         self._files = files
         self._folder, self._stem = new_names(location, run_id, partition)
-        self._pending_bytes = pending_bytes
+        self._waiting = waiting
         self._pending: dict[object, list[pa.Table]] = {}
-        self._writers: dict[object, tuple[ParquetWriter, OutputStream]] = {}
+        self._writers: dict[object, _OpenFile] = {}
         self.paths: list[str] = []
+        waiting.join(self)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes wait for their row group."""
+        return sum(map(_size, self._pending.values()))
+
+    @property
+    def largest_bytes(self) -> int:
+        """How many of them wait for one file, at most."""
+        return max(map(_size, self._pending.values()), default=0)
+
+    def flush_largest(self) -> None:
+        """Write what waits for the file for which most does."""
+        self._flush(max(self._pending, key=lambda value: _size(self._pending[value])))
 
     def write(self, rows: pa.Table | pa.RecordBatch) -> None:
         """Add rows; raise AuditFailedError if they can't be rows of the table."""
@@ -69,8 +105,7 @@ class StreamedFiles:
             self._pending.setdefault(value, []).append(part)
             if _row_count(self._pending[value]) >= ROW_GROUP_ROWS:
                 self._flush(value)
-        while sum(map(_size, self._pending.values())) > self._pending_bytes:
-            self._flush(max(self._pending, key=lambda value: _size(self._pending[value])))
+        self._waiting.settle()
 
     def copy(self, rows: duckdb.DuckDBPyRelation) -> None:
         """Add the rows of a relation, sorted as the table declares; see `write`."""
@@ -78,7 +113,7 @@ class StreamedFiles:
         check_columns(self.table, rows.columns)
         typed = rows.order(ordered) if ordered else rows
         for batch in typed.project(columns_of(self.table)).to_arrow_reader(BATCH_ROWS):
-            self.write(batch)
+            self.write(_compact(batch))
 
     def close(self) -> None:
         """Write what waits, and end every file."""
@@ -124,9 +159,13 @@ class StreamedFiles:
             if len(self._writers) >= MAX_OPEN_FILES:
                 self._end(next(iter(self._writers)))
             self._writers[value] = self._begin(value)
-        self._writers[value][0].write_table(rows, row_group_size=ROW_GROUP_ROWS)
+        file = self._writers[value]
+        file.writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
+        file.row_groups += 1
+        if file.row_groups == ROW_GROUPS_PER_FILE:
+            self._end(value)
 
-    def _begin(self, value: object) -> "tuple[ParquetWriter, OutputStream]":
+    def _begin(self, value: object) -> "_OpenFile":
         from pyarrow.parquet import ParquetWriter  # noqa: PLC0415 - slow import, for writers only
 
         folder = self._folder
@@ -138,12 +177,24 @@ class StreamedFiles:
         writer = ParquetWriter(
             target, self.table.schema, compression="zstd", store_decimal_as_integer=True
         )
-        return writer, target
+        return _OpenFile(writer, target)
 
     def _end(self, value: object) -> None:
-        writer, target = self._writers.pop(value)
-        writer.close()
-        target.close()
+        file = self._writers.pop(value)
+        file.writer.close()
+        file.target.close()
+
+
+@dataclass
+class _OpenFile:
+    writer: "ParquetWriter"
+    target: "OutputStream"
+    row_groups: int = 0
+
+
+def _compact(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Copy rows that DuckDB hands out: its buffers are as large as for a full batch (3 MB)."""
+    return pa.ipc.read_record_batch(batch.serialize(), batch.schema)
 
 
 def _row_count(tables: list[pa.Table]) -> int:

@@ -1,16 +1,19 @@
-"""When the platform's own work runs: cost is read and judged once a day."""
+"""When the platform's own work runs: cost is read and judged, and sizes are kept, once a day."""
 
 from collections.abc import Sequence
 
 import dagster as dg
 
 from pipeline_platform.operations.assets import DAILY_COST, GROUP
+from pipeline_platform.operations.growth import remember_sizes
 from pipeline_platform.operations.plan import operations_plan
 from pipeline_platform.orchestration.automation import (
     ExecutableDefinition,
     UnresolvedAssetJobDefinition,
-    schedule_from_runbook,
+    schedules_from_runbook,
 )
+from pipeline_platform.orchestration.resources import ServicesParam
+from pipeline_platform.run_context import utc_now
 from pipeline_platform.settings import Environment
 
 cost_job = dg.define_asset_job(
@@ -18,11 +21,25 @@ cost_job = dg.define_asset_job(
     selection=dg.AssetSelection.assets(DAILY_COST),
     description="Cost of the last days, judged by the rules of every runbook that has one (X-10).",
 )
-JOBS: list[UnresolvedAssetJobDefinition] = [cost_job]
+
+
+@dg.op(description="Size of the database and, if the lake is a folder, of what its disk holds.")
+def measure_sizes(context: dg.OpExecutionContext, services: ServicesParam) -> None:
+    """Remember today's sizes, from which `capacity` forecasts."""
+    sizes = remember_sizes(services, utc_now())
+    context.add_output_metadata({f"{name}_bytes": size for name, size in sizes.items()})
+
+
+@dg.job(name=f"{GROUP}_daily_sizes", description="What capacity is forecast from (SA-48, SW-66).")
+def sizes_job() -> None:
+    """Remember sizes once a day."""
+    measure_sizes()
+
+
+JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [cost_job, sizes_job]
 
 
 def schedules(environment: Environment) -> Sequence[dg.ScheduleDefinition]:
     """Return the schedules of the plan, on or off as it says for this environment."""
-    plan = operations_plan()
-    jobs: dict[str, ExecutableDefinition] = {"daily_cost": cost_job}
-    return [schedule_from_runbook(plan, name, jobs[name], environment) for name in plan.schedules]
+    jobs: dict[str, ExecutableDefinition] = {"daily_cost": cost_job, "daily_sizes": sizes_job}
+    return schedules_from_runbook(operations_plan(), jobs, environment)

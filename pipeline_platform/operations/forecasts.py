@@ -84,7 +84,9 @@ def not_forecastable_reason(
     if not series.days:
         return "nothing was observed yet"
     if len(series.days) < minimum_days:
-        return f"{len(series.days)} days were observed, at least {minimum_days} are needed"
+        count = len(series.days)
+        observed = "1 day was" if count == 1 else f"{count} days were"
+        return f"{observed} observed, at least {minimum_days} are needed"
     age = (today - series.days[-1]).days
     if age > oldest_days:
         return f"the last observed day is {series.days[-1]}, {age} days ago"

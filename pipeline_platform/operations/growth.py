@@ -1,7 +1,7 @@
 """What grows, day by day: events and bytes of the lake's tables, of the database and of the disk.
 
 A table that is partitioned by day tells its own history: its live files by day. Database and disk
-keep none, so their size is remembered each time that somebody asks (once a day counts).
+keep none, so their size is remembered once a day by a schedule, and each time that somebody asks.
 """
 
 import shutil
@@ -42,8 +42,11 @@ def table_series(services: Services, table: LakeTable, today: date) -> Iterator[
     yield Series(f"{name}/bytes", f"{name}: size", "bytes", days, size_bytes, "additive")
 
 
-def remember_sizes(services: Services, now: datetime) -> None:
-    """Remember today's size of the database and of what is used of a local lake's disk."""
+def remember_sizes(services: Services, now: datetime) -> dict[str, int]:
+    """Remember today's size of the database and of what is used of a local lake's disk.
+
+    Returns the sizes in bytes by subject.
+    """
     with services.database.transaction() as connection:
         row = connection.execute("SELECT pg_database_size(current_database())").fetchone()
         sizes = {DATABASE: int(row[0]) if row else 0}
@@ -53,6 +56,7 @@ def remember_sizes(services: Services, now: datetime) -> None:
             sizes[DISK] = shutil.disk_usage(home).used
         for subject, size_bytes in sizes.items():
             record_size(connection, subject, now.date(), size_bytes)
+    return sizes
 
 
 def record_size(conn: Connection, subject: str, day: date, size_bytes: int) -> None:

@@ -32,6 +32,7 @@ from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse.locks import session_locks
 from pipeline_platform.warehouse.maintenance_log import Effect, record_end, record_start
+from pipeline_platform.warehouse.proposals import abandon_proposals, needed_runs
 
 Operation = Literal["compaction", "statistics", "expiry", "orphans"]
 OPERATIONS: tuple[Operation, ...] = ("compaction", "statistics", "expiry", "orphans")
@@ -117,6 +118,14 @@ class Maintainer:
             "expiry": lambda table, _, dry: self._expiry(table, dry),
             "orphans": self._orphans,
         }
+        if "orphans" in operations and not dry_run:
+            with self.services.database.transaction() as connection:
+                abandon_proposals(
+                    connection,
+                    self.runbook.pipeline,
+                    before=self._proposals_kept_since,
+                    now=self.clock(),
+                )
         for table in tables:
             if not self.services.lake.exists(table):
                 continue
@@ -222,6 +231,7 @@ class Maintainer:
             table,
             kept_for=kept_for,
             kept_count=retention.snapshots_kept_count,
+            kept_most=retention.snapshots_kept_most,
             now=now,
             unfinished_runs=unfinished,
         )
@@ -233,6 +243,7 @@ class Maintainer:
                 run_id=self.run_id,
                 kept_for=kept_for,
                 kept_count=retention.snapshots_kept_count,
+                kept_most=retention.snapshots_kept_most,
                 now=now,
                 unfinished_runs=unfinished,
             )
@@ -245,6 +256,16 @@ class Maintainer:
         )
         return Report(f"{table.layer}/{table.name}", "expiry", effect, dry_run)
 
+    @property
+    def _proposals_kept_since(self) -> datetime:
+        return self.clock() - timedelta(days=self.runbook.maintenance.proposals_kept_days)
+
+    def _needed_runs(self) -> Collection[str]:
+        """Return the runs whose staged files are needed: unfinished ones, and pending proposals."""
+        with self.services.database.connection() as connection:
+            proposals = needed_runs(connection, self.runbook.pipeline, self._proposals_kept_since)
+        return {*self.unfinished_runs(), *proposals}
+
     def _orphans(self, table: LakeTable, still_alone: Callable[[], None], dry_run: bool) -> Report:
         lake = self.services.lake
         plan = plan_orphans(
@@ -252,7 +273,7 @@ class Maintainer:
             table,
             kept_for=timedelta(days=self.runbook.maintenance.orphans_kept_days),
             now=self.clock(),
-            unfinished_runs=self.unfinished_runs(),
+            unfinished_runs=self._needed_runs(),
         )
         name = f"{table.layer}/{table.name}"
         if dry_run:
@@ -261,7 +282,7 @@ class Maintainer:
             lake,
             table,
             plan,
-            unfinished_runs=self.unfinished_runs,
+            unfinished_runs=self._needed_runs,
             still_alone=still_alone,
         )
         return Report(name, "orphans", _of_files(plan, done), False, files=done.removed)

@@ -4,6 +4,7 @@ import warnings
 
 import dagster as dg
 
-# Both are used on purpose: ranges of months in one run, and a landing folder that is only watched.
-for _name in ("backfill_policy", "observable_source_asset"):
+# All are used on purpose: ranges of partitions in one run, a landing folder that is only watched,
+# and owners of sensors.
+for _name in ("backfill_policy", "observable_source_asset", "owners"):
     warnings.filterwarnings("ignore", message=f".*`{_name}`.*", category=dg.BetaWarning)

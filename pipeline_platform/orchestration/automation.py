@@ -12,6 +12,7 @@ import dagster as dg
 from dagster._core.definitions.target import ExecutableDefinition
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from pipeline_platform.failures import InvalidRunbookError
 from pipeline_platform.partition_ranges import partition_key
 from pipeline_platform.runbook import Freshness, Runbook, Schedule
 from pipeline_platform.settings import Environment
@@ -25,7 +26,7 @@ __all__ = [
     "freshness_policies",
     "freshness_policy",
     "range_tags",
-    "schedule_from_runbook",
+    "schedules_from_runbook",
     "sensor_from_runbook",
 ]
 
@@ -54,13 +55,32 @@ class Scheduled(Protocol):
         ...
 
 
-def schedule_from_runbook(
-    runbook: Scheduled,
-    name: str,
-    job: ExecutableDefinition,
-    environment: Environment,
+def schedules_from_runbook(
+    runbook: Scheduled, jobs: Mapping[str, ExecutableDefinition], environment: Environment
+) -> list[dg.ScheduleDefinition]:
+    """Start each job when the runbook says, if it says so for this environment.
+
+    `jobs` gives the job of each schedule by the schedule's name. Raises InvalidRunbookError for a
+    schedule without a job and for a job without a schedule: neither may be left out unnoticed.
+    """
+    for name in runbook.schedules:
+        if name not in jobs:
+            raise InvalidRunbookError(
+                f"The runbook of {runbook.pipeline} has the schedule {name}, but there is no job "
+                "for it; give it one in the pipeline's automation.py, or remove the schedule."
+            )
+    for name in jobs:
+        if name not in runbook.schedules:
+            raise InvalidRunbookError(
+                f"The pipeline {runbook.pipeline} has a job for the schedule {name}, which its "
+                "runbook does not have; add it to `schedules`, or remove the job."
+            )
+    return [_schedule(runbook, name, job, environment) for name, job in jobs.items()]
+
+
+def _schedule(
+    runbook: Scheduled, name: str, job: ExecutableDefinition, environment: Environment
 ) -> dg.ScheduleDefinition:
-    """Start `job` when the runbook says, if it says so for this environment."""
     schedule = runbook.schedules[name]
     return dg.ScheduleDefinition(
         name=f"{runbook.pipeline}_{name}",

@@ -6,7 +6,7 @@ importing the integration library in every run's process. Names of tests are dbt
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,12 @@ import dagster as dg
 import yaml
 
 from pipeline_platform.code_version import code_version
-from pipeline_platform.failures import AuditFailedError, InvalidSettingError
+from pipeline_platform.failures import (
+    AuditFailedError,
+    BadInputError,
+    InvalidSettingError,
+    NotFoundError,
+)
 from pipeline_platform.lake.dbt_runs import DbtRun, publish_staged_models, start_dbt_run
 from pipeline_platform.lake.publications import Publication
 from pipeline_platform.lake.tables import LakeTable
@@ -24,6 +29,8 @@ from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 
 PROJECT = Path(__file__).parents[2] / "dbt_project"
+OPERATIONS = PROJECT / "macros" / "operations.sql"
+_MACRO = re.compile(r"^{% macro (?!platform_operation)(\w+)", re.MULTILINE)
 _SOURCE = re.compile(r"source\(\s*'([^']+)'\s*,\s*'([^']+)'\s*\)")
 _REF = re.compile(r"ref\(\s*'([^']+)'\s*\)")
 
@@ -109,11 +116,15 @@ def test_specs(pipeline: str, tests: Sequence[ModelTest]) -> list[dg.AssetCheckS
 
 @dataclass(frozen=True)
 class ModelBuild:
-    """A finished `dbt build`: what it staged, how its tests ended, each model's DuckDB query."""
+    """A finished `dbt build`: what it staged, how its tests ended, each model's DuckDB query.
+
+    `answers` are the requests, by partition, that its sources had answered when it pinned them.
+    """
 
     run: DbtRun
     tests: Sequence[TestOutcome]
     queries: Mapping[str, str]
+    answers: Mapping[str, int] = field(default_factory=dict)
 
 
 def models_with_parents(pipeline: str, models: Collection[str]) -> list[str]:
@@ -173,10 +184,23 @@ def _is_model(result: Any) -> bool:
 
 
 def run_operation(settings: Settings, name: str, arguments: str) -> bool:
-    """Run a macro of the project with arguments in YAML; tell whether it found no fault.
+    """Run an operation of the project with arguments in YAML; tell whether it found no fault.
 
     dbt prints what the macro answers. It finds the platform by the environment, as `settings` do.
+    Raises NotFoundError for a name that is no operation, BadInputError for other arguments.
     """
+    known = sorted(_MACRO.findall(OPERATIONS.read_text("utf-8")))
+    if name not in known:
+        raise NotFoundError(f"There is no operation {name!r}; choose from {', '.join(known)}.")
+    try:
+        given = yaml.safe_load(arguments)
+    except yaml.YAMLError:
+        given = None
+    if not isinstance(given, dict):
+        raise BadInputError(
+            f"The arguments {arguments!r} are no mapping in YAML; write them as "
+            "\"{'table_name': 'web_events'}\"."
+        )
     command = ["run-operation", name, "--args", arguments]
     return bool(_run_dbt(settings, "duckdb", command).success)
 
@@ -218,7 +242,9 @@ def _invoke(
     """Run a command of dbt over some models and return what became of each node."""
     chosen = ["--select", *select, "--indirect-selection", "buildable"]
     given = ["--vars", yaml.safe_dump(dict(variables))]
-    result = _run_dbt(services.settings, engine, [command, *chosen, *given])
+    # What it compiles dbt prints, even when quiet.
+    silence = ["--log-level", "none"] if command == "compile" else []
+    result = _run_dbt(services.settings, engine, [*silence, command, *chosen, *given])
     if result.exception is not None:
         raise AuditFailedError(f"dbt could not {command} {', '.join(select)}: {result.exception}")
     return list(result.result)

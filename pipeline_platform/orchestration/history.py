@@ -94,14 +94,7 @@ def standalone_checks(
         (key for key in graph.asset_check_keys if key.asset_key.path[0] == pipeline),
         key=lambda key: (key.asset_key, key.name),
     )
-    alone = [
-        key
-        for key in keys
-        if not any(
-            isinstance(one, dg.AssetKey)
-            for one in graph.get_execution_set_asset_and_check_keys(key)
-        )
-    ]
+    alone = [key for key in keys if not graph.assets_def_for_key(key).keys]
     return alone, [key for key in keys if key not in alone]
 
 

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from pipeline_platform.lake.tables import LakeTable
-from pipeline_platform.operations.maintenance import Maintainer, Report
+from pipeline_platform.operations.maintenance import OPERATIONS, Maintainer, Operation, Report
 from pipeline_platform.runbook import Runbook
 from pipeline_platform.services import Services
 
-__all__ = ["maintenance_job", "unfinished_runs"]
+__all__ = ["expiry_job", "maintenance_job", "maintenance_pool", "unfinished_runs"]
 
 _ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 
@@ -27,12 +27,58 @@ def unfinished_runs(instance: dg.DagsterInstance) -> Collection[str]:
     return {run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=waiting))}
 
 
+def maintenance_pool(pipeline: str) -> str:
+    """Return the pool in which one run at a time keeps or reviews a pipeline's tables (X-9)."""
+    return f"{pipeline}_maintenance"
+
+
 def maintenance_job(
     pipeline: str, tables: Sequence[LakeTable], load_runbook: Callable[[], Runbook]
 ) -> dg.JobDefinition:
     """Return the job that maintains a pipeline's tables; it fails at its end if one table did."""
+    title = "Keep the tables in order (B-13, X-9)."
+    return _job(
+        pipeline,
+        ("maintenance", "maintain"),
+        title,
+        tables,
+        load_runbook,
+        OPERATIONS,
+        cleans_up=True,
+    )
 
-    @dg.op(name=f"{pipeline}_maintain", description="Compaction, expiry, orphans, clean-up (B-13).")
+
+def expiry_job(
+    pipeline: str, tables: Sequence[LakeTable], load_runbook: Callable[[], Runbook]
+) -> dg.JobDefinition:
+    """Return the job that only forgets old snapshots, for tables that are committed to often.
+
+    Weekly would be too late: each commit reads and writes what the table remembers.
+    """
+    title = "Forget snapshots that are too old or too many (B-13)."
+    return _job(
+        pipeline, ("expiry", "expire"), title, tables, load_runbook, ("expiry",), cleans_up=False
+    )
+
+
+def _job(
+    pipeline: str,
+    names: tuple[str, str],
+    title: str,
+    tables: Sequence[LakeTable],
+    load_runbook: Callable[[], Runbook],
+    operations: Sequence[Operation],
+    *,
+    cleans_up: bool,
+) -> dg.JobDefinition:
+    name, verb = names
+    work = [*operations, *(["clean-up"] if cleans_up else [])]
+
+    @dg.op(
+        name=f"{pipeline}_{verb}",
+        description=f"{', '.join(work)}, table by table.",
+        pool=maintenance_pool(pipeline),
+    )
     def maintain(
         context: dg.OpExecutionContext,
         config: MaintenanceConfig,
@@ -46,8 +92,9 @@ def maintenance_job(
             unfinished_runs=lambda: unfinished_runs(context.instance),
             clock=lambda: datetime.now(UTC),
         )
-        reports = list(maintainer.maintain(tables, dry_run=config.dry_run))
-        reports.append(maintainer.clean_up(dry_run=config.dry_run))
+        reports = list(maintainer.maintain(tables, operations, dry_run=config.dry_run))
+        if cleans_up:
+            reports.append(maintainer.clean_up(dry_run=config.dry_run))
         context.add_output_metadata(_metadata(reports))
         failed = [f"{one.table} ({one.operation}): {one.failure}" for one in reports if one.failure]
         if failed:
@@ -57,7 +104,7 @@ def maintenance_job(
                 allow_retries=False,
             )
 
-    @dg.job(name=f"{pipeline}_maintenance", description="Keep the tables in order (B-13, X-9).")
+    @dg.job(name=f"{pipeline}_{name}", description=title)
     def job() -> None:
         maintain()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -25,6 +26,9 @@ from pipeline_platform.orchestration.dbt import (
 from pipeline_platform.orchestration.failures import handled_failures
 from pipeline_platform.orchestration.metadata import asset_key, table_spec
 from pipeline_platform.orchestration.resources import ServicesParam
+from pipeline_platform.partition_ranges import day_range
+from pipeline_platform.refinement import complete_partitions, refined_versions
+from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse.locks import named_lock
 
@@ -68,12 +72,18 @@ def marts_asset(
         context: dg.AssetExecutionContext, config: ComputeSize, services: ServicesParam
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         """Build marts with dbt, test them, and publish all of them or none."""
-        sized = config.sized(services)
-        days = partitions_of_run(context)
-        span = (days[0], days[-1])
         selected = [
             table.name for table in group.tables if asset_key(table) in context.selected_asset_keys
         ]
+        if not selected:
+            raise dg.Failure(
+                "Marts are tested where they are built, before they are published; materialize "
+                "them instead of running their checks alone.",
+                allow_retries=False,
+            )
+        sized = config.sized(services)
+        days = partitions_of_run(context)
+        span = (days[0], days[-1])
         chosen = group.only(models_with_parents(group.pipeline, selected))
         checks = {(key.asset_key, key.name) for key in context.selected_asset_check_keys}
         with handled_failures(context), only_builder(sized, group):
@@ -121,7 +131,12 @@ def build_marts(
 ) -> ModelBuild:
     """Stage the marts of a range of partitions, each source pinned to what the marts read."""
     first, last = span
-    return build_models(
+    answers = (
+        refined_versions(services.database, group.pipeline, day_range(first, last))
+        if group.are_last
+        else {}
+    )
+    build = build_models(
         services,
         pipeline=group.pipeline,
         models=[mart.name for mart in group.marts],
@@ -130,15 +145,22 @@ def build_marts(
         run_id=run_id,
         partition=f"{first}_{last}",
     )
+    return replace(build, answers=answers)
 
 
 def publish_marts(
     services: Services, group: MartGroup, build: ModelBuild, span: tuple[date, date]
 ) -> dict[str, Publication]:
-    """Publish what was staged, in place of the marts' partitions that the range touches."""
-    return publish_models(
+    """Publish what was staged, in place of the marts' partitions that the range touches.
+
+    Where the marts are the last layer, the requests that they answer are complete then: a build
+    that was killed before is asked for again.
+    """
+    published = publish_models(
         services, [(mart.table, mart.replaced(*span)) for mart in group.marts], build
     )
+    complete_partitions(services.database, group.pipeline, build.answers, utc_now())
+    return published
 
 
 def pruning_of(

@@ -206,6 +206,9 @@ class PooledEventLogStorage(_FromPool, PostgresEventLogStorage):
             with self.index_transaction() as connection:
                 self._store_asset_event_tags(connection, [event], [event_id])
                 self._store_asset_event(connection, event, event_id)
+        elif dagster_event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED:
+            with self.index_transaction() as connection:
+                self._replace_checks(connection, [self._planned_check(event, event_id)])
         elif dagster_event.event_type in ASSET_CHECK_EVENTS:
             self.store_asset_check_event(event, event_id)
 
@@ -227,22 +230,21 @@ class PooledEventLogStorage(_FromPool, PostgresEventLogStorage):
                 if one.dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION_PLANNED:
                     self._store_asset_event(connection, one, event_id)
                 elif one.dagster_event_type == DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED:
-                    checks += self._planned_checks(one, event_id)
+                    checks.append(self._planned_check(one, event_id))
                 elif one.dagster_event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
                     checks.append(self._evaluated_check(one, event_id))
             if checks:
                 self._replace_checks(connection, checks)
 
-    def _planned_checks(self, entry: EventLogEntry, event_id: int) -> list[dict[str, object]]:
-        """Return the rows of one announced check, one per partition."""
+    def _planned_check(self, entry: EventLogEntry, event_id: int) -> dict[str, object]:
+        """Return the row of one announced check, whatever partitions its run is of.
+
+        Dagster announces a check without partitions for each partition of its run, but evaluates it
+        once, for none: all of its announcements would stay planned for ever.
+        """
         planned = entry.get_dagster_event().asset_check_planned_data
-        subset = planned.partitions_subset
-        partitions: list[str | None] = list(subset.get_partition_keys()) if subset else [None]
         status = AssetCheckExecutionRecordStatus.PLANNED
-        return [
-            self._check_row(entry, event_id, planned.asset_check_key, partition, status)
-            for partition in partitions
-        ]
+        return self._check_row(entry, event_id, planned.asset_check_key, None, status)
 
     def _evaluated_check(self, entry: EventLogEntry, event_id: int) -> dict[str, object]:
         """Return the row of one evaluated check."""
@@ -284,7 +286,7 @@ class PooledEventLogStorage(_FromPool, PostgresEventLogStorage):
                 table.run_id == row["run_id"],
                 table.asset_key == row["asset_key"],
                 table.check_name == row["check_name"],
-                table.partition.is_not_distinct_from(row["partition"]),
+                or_(table.partition.is_(None), table.partition == row["partition"]),
             )
             for row in rows
             if row["execution_status"] != AssetCheckExecutionRecordStatus.PLANNED.value

@@ -188,9 +188,10 @@ def stream_health(scope: Scope[Run], stream: str | None) -> Mapping[str, Measure
 
     `stream_silence`: minutes since the stream last answered. `stream_iterator_age`: minutes that
     the slowest shard was behind then. `stream_error_rate`: attempts of the last hour that failed,
-    in percent. None of them is measurable without a stream.
+    in percent. `stream_retention_used`: how old the oldest unread record may be by now, in percent
+    of the time for which the stream keeps it. None of them is measurable without a stream.
     """
-    names = ("stream_silence", "stream_iterator_age", "stream_error_rate")
+    names = ("stream_silence", "stream_iterator_age", "stream_retention_used", "stream_error_rate")
     if stream is None:
         return {name: unmeasured(name, "no stream is configured") for name in names}
     now = scope.run.now()
@@ -198,15 +199,31 @@ def stream_health(scope: Scope[Run], stream: str | None) -> Mapping[str, Measure
         health = reads.stream_health(
             connection, scope.pipeline, stream, now=now, window=STREAM_WINDOW
         )
-    silence, age, errors = names
+    silence, age, used, errors = names
     if health.last_read_at is None:
         never = f"the stream {stream} was never read"
-        found = {name: unmeasured(name, never) for name in (silence, age)}
+        found = {name: unmeasured(name, never) for name in (silence, age, used)}
     else:
         minutes = (now - health.last_read_at).total_seconds() / SECONDS_PER_MINUTE
         behind = (health.iterator_age_ms or 0) / 1000 / SECONDS_PER_MINUTE
-        found = {silence: Measurement(silence, minutes), age: Measurement(age, behind)}
+        found = {
+            silence: Measurement(silence, minutes),
+            age: Measurement(age, behind),
+            used: _retention_used(used, stream, minutes + behind, health.retention_hours),
+        }
     return {**found, errors: percentage(errors, health.failed_reads, health.reads)}
+
+
+def _retention_used(
+    name: str, stream: str, unread_minutes: float, retention_hours: int | None
+) -> Measurement:
+    if retention_hours is None:
+        return unmeasured(
+            name,
+            f"the stream {stream} never said for how long it keeps records; let it be described",
+        )
+    kept_minutes = retention_hours * 60.0
+    return Measurement(name, 100 * unread_minutes / kept_minutes, unread_minutes, kept_minutes)
 
 
 def query_times(name: str, probes: Mapping[str, Callable[[], object]]) -> Labelled:

@@ -5,7 +5,7 @@ function of all bronze rows, so `settle_rows` only has to compare what is reject
 was held before (XC-6, B-9). Every newly held record also writes one data-quality issue (SA-26).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +15,7 @@ import psycopg
 
 from pipeline_platform.failures import NotFoundError, PermanentError
 from pipeline_platform.quality.stored_text import storable
+from pipeline_platform.spooled_rows import SpooledRows
 
 Connection = psycopg.Connection[Any]
 State = Literal["HELD", "REPLAYED", "DISCARDED"]
@@ -44,6 +45,13 @@ class QuarantinedRow:
     def place(self) -> tuple[str, str, int]:
         """What identifies the record: hop, file, line."""
         return (self.hop, self.file_sha256, self.line_number)
+
+
+class QuarantinedRows(SpooledRows[QuarantinedRow]):
+    """Rejected records on their way to quarantine, however many."""
+
+    def __init__(self, rows: Iterable[QuarantinedRow] = ()) -> None:
+        super().__init__(QuarantinedRow, rows)
 
 
 @dataclass(frozen=True)
@@ -87,7 +95,7 @@ def settle_rows(
     conn: Connection,
     pipeline: str,
     hop: str,
-    rejected: Sequence[QuarantinedRow],
+    rejected: Iterable[QuarantinedRow],
     *,
     now: datetime,
     files: Sequence[str] | None = None,
@@ -230,7 +238,7 @@ def _hash_joins(conn: Connection) -> Iterator[None]:
     conn.execute("SELECT set_config('enable_nestloop', %s, true)", row)
 
 
-def _copy_rejected(conn: Connection, rejected: Sequence[QuarantinedRow]) -> None:
+def _copy_rejected(conn: Connection, rejected: Iterable[QuarantinedRow]) -> None:
     conn.execute(
         """
         CREATE TEMP TABLE IF NOT EXISTS rejected_now (

@@ -24,7 +24,12 @@ from botocore.exceptions import (
     PartialCredentialsError,
 )
 
-from pipeline_platform.failures import InvalidSettingError, PermanentError, UnavailableError
+from pipeline_platform.failures import (
+    InvalidSettingError,
+    PermanentError,
+    PlatformError,
+    UnavailableError,
+)
 from pipeline_platform.settings import Settings
 from pipeline_platform.streams.aggregation import user_records
 from pipeline_platform.streams.reading import FINISHED, Batch, Limits, Positions, Record
@@ -161,9 +166,19 @@ class KinesisReader:
                 if child not in seen:
                     seen.add(child)
                     waiting.append(child)
-        return Batch(
-            tuple(reading.records), reading.positions, max(reading.behind.values(), default=0)
-        )
+        behind = max(reading.behind.values(), default=0)
+        return Batch(tuple(reading.records), reading.positions, behind, self._retention_hours)
+
+    @cached_property
+    def _retention_hours(self) -> int | None:
+        """For how long the stream keeps a record; None if its description may not be read."""
+        try:
+            with self._failures("its description"):
+                answer = self._client.describe_stream_summary(StreamName=self.stream)
+        except PlatformError as error:
+            _log.warning("How long the stream keeps records is not known: %s", error)
+            return None
+        return answer["StreamDescriptionSummary"]["RetentionPeriodHours"]
 
     def _read_page(self, reading: _Reading, shard: Shard, sharers: int) -> bool:
         """Take one page of a shard; True says that there is nothing more to read now."""

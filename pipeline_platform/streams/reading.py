@@ -40,11 +40,13 @@ class Batch:
     """Records, in order within a shard, and the positions after them.
 
     `millis_behind_latest`: how far the slowest shard is behind its newest record; 0 = caught up.
+    `retention_hours`: for how long the stream keeps a record; None if it does not say.
     """
 
     records: tuple[Record, ...]
     new_positions: Positions
     millis_behind_latest: int
+    retention_hours: int | None = None
 
 
 class StreamReader(Protocol):

@@ -16,13 +16,15 @@ class StreamHealth:
     """The health of a stream's ingester at an instant.
 
     `last_batch_at` (UTC) is when records were last published, `last_read_at` when the stream last
-    answered; `iterator_age_ms` is how far the slowest shard was behind its newest record then.
+    answered; `iterator_age_ms` is how far the slowest shard was behind its newest record then,
+    `retention_hours` for how long the stream keeps a record, as it last said.
     None where that has never happened. Reads and failures are those of the window.
     """
 
     last_batch_at: datetime | None
     last_read_at: datetime | None
     iterator_age_ms: int | None
+    retention_hours: int | None
     reads: int
     failed_reads: int
     records: int
@@ -50,6 +52,7 @@ def record_read(
     records: int = 0,
     quarantined: int = 0,
     millis_behind_latest: int | None = None,
+    retention_hours: int | None = None,
     reason: str | None = None,
 ) -> None:
     """Remember one attempt, and forget those of the same stream that are older than 30 days."""
@@ -61,8 +64,8 @@ def record_read(
         """
         INSERT INTO stream_reads (
             pipeline, stream, read_at, outcome, records, quarantined, millis_behind_latest,
-            reason, run_id
-        ) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+            retention_hours, reason, run_id
+        ) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
         """,
         (
             pipeline,
@@ -72,6 +75,7 @@ def record_read(
             records,
             quarantined,
             millis_behind_latest,
+            retention_hours,
             reason,
             run_id,
         ),
@@ -88,6 +92,8 @@ def stream_health(
             max(read_at) FILTER (WHERE outcome <> 'FAILED'),
             (array_agg(millis_behind_latest ORDER BY read_at DESC, stream_read_id DESC)
                 FILTER (WHERE outcome <> 'FAILED'))[1],
+            (array_agg(retention_hours ORDER BY read_at DESC, stream_read_id DESC)
+                FILTER (WHERE retention_hours IS NOT NULL))[1],
             count(*) FILTER (WHERE read_at > %(since)s),
             count(*) FILTER (WHERE read_at > %(since)s AND outcome = 'FAILED'),
             coalesce(sum(records) FILTER (WHERE read_at > %(since)s), 0)::bigint,

@@ -25,7 +25,7 @@ from pipeline_platform.lake.engine import load_extension, sql_name
 Rows: TypeAlias = pa.RecordBatchReader | duckdb.DuckDBPyRelation
 Connection = psycopg.Connection[Any]
 _BATCH_ROWS = 20_480
-_CHUNK_ROWS = 40_960
+_CHUNK_ROWS = 20_480
 _PIPE_BYTES = 1 << 20
 _NUL_CHARACTER = "NULL-byte"
 """How DuckDB calls the one character that PostgreSQL's text can't hold."""

@@ -103,7 +103,7 @@ def reopen(conn: Connection, pipeline: str, sha256: str, *, run_id: str, now: da
         sha256,
         """
         status = 'CLAIMED', run_id = %(run_id)s, processing_start_time = %(now)s,
-        processing_end_time = NULL, completed_at = NULL, reason = NULL
+        processing_end_time = NULL, completed_at = NULL, reason = NULL, location = NULL
         """,
         {"run_id": run_id, "now": now},
     )
@@ -174,14 +174,17 @@ def mark_quarantined(
     location: str | None = None,
     vendor: str | None = None,
 ) -> None:
-    """Record that a whole file was put into quarantine, in the log and in quarantined_files."""
+    """Record that a whole file is to go into quarantine, in the log and in quarantined_files.
+
+    Without a `location` it has none until `set_location` says that it was moved.
+    """
     _update(
         conn,
         pipeline,
         sha256,
         """
         status = 'QUARANTINED', reason = %(reason)s, processing_end_time = %(now)s,
-        location = coalesce(%(location)s, location)
+        location = %(location)s
         """,
         {"reason": reason, "now": now, "location": location},
     )
@@ -215,8 +218,27 @@ def mark_failed(
 
 
 def set_location(conn: Connection, pipeline: str, sha256: str, location: str) -> None:
-    """Record where the file is now (archive or quarantine)."""
+    """Record where the file is now (archive or quarantine), also where it is listed as held."""
     _update(conn, pipeline, sha256, "location = %(location)s", {"location": location})
+    conn.execute(
+        "UPDATE quarantined_files SET location = %s"
+        " WHERE pipeline = %s AND file_sha256 = %s AND state = 'HELD'",
+        (location, pipeline, sha256),
+    )
+
+
+def files_without_location(
+    conn: Connection, pipeline: str
+) -> list[tuple[str, str, str, str | None]]:
+    """Return (hash, name, status, reason) of files that are settled, but not known as filed away.
+
+    An interrupted run has left them so, or one that is at work.
+    """
+    return conn.execute(
+        "SELECT file_sha256, file_name, status, reason FROM etl_processing_log WHERE pipeline = %s"
+        " AND location IS NULL AND status IN ('PUBLISHED', 'COMPLETED', 'QUARANTINED')",
+        (pipeline,),
+    ).fetchall()
 
 
 def request_partitions(

@@ -19,7 +19,7 @@ from pipeline_platform.orchestration.marts import marts_asset
 from pipeline_platform.orchestration.metadata import asset_key, table_spec
 from pipeline_platform.orchestration.resources import ServicesParam
 from pipeline_platform.quality.audit import judged, merged_results
-from pipeline_platform.refinement import LAYER, StagedSilver, complete_partitions
+from pipeline_platform.refinement import StagedSilver
 from pipeline_platform.web_events.ingestion import event_files
 from pipeline_platform.web_events.marts import MARTS, mart_variables
 from pipeline_platform.web_events.partitions import DAILY, days_of_run
@@ -71,7 +71,6 @@ def web_events(
             audits.append(silver)
             if silver.objections:
                 yield from _audit_results(audits)
-        complete_partitions(run, LAYER, days)
     yield from _audit_results(audits)
     yield dg.MaterializeResult(
         asset_key=asset_key(WEB_EVENTS),

@@ -4,16 +4,23 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from pipeline_platform.operations.reviews import (
+    capacity_of,
+    cost_by_service,
+    pending_proposals,
+    temporary_files,
+)
 from pipeline_platform.orchestration import streams
 from pipeline_platform.orchestration.automation import (
     ExecutableDefinition,
     UnresolvedAssetJobDefinition,
-    schedule_from_runbook,
+    schedules_from_runbook,
 )
 from pipeline_platform.orchestration.landing import landing_key
-from pipeline_platform.orchestration.maintenance import maintenance_job
+from pipeline_platform.orchestration.maintenance import expiry_job, maintenance_job
 from pipeline_platform.orchestration.pipeline_runs import work_tags
 from pipeline_platform.orchestration.resources import ServicesParam
+from pipeline_platform.orchestration.reviews import review_job
 from pipeline_platform.orchestration.sensors import (
     RequestedRange,
     arrivals_sensor,
@@ -101,6 +108,12 @@ def end_of_day_job() -> None:
 
 
 maintain_job = maintenance_job(PIPELINE, (*TABLES, *MARTS.tables), load_runbook)
+expire_job = expiry_job(PIPELINE, (*TABLES, *MARTS.tables), load_runbook)
+monthly_review_job = review_job(
+    "monthly_review",
+    [cost_by_service, temporary_files, capacity_of((*TABLES, *MARTS.tables)), pending_proposals],
+    load_runbook,
+)
 stream_job = streams.stream_job(
     RAW_EVENTS, event_files, events_stream, load_runbook().rulings.stream
 )
@@ -114,6 +127,8 @@ JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     query_times_job,
     end_of_day_job,
     maintain_job,
+    expire_job,
+    monthly_review_job,
 ]
 
 
@@ -139,13 +154,14 @@ def sensors(environment: Environment) -> Sequence[dg.SensorDefinition]:
 
 
 def schedules(environment: Environment) -> Sequence[dg.ScheduleDefinition]:
-    """Return the schedules of the runbook whose work exists, on or off for this environment."""
-    runbook = load_runbook()
+    """Return the schedules of the runbook, on or off as it says for this environment."""
     jobs: dict[str, ExecutableDefinition] = {
         "morning_health_check": health_job,
         "service_health": service_health_job,
         "query_times": query_times_job,
         "end_of_day_summary": end_of_day_job,
         "weekly_maintenance": maintain_job,
+        "daily_expiry": expire_job,
+        "monthly_review": monthly_review_job,
     }
-    return [schedule_from_runbook(runbook, name, job, environment) for name, job in jobs.items()]
+    return schedules_from_runbook(load_runbook(), jobs, environment)

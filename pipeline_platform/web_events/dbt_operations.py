@@ -81,7 +81,7 @@ class Operations:
         counts = self.services.lake.update_statistics(table)
         lines = [
             f"{'.'.join(table.identifier)}: {sum(one.row_count for one in states):,} rows in "
-            f"{sum(one.file_count for one in states):,} files, "
+            f"{_files(sum(one.file_count for one in states))}, "
             f"{sum(one.total_bytes for one in states):,} bytes; bounds and nulls are in the "
             "manifests, different values of each column in the snapshot's statistics file:"
         ]
@@ -97,7 +97,7 @@ class Operations:
             "each partition, so a committed partition is known to every reader at once; what "
             f"could be wrong is a file that is gone. Looked at {len(states):,} partitions:",
             *(
-                f"  {one.partition}: {one.file_count:,} files, {one.row_count:,} rows, "
+                f"  {one.partition}: {_files(one.file_count)}, {one.row_count:,} rows, "
                 f"{one.total_bytes:,} bytes"
                 + (f", {len(one.broken_files)} of them broken" if one.broken_files else "")
                 for one in states
@@ -122,6 +122,10 @@ class Plugin(BasePlugin):  # type: ignore[misc, unused-ignore]
 def _answer(name: str, arguments: str) -> str:
     with Services(Settings.from_env()) as services:
         return json.dumps(asdict(Operations(services).run(name, json.loads(arguments))))
+
+
+def _files(count: int) -> str:
+    return f"{count:,} file{'' if count == 1 else 's'}"
 
 
 def _table_named(name: str) -> LakeTable:

@@ -178,4 +178,5 @@ MARTS = MartGroup(
         Mart(FUNNEL),
         Mart(TRAFFIC_BY_SOURCE),
     ),
+    are_last=True,
 )

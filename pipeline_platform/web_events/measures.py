@@ -402,6 +402,7 @@ MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "rows_of_today": _rows_of_today,
     "stream_silence": partial(_stream, name="stream_silence"),
     "stream_iterator_age": partial(_stream, name="stream_iterator_age"),
+    "stream_retention_used": partial(_stream, name="stream_retention_used"),
     "stream_error_rate": partial(_stream, name="stream_error_rate"),
     "query_time": partial(_query_times, name="query_time"),
     "slow_queries": partial(_query_times, name="slow_queries"),

@@ -8,6 +8,7 @@ score; it never costs the record.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import pairwise
 from typing import assert_never
 
 import duckdb
@@ -46,6 +47,10 @@ _GIVEN = {
         "properties",
     )
 }
+LABEL_COLUMNS = ("device_type", "is_bot", "bot_rule_id", "bot_list_version")
+SCORE_COLUMNS = ("is_late", "data_quality_score", "score_deductions", "score_version")
+"""Columns of WEB_EVENTS that labels and scores are made of."""
+SLICE_ROWS = 400_000
 _KEPT = "event_date, event_at, event_id, source, file_name, file_sha256, line_number, received_at"
 
 
@@ -80,10 +85,13 @@ class Surroundings:
 class Normalised:
     """Candidates for silver, what became of the records, and days that must be worked on again.
 
-    `counts`: file_sha256, event_date, arrived, deduplicated.
+    `slices` are conditions that together name all events, in order of date and time, of which each
+    names only as many as can be sorted at once. `counts`: file_sha256, event_date, arrived,
+    deduplicated.
     """
 
     events: duckdb.DuckDBPyRelation
+    slices: Sequence[str]
     counts: duckdb.DuckDBPyRelation
     outdated_days: Sequence[date]
 
@@ -94,12 +102,16 @@ def normalise(
     dates: Sequence[date],
     around: Surroundings,
     reading: Reading,
+    *,
+    slice_rows: int = SLICE_ROWS,
 ) -> Normalised:
     """Return the events of consecutive dates from their bronze records (columns of RAW_EVENTS).
 
-    Raises NotFoundError if a record's source has no mapping any more.
+    `slice_rows` is how many events a slice may have. Raises NotFoundError if a record's source has
+    no mapping any more.
     """
-    typed = _table(engine, _typed(engine, bronze, reading), "typed")
+    present = [name for (name,) in bronze.project("source").distinct().fetchall()]
+    typed = _table(engine, typed_records(engine, bronze, present, reading), "typed")
     arrived = _table(
         engine,
         engine.table(typed).aggregate(
@@ -123,7 +135,8 @@ def normalise(
         f" (SELECT (file_sha256, line_number) FROM {surplus})"
     )
     return Normalised(
-        events=_events(engine, typed, reading),
+        events=labelled_events(engine, typed, reading),
+        slices=_slices(engine, typed, slice_rows),
         counts=engine.sql(
             f"""
             SELECT file_sha256, event_date, any_value(arrived) AS arrived,
@@ -143,12 +156,17 @@ def normalise(
     )
 
 
-def _typed(
-    engine: duckdb.DuckDBPyConnection, bronze: duckdb.DuckDBPyRelation, reading: Reading
+def typed_records(
+    engine: duckdb.DuckDBPyConnection,
+    bronze: duckdb.DuckDBPyRelation,
+    present: Sequence[str],
+    reading: Reading,
 ) -> duckdb.DuckDBPyRelation:
-    """Return the records with typed columns, parts of addresses, lateness and score."""
+    """Return the records with typed columns, parts of addresses, lateness and score.
+
+    `present` names the sources that the records (columns of RAW_EVENTS) come from.
+    """
     records = as_view(bronze, "records")
-    present = [name for (name,) in engine.sql(f"SELECT DISTINCT source FROM {records}").fetchall()]
     texts = [_texts(_mapping(name, reading), records) for name in sorted(present)]
     if not texts:
         texts = [_texts(one, records) for one in reading.sources.values()][:1]
@@ -258,24 +276,80 @@ def _properties() -> str:
     """
 
 
-def _events(
+def label_events(
+    engine: duckdb.DuckDBPyConnection, events: duckdb.DuckDBPyRelation, reading: Reading
+) -> duckdb.DuckDBPyRelation:
+    """Return events with LABEL_COLUMNS, by agent and behaviour (SW-30).
+
+    `events` has user_agent, event_date, visitor_id, event_at, source, url_path, referrer and
+    status_code, and none of the columns that are added.
+    """
+    given = as_view(events, "unlabelled")
+    joins = _label_joins(engine, given, reading)
+    return engine.sql(f"SELECT event.*, {_labels(reading)} FROM {given} AS event {joins}")
+
+
+def score_records(
+    engine: duckdb.DuckDBPyConnection, bronze: duckdb.DuckDBPyRelation, reading: Reading
+) -> duckdb.DuckDBPyRelation:
+    """Return file_sha256, line_number and SCORE_COLUMNS of bronze records (SW-31).
+
+    Raises NotFoundError if a record's source has no mapping any more.
+    """
+    columns = ", ".join(("file_sha256", "line_number", *SCORE_COLUMNS))
+    present = [name for (name,) in bronze.project("source").distinct().fetchall()]
+    return typed_records(engine, bronze, present, reading).project(columns)
+
+
+def labelled_events(
     engine: duckdb.DuckDBPyConnection, typed: str, reading: Reading
 ) -> duckdb.DuckDBPyRelation:
-    """Add sessions and labels to the records that count; return the columns of WEB_EVENTS."""
+    """Return the columns of WEB_EVENTS: the table of typed records that count, with their labels.
+
+    Labels are sessions, agents and bots. Read slice by slice, they cost no more than all at once.
+    """
     numbered = as_view(engine.sql(f"SELECT rowid AS event_number, * FROM {typed}"), "numbered")
     session = _table(
         engine, sessions(engine, engine.table(numbered), reading.session_minutes), "session"
     )
-    facts = as_view(agent_facts(engine, engine.table(numbered), reading.bot_list), "facts")
+    # Every event has a session; an outer join makes the narrow side the one that is kept in memory.
+    return engine.sql(
+        f"""
+        SELECT {", ".join(WEB_EVENTS.schema.names)} FROM (
+            SELECT event.*, session.session_id, session.session_event_number,
+                facts.browser, facts.browser_version, facts.operating_system, {_labels(reading)}
+            FROM {numbered} AS event
+            LEFT JOIN {session} AS session USING (event_date, event_at, event_number)
+            {_label_joins(engine, numbered, reading)}
+        )
+        """
+    )
+
+
+def _labels(reading: Reading) -> str:
+    """Return the SQL of LABEL_COLUMNS over the relations that `_label_joins` joins."""
+    return f"""
+        facts.device_type,
+        facts.is_bot OR (facts.bot_rule_id IS NULL AND behaviour.bot_rule_id IS NOT NULL)
+            AS is_bot,
+        coalesce(facts.bot_rule_id, behaviour.bot_rule_id) AS bot_rule_id,
+        '{label_version(reading.bot_list, reading.behaviour)}' AS bot_list_version
+    """
+
+
+def _label_joins(engine: duckdb.DuckDBPyConnection, events: str, reading: Reading) -> str:
+    """Return the joins of `event` with what its agent says and how its visitor behaves."""
+    facts = as_view(agent_facts(engine, engine.table(events), reading.bot_list), "facts")
+    of_agent = f"JOIN {facts} AS facts ON facts.agent_key = {agent_key_sql('event.user_agent')}"
     labelled = engine.sql(
         f"""
         SELECT event_date, visitor_id, event_at, source, url_path, referrer, status_code,
             facts.is_bot, facts.bot_rule_id
-        FROM {numbered} AS event
-        JOIN {facts} AS facts ON facts.agent_key = {agent_key_sql("event.user_agent")}
+        FROM {events} AS event {of_agent}
         """
     )
-    behaviour = as_view(
+    behaviour = _table(
+        engine,
         behaviour_bots(
             engine,
             labelled,
@@ -286,23 +360,35 @@ def _events(
         ),
         "behaviour",
     )
-    # Every event has a session; an outer join makes the narrow side the one that is kept in memory.
-    return engine.sql(
+    return f"{of_agent} LEFT JOIN {behaviour} AS behaviour USING (event_date, visitor_id)"
+
+
+def _slices(engine: duckdb.DuckDBPyConnection, typed: str, rows: int) -> list[str]:
+    """Return conditions on event_date and event_at that cut a table into so many rows at most.
+
+    More have them only if they happened in the same microsecond.
+    """
+    cuts = engine.sql(
         f"""
-        SELECT {", ".join(WEB_EVENTS.schema.names)} FROM (
-            SELECT event.*, session.session_id, session.session_event_number,
-                facts.browser, facts.browser_version, facts.operating_system, facts.device_type,
-                facts.is_bot OR (facts.bot_rule_id IS NULL AND behaviour.bot_rule_id IS NOT NULL)
-                    AS is_bot,
-                coalesce(facts.bot_rule_id, behaviour.bot_rule_id) AS bot_rule_id,
-                '{label_version(reading.bot_list, reading.behaviour)}' AS bot_list_version
-            FROM {numbered} AS event
-            LEFT JOIN {session} AS session USING (event_number)
-            JOIN {facts} AS facts ON facts.agent_key = {agent_key_sql("event.user_agent")}
-            LEFT JOIN {behaviour} AS behaviour USING (event_date, visitor_id)
+        WITH numbered AS (
+            SELECT event_date, event_at,
+                row_number() OVER (PARTITION BY event_date ORDER BY event_at) AS place
+            FROM {typed}
         )
+        SELECT event_date, list(CAST(event_at AS VARCHAR) ORDER BY event_at)
+            FILTER (place > 1 AND place % {rows} = 1)
+        FROM numbered GROUP BY event_date ORDER BY event_date
         """
-    )
+    ).fetchall()
+    conditions = []
+    for day, instants in cuts:
+        bounds = [None, *(instants or ()), None]
+        for first, end in pairwise(bounds):
+            parts = [f"event_date = DATE '{day}'"]
+            parts += [f"event_at >= TIMESTAMPTZ '{first}'"] if first else []
+            parts += [f"event_at < TIMESTAMPTZ '{end}'"] if end else []
+            conditions.append(" AND ".join(parts))
+    return conditions
 
 
 def _mapping(source: str, reading: Reading) -> SourceMapping:

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from pipeline_platform import run_context
+from pipeline_platform.web_events import bots
 from pipeline_platform.web_events.rulings import Runbook
 from pipeline_platform.web_events.sources import SourceMapping, load_mappings
 
@@ -26,7 +27,8 @@ def shipped_sources() -> Mapping[str, SourceMapping]:
 
 @dataclass(frozen=True)
 class RunContext(run_context.RunContext):
-    """One run's surroundings, with the runbook and the source mappings that it uses."""
+    """One run's surroundings, with the runbook, source mappings and bot rules that it uses."""
 
     runbook: Runbook = field(default_factory=load_runbook)
     sources: Mapping[str, SourceMapping] = field(default_factory=shipped_sources)
+    bot_rules: Path = bots.FOLDER

@@ -52,9 +52,10 @@ def check_weights(weights: Mapping[str, float]) -> None:
             raise InvalidRunbookError(f"rulings.score.{rule} costs {cost:g}; it must be 0 to 1.")
 
 
-def score_version(weights: Mapping[str, float]) -> str:
-    """Return what equal weights have in common, and no other ones."""
-    return hashlib.sha256(json.dumps(dict(sorted(weights.items()))).encode()).hexdigest()[:12]
+def score_version(weights: Mapping[str, float], known_event_types: Sequence[str]) -> str:
+    """Return what equal weights and event types have in common, and no other ones."""
+    told = [dict(sorted(weights.items())), sorted(set(known_event_types))]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
 
 
 def score_columns(weights: Mapping[str, float], known_event_types: Sequence[str]) -> str:
@@ -72,5 +73,5 @@ def score_columns(weights: Mapping[str, float], known_event_types: Sequence[str]
     return f"""
         round(greatest(0, 1 - ({sums or "0"})), 6)::DOUBLE AS data_quality_score,
         '{{' || concat_ws(', ', {parts or "NULL"}) || '}}' AS score_deductions,
-        '{score_version(weights)}' AS score_version
+        '{score_version(weights, known_event_types)}' AS score_version
     """

@@ -5,6 +5,7 @@ that a run starts in milliseconds. It kills the child itself, with SIGKILL and a
 the request names, and answers with how the child ended. Nothing is caught or cleaned up.
 """
 
+import importlib
 import json
 import os
 import signal
@@ -29,13 +30,13 @@ from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 from tests.assets.content import Content, database_content, lake_content
 from tests.assets.platform_runs import deliver_sample, sample, settings_at
-from tests.faults import web_events
+from tests.faults import relabelling, web_events
 
 ROOT = Path(__file__).parents[2]
 SECONDS_BETWEEN_LOOKS = 0.002
 ATTEMPTS_TO_FINISH = 5
 MART_NAMES = {table.name for table in MARTS.tables}
-Work = Literal["ingest", "months", "everything", "web_events"]
+Work = Literal["ingest", "months", "everything", "web_events", "relabelling"]
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,8 @@ def left_to_do(settings: Settings, work: Work) -> list[str]:
     with Services(settings) as services:
         if work == "web_events":
             return web_events.left_to_do(services)
+        if work == "relabelling":
+            return relabelling.left_to_do(services)
         zone = services.landing(PIPELINE)
         files = [one.key for folder in ("incoming", "processing") for one in zone.list(folder)]
         months = months_to_process(services) if work != "ingest" else None
@@ -147,6 +150,9 @@ def do(settings: Settings, work: Work) -> None:
     with Services(settings) as services:
         if work == "web_events":
             web_events.do(services)
+            return
+        if work == "relabelling":
+            relabelling.do(services)
             return
         run = RunContext(services, f"run-{os.getpid()}-{time.time_ns()}")
         if work in ("ingest", "everything"):
@@ -194,8 +200,8 @@ def _watch(child: int, kill_after: float | None) -> Ended:
 
 def main() -> None:
     """Serve requests until the standard input ends."""
-    import pyiceberg.catalog.sql  # loaded before any run is forked
-    import pyiceberg.table  # noqa: F401
+    for module in ("great_expectations", "pyiceberg.catalog.sql", "pyiceberg.table"):
+        importlib.import_module(module)  # loaded before any run is forked
 
     for line in sys.stdin:
         request = json.loads(line)

@@ -1,4 +1,4 @@
-"""What test_maintenance_killed kills: maintenance of a fragmented table, then a restoration.
+"""What test_maintenance_killed kills: maintenance of a fragmented table, restoration, backup.
 
 It runs in a process that is forked from one which has loaded everything, and says which phase it
 enters.
@@ -10,13 +10,15 @@ import pyiceberg.catalog.sql
 import pyiceberg.io.pyarrow
 import pyiceberg.table  # noqa: F401 -- loaded before any process is forked
 
+from pipeline_platform.lake.backup import MANIFEST, Backup, back_up
 from pipeline_platform.lake.compaction import compact, content_checksum
 from pipeline_platform.lake.engine import connect
 from pipeline_platform.lake.expiry import expire
 from pipeline_platform.lake.lake import Lake
 from pipeline_platform.lake.orphans import plan_orphans, remove_orphans
-from pipeline_platform.lake.restoration import restore_from_snapshot
+from pipeline_platform.lake.restoration import restore_from_backup, restore_from_snapshot
 from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.landing.objects import ObjectStore
 from pipeline_platform.runbook import CompactionLimits
 from pipeline_platform.settings import Settings
 from tests.faults.publishing import SCHEMA
@@ -25,7 +27,15 @@ TABLE = LakeTable("faults", "silver", "maintained", SCHEMA, "Maintained.", "as_o
 MONTHS = ("2026-09-01", "2026-10-01", "2026-11-01")
 FILES_EACH = 4
 LIMITS = CompactionLimits(min_files=2, small_file_mb=1, target_file_mb=2)
-PHASES = ("compaction", "expiry", "deletion", "restoration")
+PHASES = (
+    "compaction",
+    "expiry",
+    "statistics",
+    "deletion",
+    "restoration",
+    "backup",
+    "return from the backup",
+)
 
 
 def open_lake(home, url):
@@ -71,6 +81,8 @@ def maintain(lake, say):
     compact(lake, TABLE, LIMITS, run_id="maintenance")
     say("expiry")
     expire(lake, TABLE, run_id="maintenance", kept_count=1, **age)
+    say("statistics")
+    lake.update_statistics(TABLE)
     say("deletion")
     plan = plan_orphans(lake, TABLE, **age)
     remove_orphans(lake, TABLE, plan, unfinished_runs=lambda: (), still_alone=lambda: None)
@@ -79,6 +91,13 @@ def maintain(lake, say):
     restore_from_snapshot(
         lake, TABLE, partition=date.fromisoformat(MONTHS[1]), snapshot_id=good, run_id="restore"
     )
+    say("backup")
+    folder = str(lake.settings.home / "backup")
+    if not ObjectStore.at(folder, lake.settings).exists(MANIFEST):
+        back_up(lake, TABLE, folder, partition=None, now=datetime.now(UTC))
+    backup = Backup.open(folder, lake.settings)
+    say("return from the backup")
+    restore_from_backup(lake, TABLE, backup, partition=None, run_id="return")
 
 
 def content(lake):

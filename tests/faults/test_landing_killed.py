@@ -10,11 +10,9 @@ import multiprocessing
 import os
 import random
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -23,6 +21,7 @@ import pipeline_platform.landing
 from pipeline_platform.landing.objects import ObjectStore
 from pipeline_platform.landing.zone import ClaimedFile, LandingZone, UnsafeNameError
 from pipeline_platform.settings import Settings
+from tests.faults.lines import counted_lines
 from tests.integration.landing.local_s3 import (
     MADE_UP_CREDENTIALS,
     running_server,
@@ -53,33 +52,25 @@ def work_off(
     settings: Settings,
     kill_at_line: int | None,
     lines: Any = None,
-    functions: frozenset[str] | None = None,
+    functions: frozenset[str] = frozenset(),
 ) -> None:
     """Recover, then claim what waits; archive or quarantine each file, by its content.
 
     Lines are counted in the whole landing package, or in the named functions only.
     """
-    counted = 0
-
-    def count_line(_frame: FrameType, event: str, _argument: object) -> Any:
-        nonlocal counted
-        if event == "line":
-            counted += 1
-            if counted == kill_at_line:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return count_line
-
-    def count_calls(frame: FrameType, _event: str, _argument: object) -> Any:
-        is_ours = frame.f_code.co_filename.startswith(PACKAGE)
-        return (
-            count_line if is_ours and (not functions or frame.f_code.co_name in functions) else None
-        )
-
     if settings.s3_endpoint:  # the fork server may be older than the S3 server
         os.environ.update(MADE_UP_CREDENTIALS)
     zone = LandingZone(settings, "advisory")
-    if kill_at_line is not None or lines is not None:
-        sys.settrace(count_calls)
+    if kill_at_line is None and lines is None:
+        settle_all(zone)
+        return
+    with counted_lines(PACKAGE, kill_at=kill_at_line, functions=functions) as counted:
+        settle_all(zone)
+    if lines is not None:
+        lines.value = counted.count
+
+
+def settle_all(zone: LandingZone) -> None:
     for file in zone.recover():
         settle(zone, file)
     for waiting in zone.list("incoming"):
@@ -87,9 +78,6 @@ def work_off(
             settle(zone, zone.claim(waiting.key))
         except UnsafeNameError as error:
             zone.quarantine_unclaimable(waiting.key, str(error))
-    if lines is not None:
-        sys.settrace(None)
-        lines.value = counted
 
 
 def settle(zone: LandingZone, file: ClaimedFile) -> None:

@@ -90,8 +90,15 @@ def test_started_again_it_ends_like_maintenance_that_nobody_killed(killed, undis
 def test_what_killed_ones_left_is_removed_by_the_next(killed) -> None:
     lake = killed[0]
     assert missing(lake) == []
-    left = list(Path(lake.iceberg(TABLE).location()).rglob("*.parquet"))
-    named = {
-        path for path in Reachability().paths(lake.iceberg(TABLE)) if path.endswith(".parquet")
-    }
-    assert {str(path) for path in left} - named == set()
+    kinds = {".parquet", ".stats"}
+    files = Path(lake.iceberg(TABLE).location()).rglob("*")
+    left = {str(path) for path in files if path.suffix in kinds}
+    assert left - Reachability().paths(lake.iceberg(TABLE)) == set()
+
+
+def test_the_statistics_are_those_of_the_rows(killed) -> None:
+    metadata = killed[0].iceberg(TABLE).metadata
+    names = {field.field_id: field.name for field in metadata.schema().fields}
+    last = metadata.statistics[-1].blob_metadata
+    counts = {names[blob.fields[0]]: blob.properties["ndv"] for blob in last}
+    assert counts == {"account_id": "3000", "as_of_month": "3", "file_sha256": "1"}

@@ -10,10 +10,8 @@ import multiprocessing
 import os
 import random
 import signal
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -29,6 +27,7 @@ from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 from pipeline_platform.streams.kinesis import KinesisReader
 from pipeline_platform.streams.reading import Limits
+from tests.faults.lines import counted_lines
 from tests.integration.landing.local_s3 import MADE_UP_CREDENTIALS
 from tests.integration.streams.local_kinesis import LocalKinesis
 from tests.integration.streams.sample_intake import CLICKS, clicks_intake
@@ -62,27 +61,13 @@ class Place:
 def read_stream(place: Place, kill_at_line: int | None, lines: Any = None) -> None:
     """Read until the stream is caught up; kill this process at a line, or count the lines."""
     os.environ.update(MADE_UP_CREDENTIALS)
-    counted = 0
-
-    def count_line(_frame: FrameType, event: str, _argument: object) -> Any:
-        nonlocal counted
-        if event == "line":
-            counted += 1
-            if counted == kill_at_line:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return count_line
-
-    def count_calls(frame: FrameType, _event: str, _argument: object) -> Any:
-        return count_line if frame.f_code.co_filename.startswith(FOLDER) else None
-
     with Services(place.settings()) as services:
         services.lake.ensure(CLICKS)
         intake = clicks_intake(services, f"run-{os.getpid()}")
-        sys.settrace(count_calls)
-        list(consume(intake, KinesisReader(services.settings, STREAM), LIMITS, max_batches=100))
-        sys.settrace(None)
+        with counted_lines(FOLDER, kill_at=kill_at_line) as counted:
+            list(consume(intake, KinesisReader(services.settings, STREAM), LIMITS, max_batches=100))
     if lines is not None:
-        lines.value = counted
+        lines.value = counted.count
 
 
 def run_child(place: Place, kill_at_line: int | None = None, lines: Any = None) -> int | None:

@@ -282,20 +282,32 @@ def test_a_table_keeps_its_snapshots_as_long_as_the_pipeline_says(runbook: Runbo
 def test_a_table_may_keep_its_snapshots_longer(
     changed: Callable[[Callable[[dict[str, Any]], object]], Path],
 ) -> None:
-    longer = {"snapshots_kept_days": 90, "snapshots_kept_count": 5}
+    longer = {"snapshots_kept_days": 90, "snapshots_kept_count": 5, "snapshots_kept_most": 6}
     path = changed(lambda one: one["maintenance"].update(tables={"gold/x": longer}))
     found = Runbook.load(path).maintenance.retention("gold", "x")
     assert (found.snapshots_kept_days, found.snapshots_kept_count) == (90, 5)
 
 
 @pytest.mark.parametrize(
-    "name", ["snapshots_kept_days", "snapshots_kept_count", "orphans_kept_days"]
+    "name",
+    [
+        *("snapshots_kept_days", "snapshots_kept_count", "snapshots_kept_most"),
+        *("orphans_kept_days", "proposals_kept_days"),
+    ],
 )
 def test_what_a_running_run_may_need_can_not_be_removed_at_once(
     changed: Callable[[Callable[[dict[str, Any]], object]], Path], name: str
 ) -> None:
     path = changed(lambda one: one["maintenance"].update({name: 0}))
     with pytest.raises(InvalidRunbookError, match=f"maintenance.{name}"):
+        Runbook.load(path)
+
+
+def test_at_most_so_many_snapshots_can_not_be_fewer_than_always_so_many(
+    changed: Callable[[Callable[[dict[str, Any]], object]], Path],
+) -> None:
+    path = changed(lambda one: one["maintenance"].update(snapshots_kept_most=9))
+    with pytest.raises(InvalidRunbookError, match="snapshots_kept_most must be at least"):
         Runbook.load(path)
 
 

@@ -163,6 +163,20 @@ def test_check_shows_how_publications_were_judged(checked: tuple[datetime, Rows]
     assert (found["outcome"], is_earlier) == ("pass", True)
 
 
+def test_check_shows_how_marts_were_tested_when_they_were_built(
+    checked: tuple[datetime, Rows],
+) -> None:
+    since, rows = checked
+    found = rows["account_performance_is_unique"]
+    is_earlier = datetime.fromisoformat(found["evaluated (UTC)"]) < since
+    assert (found["outcome"], is_earlier) == ("pass", True)
+
+
+def test_no_step_of_check_fails(processed: Processed, checked: object) -> None:
+    (run,) = processed.shell.json("runs", "--pipeline", "advisory", "--limit", "1")
+    assert (run["job"], run["status"]) == ("advisory_performance_checks", "SUCCESS")
+
+
 def test_check_materializes_nothing(
     processed: Processed, march: Rows, checked: tuple[datetime, Rows]
 ) -> None:

@@ -8,6 +8,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 
 from pipeline_platform.failures import ConflictError
 from pipeline_platform.lake import lake as lake_module
+from pipeline_platform.lake.data_files import describe_file
 from pipeline_platform.lake.engine import connect
 from pipeline_platform.lake.lake import Lake
 from pipeline_platform.lake.publications import PropertyChange
@@ -56,16 +57,16 @@ def test_writers_of_one_month_leave_the_rows_of_exactly_one(settings, database_u
 
 @pytest.fixture
 def losing_lake(lake, settings, database_url, balances, monkeypatch):
-    """A lake before each of whose commits another writer commits to the same table."""
+    """A lake before each of whose commits another engine, which takes no turns, commits."""
     rival = Lake.open(settings, database_url)
     commit = lake_module.publications.commit_files
     rivals = iter(range(100))
 
     def commit_late(table, **arguments):
-        if arguments["properties"]["run_id"] == "slow":
-            number = next(rivals)
-            staged = stage(rival, settings, balances, "2026-11-01", f"rival-{number}")
-            rival.publish(staged, replace=None, properties={})
+        staged = stage(rival, settings, balances, "2026-11-01", f"rival-{next(rivals)}")
+        theirs = rival.iceberg(balances)
+        added = [describe_file(theirs, balances, path) for path in staged.files]
+        commit(theirs, removed=[], added=added, properties={})
         return commit(table, **arguments)
 
     monkeypatch.setattr(lake_module.publications, "commit_files", commit_late)

@@ -56,6 +56,16 @@ def test_so_many_are_kept_however_old(five, forget):
     assert forget(kept_count=3) == identities(five[2:])
 
 
+def test_of_too_many_the_oldest_go_after_a_day(five, forget):
+    assert forget(kept_for=3 * DAY, kept_most=2) == identities(five[3:])
+
+
+def test_too_many_stay_for_a_day(five, forget):
+    hours = timedelta(hours=23)
+    now = datetime.now(UTC) + hours
+    assert forget(kept_for=3 * DAY, kept_most=2, now=now) == identities(five)
+
+
 def test_young_ones_are_kept_however_many(five, forget):
     assert forget(kept_for=3 * DAY) == identities(five)
 

@@ -18,6 +18,7 @@ from pipeline_platform.warehouse.locks import named_lock
 RUNBOOK = Runbook.load(Path(advisory_performance.__file__).parent / "runbook.yaml")
 LIMITS = CompactionLimits(min_files=2, small_file_mb=1, target_file_mb=2)
 STRICT = {"snapshots_kept_days": 1, "snapshots_kept_count": 1, "orphans_kept_days": 1}
+FEW = {"snapshots_kept_days": 30, "snapshots_kept_count": 1, "snapshots_kept_most": 1}
 
 
 @pytest.fixture
@@ -114,6 +115,17 @@ def test_a_dry_run_changes_nothing(maintainer, settings, balances, fragmented, r
 def test_a_dry_run_tells_what_would_be_done(maintainer, balances, fragmented):
     compaction, _, expiry, _ = maintainer.maintain([balances], dry_run=True)
     assert (compaction.effect.files_before, expiry.effect.message) == (3, "2 of 3 snapshots")
+
+
+def test_a_runbook_bounds_how_many_snapshots_are_remembered(
+    maintainer, services, lake, balances, fragmented
+):
+    maintenance = maintainer.runbook.maintenance.model_copy(update=FEW)
+    few = replace(
+        maintainer, runbook=maintainer.runbook.model_copy(update={"maintenance": maintenance})
+    )
+    list(few.maintain([balances], ["expiry"]))
+    assert len(lake.snapshots(balances)) == 1
 
 
 def test_a_maintained_table_has_statistics_of_what_it_became(

@@ -1,27 +1,25 @@
-"""Writers, a compaction, an expiry, orphan removal and readers on one table at once."""
+"""Writers that never pause, compaction, expiry, orphan removal and readers, all at once."""
 
 import os
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from pipeline_platform.failures import ConflictError
 from pipeline_platform.lake.compaction import compact
 from pipeline_platform.lake.engine import connect
 from pipeline_platform.lake.expiry import expire
 from pipeline_platform.lake.lake import Lake
 from pipeline_platform.lake.orphans import plan_orphans, remove_orphans
 from pipeline_platform.lake.reachability import Reachability
-from pipeline_platform.orchestration.failures import MAX_RETRIES
 from pipeline_platform.runbook import CompactionLimits
 
 REPLACED, APPENDED = "2026-10-01", "2026-11-01"
-RUN_SECONDS, KEPT_SECONDS, WRITERS_PAUSE_SECONDS = 8, 4, 0.3
+RUN_SECONDS, KEPT_SECONDS = 8, 4
 LIMITS = CompactionLimits(min_files=2, small_file_mb=1, target_file_mb=2)
 
 
@@ -55,20 +53,11 @@ class Work:
             if time.monotonic() > until:
                 break
             run_id = f"writer-{number}"
-            staged = self.stage(REPLACED, number, run_id)
-            self.publish(staged, f"as_of_month == '{REPLACED}'")
-            staged = self.stage(APPENDED, number, run_id)
-            self.publish(staged, None)
+            for month, replace in ((REPLACED, f"as_of_month == '{REPLACED}'"), (APPENDED, None)):
+                staged = self.stage(month, number, run_id)
+                self.lake.publish(staged, replace=replace, properties={})
             appended.append(number)
-            time.sleep(WRITERS_PAUSE_SECONDS)
         return appended
-
-    def publish(self, staged, replace):
-        """Publish; a lost race is run again, as the orchestration does with a passing failure."""
-        for _ in range(MAX_RETRIES):
-            with suppress(ConflictError):
-                return self.lake.publish(staged, replace=replace, properties={})
-        return self.lake.publish(staged, replace=replace, properties={})
 
     def maintain(self, until):
         removed = 0
@@ -76,9 +65,7 @@ class Work:
             compact(self.lake, self.table, LIMITS, run_id="maintenance")
             kept_for, now = timedelta(seconds=KEPT_SECONDS), datetime.now(UTC)
             age = {"kept_for": kept_for, "now": now, "unfinished_runs": ()}
-            # Others may always be first; then it is for the next maintenance.
-            with suppress(ConflictError):
-                expire(self.lake, self.table, run_id="maintenance", kept_count=2, **age)
+            expire(self.lake, self.table, run_id="maintenance", kept_count=2, **age)
             plan = plan_orphans(self.lake, self.table, **age)
             done = remove_orphans(
                 self.lake,

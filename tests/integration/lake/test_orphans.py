@@ -123,6 +123,39 @@ def test_a_tag_keeps_its_files(lake, con, balances, publish, plan, remove):
     assert rows.aggregate("count(*)").fetchall() == [(4,)]
 
 
+def statistics_files(lake, table):
+    return {Path(path) for path in tree(lake.iceberg(table).location()) if path.endswith(".stats")}
+
+
+def test_statistics_of_a_remembered_snapshot_stay(lake, balances, publish, plan, remove):
+    publish()
+    lake.update_statistics(balances)
+    remove(plan())
+    (named,) = lake.iceberg(balances).metadata.statistics
+    assert statistics_files(lake, balances) == {Path(named.statistics_path)}
+
+
+def test_statistics_that_were_replaced_or_never_named_go(lake, balances, publish, plan, remove):
+    publish()
+    lake.update_statistics(balances)
+    (replaced,) = statistics_files(lake, balances)
+    lake.update_statistics(balances)
+    unnamed = replaced.with_name("1-killed-before-its-commit.stats")
+    unnamed.write_bytes(replaced.read_bytes())
+    remove(plan())
+    (named,) = lake.iceberg(balances).metadata.statistics
+    assert statistics_files(lake, balances) == {Path(named.statistics_path)}
+
+
+def test_statistics_go_with_their_snapshot(lake, balances, publish, plan, remove):
+    publish()
+    lake.update_statistics(balances)
+    publish(count=2, run_id="run-2")
+    expire(lake, balances, run_id="m", kept_for=DAY, kept_count=1, now=later(), unfinished_runs=())
+    remove(plan())
+    assert statistics_files(lake, balances) == set()
+
+
 def test_the_plan_says_why_and_how_large(forgotten, plan):
     found = {one.path: (one.reason, one.size_bytes) for one in plan()}
     path = forgotten[0]

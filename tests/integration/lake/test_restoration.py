@@ -172,6 +172,20 @@ def test_a_table_comes_back_to_a_lake_that_lost_it(lake, balances, backup, conte
     assert content(lake, balances) == before
 
 
+def test_statistics_stay_with_their_snapshot_and_are_made_anew_for_what_came_back(
+    lake, balances, backup, publish
+):
+    """A backup holds rows only: the snapshot that brings them back has no statistics yet."""
+    publish(count=7, run_id="mistake")
+    lake.update_statistics(balances)
+    counted = {one.snapshot_id for one in lake.iceberg(balances).metadata.statistics}
+    back = bring_back(lake, balances, backup)
+    kept = {one.snapshot_id for one in lake.iceberg(balances).metadata.statistics}
+    counts = lake.update_statistics(balances, ["account_id"])
+    made = {one.snapshot_id for one in lake.iceberg(balances).metadata.statistics}
+    assert (kept, made - kept, counts) == (counted, {back.snapshot_id}, {"account_id": 3})
+
+
 def test_the_backup_is_still_whole_afterwards(lake, settings, balances, backup):
     bring_back(lake, balances, backup)
     backup.verify(settings)

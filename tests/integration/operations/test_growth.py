@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from pipeline_platform.cli import app
 from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.operations.automation import sizes_job
 from pipeline_platform.operations.growth import (
     record_size,
     remember_sizes,
@@ -19,6 +20,7 @@ from pipeline_platform.operations.growth import (
     table_series,
 )
 from pipeline_platform.services import Services
+from tests.assets.platform_runs import running
 
 TODAY = date(2026, 3, 1)
 EVENTS = LakeTable(
@@ -76,6 +78,14 @@ def test_sizes_of_database_and_disk_are_remembered_once_a_day(services):
         found = {one.name: one for one in sampled_series(connection)}
     assert found["database/bytes"].days == found["disk/bytes"].days == (noon.date(),)
     assert found["database/bytes"].values[0] > 1_000_000
+
+
+def test_sizes_are_remembered_by_a_job_of_every_day(settings):
+    with running(settings) as platform:
+        assert platform.run(sizes_job.name).success
+        with platform.services.database.connection() as connection:
+            observed = {one.name: len(one.days) for one in sampled_series(connection)}
+    assert observed == {"database/bytes": 1, "disk/bytes": 1}
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 
 import dagster as dg
@@ -16,6 +17,7 @@ from dagster._core.execution.plan.outputs import StepOutputData, StepOutputHandl
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from pipeline_platform.definitions import build_defs
+from pipeline_platform.orchestration.automation import range_tags
 from pipeline_platform.orchestration.pooled_storage import (
     MAX_OVERFLOW,
     POOL_SIZE,
@@ -190,6 +192,33 @@ def test_announcements_are_one_batch_with_the_same_content(
         batched = types_of(instance, execute(instance).run_id)
         assert sorted(batched) == sorted(plain)
         assert check_states(instance)["check_1"] == (AssetCheckExecutionRecordStatus.SUCCEEDED, 2)
+
+
+@dg.asset(
+    partitions_def=dg.DailyPartitionsDefinition("2026-01-01"),
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    check_specs=[dg.AssetCheckSpec("check_1", asset="by_day")],
+)
+def by_day() -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    """One asset by day, with a check that has no partitions."""
+    yield dg.AssetCheckResult(check_name="check_1", passed=True)
+    yield dg.MaterializeResult()
+
+
+@pytest.mark.parametrize("are_single", [False, True])
+def test_no_check_of_a_run_over_days_stays_announced(
+    database_url: str, are_single: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dagster announces the check for each day, and evaluates it once."""
+    if are_single:
+        monkeypatch.setenv("DAGSTER_EMIT_PLANNED_EVENTS_INDIVIDUALLY", "1")
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    with instance_on(database_url) as instance:
+        tags = range_tags(date(2026, 1, 1), date(2026, 1, 3))
+        dg.materialize([by_day], instance=instance, tags=tags, run_config=quiet)
+        key = dg.AssetCheckKey(dg.AssetKey("by_day"), "check_1")
+        history = instance.event_log_storage.get_asset_check_execution_history(key, limit=10)
+        assert [one.status for one in history] == [AssetCheckExecutionRecordStatus.SUCCEEDED]
 
 
 def test_what_is_held_back_appears_within_a_second_by_itself(database_url: str) -> None:

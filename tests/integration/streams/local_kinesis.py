@@ -27,7 +27,10 @@ class LocalShard:
 
 
 class LocalKinesis:
-    """One stream; `errors` are the codes that the next GetRecords calls fail with."""
+    """One stream; `errors` are the codes that the next GetRecords calls fail with.
+
+    With `retention_hours` None its description may not be read.
+    """
 
     def __init__(self, stream: str, shards: int = 1) -> None:
         self.stream = stream
@@ -36,6 +39,7 @@ class LocalKinesis:
         self.expired: set[str] = set()
         self.calls: list[str] = []
         self.page_records = 10_000
+        self.retention_hours: int | None = 24
         self._next = 49590338271490256608559692538361571095921575989136588898
         self._iterators: dict[str, tuple[str, int]] = {}
         self._lock = threading.RLock()
@@ -112,6 +116,11 @@ class LocalKinesis:
             if request.get("StreamName", self.stream) != self.stream:
                 return _error("ResourceNotFoundException")
             return getattr(self, f"_{call}")(request)
+
+    def _DescribeStreamSummary(self, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        if self.retention_hours is None:
+            return _error("AccessDeniedException")
+        return 200, {"StreamDescriptionSummary": {"RetentionPeriodHours": self.retention_hours}}
 
     def _ListShards(self, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         names = sorted(self.shards)

@@ -53,6 +53,13 @@ def test_a_record_has_shard_number_arrival_and_bytes(kinesis, reader):
     assert timedelta(0) <= datetime.now(UTC) - record.arrived_at < timedelta(minutes=1)
 
 
+def test_a_stream_whose_description_may_not_be_read_is_read_all_the_same(kinesis, reader):
+    kinesis.retention_hours = None
+    put_many(kinesis, 2)
+    batch = reader.read_batch({}, WIDE)
+    assert (len(batch.records), batch.retention_hours) == (2, None)
+
+
 def test_the_same_positions_give_the_same_records_again(kinesis, reader):
     put_many(kinesis, 20)
     assert reader.read_batch({}, WIDE) == reader.read_batch({}, WIDE)

@@ -76,3 +76,9 @@ def test_reading_begins_at_an_instant(moto, stream, tmp_path):
     before = datetime.now(UTC) - timedelta(minutes=1)
     settings = Settings(home=tmp_path, kinesis_endpoint=moto[1])
     assert len(read_all(KinesisReader(settings, stream, start=before))[0]) == 5
+
+
+def test_a_batch_says_for_how_long_the_stream_keeps_records(moto, stream, reader):
+    client, _ = moto
+    client.increase_stream_retention_period(StreamName=stream, RetentionPeriodHours=48)
+    assert reader.read_batch({}, LIMITS).retention_hours == 48

@@ -2,13 +2,13 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from pipeline_platform.ingestion.files import FileOutcome
 from pipeline_platform.partition_ranges import stretches
-from pipeline_platform.refinement import LAYER, StagedSilver, complete_partitions
+from pipeline_platform.refinement import StagedSilver, complete_partitions, refined_versions
 from pipeline_platform.services import Services
 from pipeline_platform.web_events.ingestion import ingest_arrivals
 from pipeline_platform.web_events.refinement import refine_days, requested_days
@@ -54,15 +54,18 @@ def run_of(services: Services, run_id: str = "test", now: datetime = ARRIVED) ->
     return RunContext(services, run_id, clock=lambda: now)
 
 
-def ingest(run: RunContext) -> dict[str, FileOutcome]:
-    return {one.name: one for one in ingest_arrivals(run)}
+def ingest(run: RunContext, keys: Sequence[str] | None = None) -> dict[str, FileOutcome]:
+    return {one.name: one for one in ingest_arrivals(run, keys)}
 
 
 def refine(run: RunContext, days: Iterable[date]) -> list[StagedSilver]:
+    """Publish silver of days and take them as done, as if no marts were made from them."""
     found = []
+    database = run.services.database
     for stretch in stretches(days):
         found += list(refine_days(run, stretch))
-        complete_partitions(run, LAYER, stretch)
+        versions = refined_versions(database, PIPELINE, stretch)
+        complete_partitions(database, PIPELINE, versions, run.now())
     return found
 
 

@@ -37,7 +37,7 @@ def materialize(
     instance: dg.DagsterInstance,
     first: date = DAY,
     last: date = DAY,
-    selection: list[dg.AssetKey] | None = None,
+    selection: list[dg.AssetKey] | dg.AssetSelection | None = None,
 ) -> dg.ExecuteInProcessResult:
     return dg.materialize(
         [marts],
@@ -95,6 +95,17 @@ def test_a_selected_mart_is_built_with_what_it_is_made_from(
     assert result.success
     recorded = instance.get_materialized_partitions(asset_key(SESSIONS))
     assert (len(rows_of(services, TRAFFIC_BY_SOURCE)), recorded) == (1, {str(DAY)})
+
+
+def test_checks_of_marts_alone_say_that_a_build_runs_them(
+    services: Services, instance: dg.DagsterInstance
+) -> None:
+    key = dg.AssetCheckKey(asset_key(DAILY_SUMMARY), PRUNING_CHECK)
+
+    result = materialize(services, instance, selection=dg.AssetSelection.checks(key))
+
+    (failed,) = [one for one in result.all_events if one.is_step_failure]
+    assert "materialize them instead" in failed.step_failure_data.user_failure_data.description
 
 
 def test_days_without_events_empty_the_marts(

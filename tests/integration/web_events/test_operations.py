@@ -130,7 +130,7 @@ def test_partitions_are_reported_as_they_are(services: Services) -> None:
 
     assert answer.outcome == "pass"
     assert "nothing to refresh" in answer.lines[0]
-    assert answer.lines[1].startswith("  2025-01-08: 1 files, 2 rows")
+    assert answer.lines[1].startswith("  2025-01-08: 1 file, 2 rows")
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut"])
@@ -184,7 +184,23 @@ def test_the_command_sets_the_environment(
     )
 
     assert ended.exit_code == 0
-    assert "2025-01-08: 1 files, 1 rows" in ended.output + capfd.readouterr().out
+    assert "2025-01-08: 1 file, 1 row" in ended.output + capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nonsense"], "no operation 'nonsense'; choose from check_data_quality_trends, "),
+        (["update_table_statistics", "--args", "{'table_name': "], "are no mapping in YAML"),
+        (["update_table_statistics", "--args", "web_events"], "are no mapping in YAML"),
+    ],
+)
+def test_an_operation_that_is_none_or_wrong_arguments_are_named(
+    arguments: list[str], said: str
+) -> None:
+    ended = CliRunner().invoke(app, ["dbt-operation", *arguments])
+
+    assert (ended.exit_code, said in ended.output) == (2, True)
 
 
 @pytest.mark.parametrize("threshold", ["query_time", "slow_queries"])

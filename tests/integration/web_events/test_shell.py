@@ -13,6 +13,7 @@ from pipeline_platform.orchestration.automation import (
     range_tags,
 )
 from pipeline_platform.orchestration.landing import ingest_config
+from pipeline_platform.orchestration.metadata import asset_key
 from pipeline_platform.services import Services
 from pipeline_platform.web_events.assets import PROCESS_HISTORICAL_DATA
 from pipeline_platform.web_events.automation import WORKFLOW
@@ -79,6 +80,15 @@ def test_no_day_is_asked_for_twice(platform) -> None:
     ingested(platform)
     platform.run(WORKFLOW, tags=range_tags(DAY, DAY))
     assert tick(platform, "dates").skip_message == "None of the dates has new rows."
+
+
+def test_a_day_is_asked_for_until_its_marts_are_published(platform) -> None:
+    deliver(platform.services, "events_1.ndjson", events(2))
+    ingested(platform)
+    silver_alone = platform.run(
+        WORKFLOW, tags=range_tags(DAY, DAY), asset_selection=[asset_key(WEB_EVENTS)]
+    )
+    assert (silver_alone.success, len(tick(platform, "dates").run_requests)) == (True, 1)
 
 
 def test_the_workflow_publishes_days_and_evaluates_their_checks(platform) -> None:
@@ -188,6 +198,17 @@ def test_overlapping_backfills_at_the_same_time_both_succeed(settings) -> None:
         assert raised == []
         assert len(silver(services, "event_id")) == 150
         assert set(counts) <= {0, 50, 100, 150}
+
+
+def test_snapshots_of_every_table_are_forgotten_daily_and_nothing_else_is_done(platform) -> None:
+    deliver(platform.services, "events_1.ndjson", events(2))
+    ingest(run_of(platform.services))
+    run = platform.run(f"{PIPELINE}_expiry")
+    (output,) = [one for one in run.all_events if one.event_type_value == "STEP_OUTPUT"]
+    report = str(output.step_output_data.metadata["report"].value)
+    assert [line.split("|")[1:3] for line in report.splitlines()[2:]] == [
+        [" bronze/raw_events ", " expiry "]
+    ]
 
 
 @pytest.mark.parametrize(

@@ -507,14 +507,6 @@ def test_no_delivered_text_stops_the_run_and_every_record_is_accounted_for(texts
     assert (arrived, published + quarantined + deduplicated) == (len(rows), len(rows))
 
 
-def test_release_leaves_nothing_in_the_connection():
-    outcome = Outcome([valuation()], owners={})
-    outcome.normalised.release()
-    left = outcome.con.execute("SELECT * FROM duckdb_tables() WHERE temporary").fetchall()
-    views = outcome.con.execute("SELECT * FROM duckdb_views() WHERE NOT internal").fetchall()
-    assert left + views == []
-
-
 def test_two_results_can_be_held_on_one_connection():
     con = connect()
     first, _second = Outcome([valuation("1")], con=con), Outcome([valuation("2")], con=con)

@@ -11,20 +11,20 @@ import pytest
 from pipeline_platform.failures import AuditFailedError
 from pipeline_platform.lake import streamed_files
 from pipeline_platform.lake.local_files import LocalFiles
-from pipeline_platform.lake.streamed_files import StreamedFiles
+from pipeline_platform.lake.streamed_files import StreamedFiles, WaitingRows
 from tests.unit.lake.test_staging import BALANCES, balances
 
 MANY = 10**9
 
 
-def stream(tmp_path: Path, pending_bytes: int = MANY) -> StreamedFiles:
+def stream(tmp_path: Path, waiting: WaitingRows | None = None) -> StreamedFiles:
     return StreamedFiles(
         BALANCES,
         LocalFiles(),
         location=str(tmp_path),
         run_id="run-1",
         partition="a",
-        pending_bytes=pending_bytes,
+        waiting=waiting or WaitingRows(MANY),
     )
 
 
@@ -55,17 +55,34 @@ def test_what_is_written_has_the_declared_types(tmp_path: Path) -> None:
 
 
 def test_rows_do_not_wait_beyond_their_share_of_memory(tmp_path: Path) -> None:
-    with stream(tmp_path, pending_bytes=1) as files:
+    with stream(tmp_path, WaitingRows(1)) as files:
         files.write(rows([10]))
         files.write(rows([10]))
     assert pq.read_metadata(files.paths[0]).num_row_groups == 2
+
+
+def test_streams_side_by_side_share_what_may_wait(tmp_path: Path) -> None:
+    one = rows([10])
+    waiting = WaitingRows(one.nbytes + 1)
+    with stream(tmp_path, waiting) as first, stream(tmp_path, waiting) as second:
+        first.write(one)
+        second.write(one)
+        assert first.waiting_bytes + second.waiting_bytes == one.nbytes
+
+
+def test_a_file_ends_after_some_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streamed_files, "ROW_GROUPS_PER_FILE", 2)
+    with stream(tmp_path, WaitingRows(1)) as files:
+        for _ in range(5):
+            files.write(rows([10]))
+    assert [pq.read_metadata(path).num_row_groups for path in files.paths] == [2, 2, 1]
 
 
 def test_more_partitions_than_open_files_lose_no_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streamed_files, "MAX_OPEN_FILES", 2)
-    with stream(tmp_path, pending_bytes=1) as files:
+    with stream(tmp_path, WaitingRows(1)) as files:
         for _ in range(2):
             files.write(rows([*range(1, 13)]))
     assert sum(pq.read_metadata(path).num_rows for path in files.paths) == 24

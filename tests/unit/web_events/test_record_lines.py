@@ -2,8 +2,11 @@
 
 import gzip
 import json
+import time
+import tracemalloc
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -37,6 +40,16 @@ def texts(lines: RecordLines) -> list[tuple[int, str]]:
 def rejected(lines: RecordLines) -> set[tuple[int, str]]:
     list(lines.batches())
     return {(one.line_number, one.rule) for one in lines.rejected}
+
+
+def test_no_more_is_read_than_the_engine_asks_for(read, monkeypatch) -> None:
+    monkeypatch.setattr(record_lines, "READ_BYTES", 100_000)
+    lines = read(b'{"a":1}\n' * 1_000_000)
+    with duckdb.connect(config={"threads": 1}) as engine:
+        batches = engine.from_arrow(lines.stream()).to_arrow_reader(10_000)
+        batches.read_next_batch()
+        time.sleep(0.2)
+        assert lines.count <= 500_000
 
 
 def test_lines_keep_their_numbers_and_blank_ones_are_none(read) -> None:
@@ -96,9 +109,36 @@ def test_what_is_kept_of_a_record_is_text_that_a_database_takes(read) -> None:
 
 def test_a_line_of_fifty_megabytes_takes_no_memory(read) -> None:
     lines = read(b'{"a":1}\n' + b"x" * 50_000_000 + b'\n{"b":2}\n', limit=1_000_000)
+    tracemalloc.start()
     before = pa.total_allocated_bytes()
     assert [number for number, _ in texts(lines)] == [1, 3]
-    assert pa.total_allocated_bytes() - before < 20_000_000
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert pa.total_allocated_bytes() - before + peak < 40_000_000
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" * 100 + b'\\"' * 400_000 + b"\n",
+        b"[" * 100 + b'\\"' * 400_000 + b"\\\n",
+        b"[" * 100 + b'"' * 800_001 + b"\n",
+        b'{"a":1}{"b":"' + b"\\" * 900_000 + b'"}\n',
+        b"[" * 900_000 + b"\n",
+        b"\xff\n" * 5000 + b"{}\n" * 1_000_000,
+    ],
+    ids=["escapes", "open escape", "quotes", "backslashes", "brackets", "bad lines"],
+)
+def test_a_hostile_record_takes_no_time(read, content) -> None:
+    begin = time.process_time()
+    list(read(content, limit=1_000_000).batches())
+    assert time.process_time() - begin < 5
+
+
+@given(st.lists(st.sampled_from(["\\", '"', "{", "}", "[", "]", "a"]), max_size=30))
+def test_depth_is_that_of_the_brackets_outside_of_strings(parts) -> None:
+    record = json.dumps({"text": "".join(parts), "list": [["".join(parts)], {}]})
+    assert record_lines._depth(record.encode()) == 3
 
 
 def test_records_are_whole_wherever_a_read_ends(read, monkeypatch) -> None:

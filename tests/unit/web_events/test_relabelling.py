@@ -12,8 +12,8 @@ from pipeline_platform.failures import BadInputError
 from pipeline_platform.web_events.relabelling import (
     BECOMES_BOT,
     BECOMES_HUMAN,
+    Comparison,
     Relabelling,
-    compare_labelings,
 )
 
 MONDAY, TUESDAY = date(2026, 3, 2), date(2026, 3, 3)
@@ -24,13 +24,25 @@ SCHEMA = pa.schema(
         ("user_agent", pa.string()),
         ("is_bot", pa.bool_()),
         ("bot_rule_id", pa.string()),
+        ("device_type", pa.string()),
+        ("data_quality_score", pa.float64()),
+        ("score_deductions", pa.string()),
     ]
 )
+PERFECT = ("desktop", 1.0, "{}")
 Row = tuple[str, date, str | None, bool, str | None]
 
 
 def compare(before: list[Row], after: list[Row], examples: int = 20) -> Relabelling:
-    with duckdb.connect() as engine:
+    return compare_scored(
+        [(*row, *PERFECT) for row in before], [(*row, *PERFECT) for row in after], examples
+    )
+
+
+def compare_scored(
+    before: list[tuple[object, ...]], after: list[tuple[object, ...]], examples: int = 20
+) -> Relabelling:
+    with duckdb.connect() as engine, duckdb.connect() as totals:
         old, new = (
             engine.from_arrow(
                 pa.Table.from_pylist(
@@ -39,7 +51,9 @@ def compare(before: list[Row], after: list[Row], examples: int = 20) -> Relabell
             )
             for rows in (before, after)
         )
-        return compare_labelings(engine, old, new, examples=examples)
+        comparison = Comparison(totals)
+        comparison.add(engine, old, new)
+        return comparison.result(examples=examples)
 
 
 def labelled(event_id: str, rule: str | None, day: date = MONDAY, agent: str | None = "a") -> Row:
@@ -134,3 +148,63 @@ def test_days_and_rules_add_up(changes: list[tuple[date, str | None, str | None]
         found.changed_events
     )
     assert sum(rule["events_after"] for rule in rules) == len(changes)
+
+
+def test_scores_of_each_day_before_and_after() -> None:
+    before = [
+        (*labelled("1", None), "desktop", 0.9, '{"late": 0.1}'),
+        (*labelled("2", None), *PERFECT),
+    ]
+    after = [
+        (*labelled("1", None), "desktop", 0.5, '{"late": 0.5}'),
+        (*labelled("2", None), *PERFECT),
+    ]
+    found = compare_scored(before, after)
+    assert found.rescored_events == 1
+    assert [tuple(day.values()) for day in found.scores_by_day.to_pylist()] == [
+        (MONDAY, 1, 0.95, 0.75, 0.9, 0.5)
+    ]
+
+
+def test_what_each_scoring_rule_costs_before_and_after() -> None:
+    before = [(*labelled("1", None), "desktop", 0.9, '{"late": 0.1}')]
+    after = [(*labelled("1", None), "desktop", 0.3, '{"late": 0.5, "missing_url": 0.2}')]
+    assert [
+        tuple(row.values()) for row in compare_scored(before, after).scores_by_rule.to_pylist()
+    ] == [
+        ("late", 1, 1, 0.1, 0.5),
+        ("missing_url", 0, 1, 0.0, 0.2),
+    ]
+
+
+def test_days_in_which_anything_differs_are_named() -> None:
+    before = [(*labelled("1", None), *PERFECT), (*labelled("2", None, TUESDAY), *PERFECT)]
+    after = [before[0], (*labelled("2", None, TUESDAY), "unknown", 1.0, "{}")]
+    assert compare_scored(before, after).changed_days.to_pylist() == [{"event_date": TUESDAY}]
+
+
+def test_days_are_added_up() -> None:
+    days = [[labelled("1", None, day)] for day in (MONDAY, TUESDAY)]
+    relabelled = [[labelled("1", "r", day)] for day in (MONDAY, TUESDAY)]
+    with duckdb.connect() as totals:
+        comparison = Comparison(totals)
+        for before, after in zip(days, relabelled, strict=True):
+            with duckdb.connect() as engine:
+                old, new = (
+                    engine.from_arrow(
+                        pa.Table.from_pylist(
+                            [
+                                dict(zip(SCHEMA.names, (*row, *PERFECT), strict=True))
+                                for row in rows
+                            ],
+                            schema=SCHEMA,
+                        )
+                    )
+                    for rows in (before, after)
+                )
+                comparison.add(engine, old, new)
+        found = comparison.result()
+    assert ([row["agents"] for row in found.by_rule.to_pylist()], found.changed_events) == (
+        [1, 0],
+        2,
+    )

@@ -1,0 +1,2 @@
+DROP TABLE lake_proposal_parts;
+DROP TABLE lake_proposals;

@@ -1,0 +1,1 @@
+ALTER TABLE stream_reads DROP COLUMN retention_hours;
