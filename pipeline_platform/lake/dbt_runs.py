@@ -101,7 +101,8 @@ def start_dbt_run(
     """
     settings = lake.settings
     # Whose it is stands in the path: what a killed run leaves is kept as its pipeline rules (X-7).
-    name = f"{sources[0][0].pipeline}/{file_name_part(run_id)}-{uuid.uuid4().hex[:8]}"
+    owner = sources[0][0].pipeline if sources else "shared"
+    name = f"{owner}/{file_name_part(run_id)}-{uuid.uuid4().hex[:8]}"
     folder = local_temp(settings) / "dbt" / name
     staging = f"{staging_location(settings)}/{name}"
     for place in [folder, *([] if is_remote(staging) else [Path(staging)])]:

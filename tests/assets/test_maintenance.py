@@ -38,6 +38,7 @@ def test_it_reports_every_operation_of_every_table(platform) -> None:
     report = reported(platform.run(JOB))["report"].value
     assert [line.split("|")[1:3] for line in report.splitlines()[2:]] == [
         [" bronze/vendor_rows ", " compaction "],
+        [" bronze/vendor_rows ", " statistics "],
         [" bronze/vendor_rows ", " expiry "],
         [" bronze/vendor_rows ", " orphans "],
         [" temporary files ", " clean-up "],

@@ -84,6 +84,8 @@ CROSSINGS += [
         ("stream_silence", 10, 60 + NEXT, "critical", "data_lag", 30),
         ("stream_iterator_age", 60, 60 + NEXT, "warning", "performance", 120),
         ("stream_iterator_age", 60, 240 + NEXT, "critical", "data_lag", 30),
+        ("stream_retention_used", 50, 50 + NEXT, "warning", "performance", 120),
+        ("stream_retention_used", 50, 75 + NEXT, "critical", "data_lag", 30),
         ("stream_error_rate", 5, 5 + NEXT, "critical", "error_rate", 15),
         ("bot_share_spike", 20, 20 + NEXT, "warning", "quality_degradation", 240),
         ("unseen_kinds", 0, 1, "warning", "quality_degradation", 240),
