@@ -8,12 +8,16 @@ from functools import cached_property
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
+from duckdb.func import FunctionNullHandling, PythonUDFType
+from duckdb.sqltypes import BIGINT, BOOLEAN, VARCHAR
 
 from pipeline_platform.ingestion import files
 from pipeline_platform.ingestion.delivery_errors import DeliveryError, EmptyFileError
 from pipeline_platform.ingestion.files import FileOutcome
 from pipeline_platform.ingestion.intake import Vendor
-from pipeline_platform.ingestion.rejected_lines import RejectedLine
+from pipeline_platform.ingestion.rejected_lines import RejectedLine, RejectedLines
+from pipeline_platform.lake.relations import unique_name
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.landing.zone import ClaimedFile
 from pipeline_platform.services import Services
@@ -41,8 +45,8 @@ class NothingReadableError(DeliveryError):
 class EventReading:
     """One file's records.
 
-    The rows stream from the file to bronze. Rejected records are looked up by a second reading,
-    and only when fewer were written than read: a clean file is read once.
+    The rows stream from the file to bronze, and on the way rejected records are set aside: a file
+    is read once.
     """
 
     def __init__(
@@ -58,15 +62,43 @@ class EventReading:
         self._mapping = mapping
         self._provenance = provenance
         self._rulings = rulings
+        self._unreadable = RejectedLines()
 
     @cached_property
     def _lines(self) -> RecordLines:
-        return self._read()
+        return RecordLines(
+            self._path,
+            self._provenance.file_name,
+            are_objects=isinstance(self._mapping.format, JsonEvents),
+            max_line_bytes=self._rulings.deliveries.max_line_bytes,
+            max_json_depth=self._rulings.max_json_depth,
+        )
 
     @property
     def rows(self) -> duckdb.DuckDBPyRelation:
         """The good records, with the columns of RAW_EVENTS."""
-        return self._judged(self._lines).filter("rule IS NULL").project(BRONZE_COLUMNS)
+        judged = judged_records(
+            self._engine,
+            self._engine.from_arrow(self._lines.reader()),
+            self._mapping,
+            self._provenance,
+            max_future=timedelta(minutes=self._rulings.max_future_minutes),
+        )
+        set_aside = unique_name("set_aside")
+        self._engine.create_function(
+            set_aside,
+            self._set_aside,
+            [BIGINT, VARCHAR, VARCHAR, VARCHAR],
+            BOOLEAN,
+            type=PythonUDFType.ARROW,
+            null_handling=FunctionNullHandling.SPECIAL,
+            side_effects=True,
+        )
+        is_kept = (
+            "CASE WHEN rule IS NULL THEN true"
+            f" ELSE {set_aside}(line_number, rule, event_time, raw) END AS is_kept"
+        )
+        return judged.project(f"*, {is_kept}").filter("is_kept").project(BRONZE_COLUMNS)
 
     @property
     def arrived(self) -> Mapping[str, int]:
@@ -98,27 +130,19 @@ class EventReading:
 
     def _unread(self) -> Iterator[RejectedLine]:
         yield from self._lines.rejected
-        again = self._judged(self._read()).filter("rule IS NOT NULL")
-        for values in again.project("line_number, rule, event_time, raw").fetchall():
-            yield rejected_line(*values)
+        yield from self._unreadable
 
-    def _read(self) -> RecordLines:
-        return RecordLines(
-            self._path,
-            self._provenance.file_name,
-            are_objects=isinstance(self._mapping.format, JsonEvents),
-            max_line_bytes=self._rulings.deliveries.max_line_bytes,
-            max_json_depth=self._rulings.max_json_depth,
-        )
+    def _set_aside(
+        self, line_number: pa.Array, rule: pa.Array, time: pa.Array, record: pa.Array
+    ) -> pa.Array:
+        """Note records that stay out, and say of each that it is not kept.
 
-    def _judged(self, lines: RecordLines) -> duckdb.DuckDBPyRelation:
-        return judged_records(
-            self._engine,
-            self._engine.from_arrow(lines.reader()),
-            self._mapping,
-            self._provenance,
-            max_future=timedelta(minutes=self._rulings.max_future_minutes),
-        )
+        DuckDB calls it once for each such record, and for no others.
+        """
+        columns = [one.to_pylist() for one in (line_number, rule, time, record)]
+        for values in zip(*columns, strict=True):
+            self._unreadable.append(rejected_line(*values))
+        return pa.array([False] * len(line_number))
 
 
 @dataclass(frozen=True)
