@@ -275,7 +275,8 @@ def _events(
         JOIN {facts} AS facts ON facts.agent_key = {agent_key_sql("event.user_agent")}
         """
     )
-    behaviour = as_view(
+    behaviour = _table(
+        engine,
         behaviour_bots(
             engine,
             labelled,
@@ -297,7 +298,7 @@ def _events(
                 coalesce(facts.bot_rule_id, behaviour.bot_rule_id) AS bot_rule_id,
                 '{label_version(reading.bot_list, reading.behaviour)}' AS bot_list_version
             FROM {numbered} AS event
-            LEFT JOIN {session} AS session USING (event_number)
+            LEFT JOIN {session} AS session USING (event_date, event_number)
             JOIN {facts} AS facts ON facts.agent_key = {agent_key_sql("event.user_agent")}
             LEFT JOIN {behaviour} AS behaviour USING (event_date, visitor_id)
         )

@@ -112,7 +112,11 @@ def stage_days(run: RunContext, days: Sequence[date]) -> StagedSilver:
     with run.services.connect() as engine:
         normalised = normalise_days(run, engine, days)
         staged = lake.stage(
-            WEB_EVENTS, normalised.events, run_id=run.run_id, partition=span_of(days)
+            WEB_EVENTS,
+            normalised.events,
+            run_id=run.run_id,
+            partition=span_of(days),
+            values=days,
         )
         written = lake.staged_relation(engine, staged)
         return audited(
