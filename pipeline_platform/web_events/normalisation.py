@@ -99,7 +99,8 @@ def normalise(
 
     Raises NotFoundError if a record's source has no mapping any more.
     """
-    typed = _table(engine, _typed(engine, bronze, reading), "typed")
+    present = [name for (name,) in bronze.project("source").distinct().fetchall()]
+    typed = _table(engine, typed_records(engine, bronze, present, reading), "typed")
     arrived = _table(
         engine,
         engine.table(typed).aggregate(
@@ -123,7 +124,7 @@ def normalise(
         f" (SELECT (file_sha256, line_number) FROM {surplus})"
     )
     return Normalised(
-        events=_events(engine, typed, reading),
+        events=labelled_events(engine, typed, reading),
         counts=engine.sql(
             f"""
             SELECT file_sha256, event_date, any_value(arrived) AS arrived,
@@ -143,12 +144,17 @@ def normalise(
     )
 
 
-def _typed(
-    engine: duckdb.DuckDBPyConnection, bronze: duckdb.DuckDBPyRelation, reading: Reading
+def typed_records(
+    engine: duckdb.DuckDBPyConnection,
+    bronze: duckdb.DuckDBPyRelation,
+    present: Sequence[str],
+    reading: Reading,
 ) -> duckdb.DuckDBPyRelation:
-    """Return the records with typed columns, parts of addresses, lateness and score."""
+    """Return the records with typed columns, parts of addresses, lateness and score.
+
+    `present` names the sources that the records (columns of RAW_EVENTS) come from.
+    """
     records = as_view(bronze, "records")
-    present = [name for (name,) in engine.sql(f"SELECT DISTINCT source FROM {records}").fetchall()]
     texts = [_texts(_mapping(name, reading), records) for name in sorted(present)]
     if not texts:
         texts = [_texts(one, records) for one in reading.sources.values()][:1]
@@ -258,10 +264,13 @@ def _properties() -> str:
     """
 
 
-def _events(
+def labelled_events(
     engine: duckdb.DuckDBPyConnection, typed: str, reading: Reading
 ) -> duckdb.DuckDBPyRelation:
-    """Add sessions and labels to the records that count; return the columns of WEB_EVENTS."""
+    """Return the columns of WEB_EVENTS: the table of typed records that count, with their labels.
+
+    Labels are sessions, agents and bots. Read day by day the events cost no more than all at once.
+    """
     numbered = as_view(engine.sql(f"SELECT rowid AS event_number, * FROM {typed}"), "numbered")
     session = _table(
         engine, sessions(engine, engine.table(numbered), reading.session_minutes), "session"
