@@ -18,6 +18,7 @@ from pipeline_platform.ingestion.files import FileOutcome
 from pipeline_platform.ingestion.intake import Vendor
 from pipeline_platform.ingestion.rejected_lines import RejectedLine, RejectedLines
 from pipeline_platform.lake.relations import unique_name
+from pipeline_platform.lake.streamed_files import BATCH_ROWS
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.landing.zone import ClaimedFile
 from pipeline_platform.services import Services
@@ -75,8 +76,13 @@ class EventReading:
         )
 
     @property
-    def rows(self) -> duckdb.DuckDBPyRelation:
-        """The good records, with the columns of RAW_EVENTS."""
+    def rows(self) -> pa.RecordBatchReader:
+        """The good records, with the columns of RAW_EVENTS, as they are read."""
+        return self.records.to_arrow_reader(BATCH_ROWS)
+
+    @property
+    def records(self) -> duckdb.DuckDBPyRelation:
+        """The same, to be read once, by the reading's own engine."""
         judged = judged_records(
             self._engine,
             self._engine.from_arrow(self._lines.reader()),

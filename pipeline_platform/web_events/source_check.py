@@ -74,7 +74,7 @@ def check_file(
         source, version = mapping.source, mapping.version
         opened = EventReading(engine, path, mapping, Provenance(path.name, FILE_HASH, now), rulings)
         bronze = unique_name("bronze")
-        engine.execute(f"CREATE TEMP TABLE {bronze} AS FROM {as_view(opened.rows)}")
+        engine.execute(f"CREATE TEMP TABLE {bronze} AS FROM {as_view(opened.records)}")
         ((readable,),) = engine.table(bronze).aggregate("count(*)").fetchall()
         rejected = [(line.rule, f"line {line.line_number}: {line.reason}")
                     for line in opened.rejected(readable)]  # fmt: skip
