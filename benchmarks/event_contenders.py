@@ -317,9 +317,7 @@ def _url_columns(url: str) -> dict[str, str | None]:
         "url_host": parts.hostname,
         "url_path": parts.path,
         "url_query": parts.query or None,
-        **{
-            name: unquote_plus(given[name]) if name in given else None for name in CAMPAIGN_COLUMNS
-        },
+        **{name: unquote_plus(given[name]) if name in given else None for name in CAMPAIGN_COLUMNS},
     }
 
 
@@ -365,7 +363,10 @@ def _agents(agents: Sequence[str], reading: "Reading") -> dict[str, Sequence[obj
     from pipeline_platform.web_events.bots import judge_agents
     from pipeline_platform.web_events.user_agents import describe_agents
 
-    told = {**describe_agents(agents).to_pydict(), **judge_agents(agents, reading.bot_list).to_pydict()}
+    told = {
+        **describe_agents(agents).to_pydict(),
+        **judge_agents(agents, reading.bot_list).to_pydict(),
+    }
     pairs = zip(told["is_bot"], told["device_type"], strict=True)
     return {**told, "device_type": ["bot" if is_bot else kind for is_bot, kind in pairs]}
 

@@ -260,7 +260,7 @@ def _stage_file(intake: Intake, file: ClaimedFile, *, again: bool) -> _StagedFil
     try:
         vendor = intake.vendor_of(file.name)
         with (
-            landing_of(intake).local_copy(file) as path,
+            landing_of(intake).local_file(file) as path,
             intake.read(file, path, arrived_at(intake, file)) as reading,
         ):
             staged = _stage(intake, file, reading)

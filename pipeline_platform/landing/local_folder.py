@@ -5,6 +5,7 @@ file name with a tab makes its whole listing fail, and it does not force what it
 (`benchmarks/landing.py` compares the speed).
 """
 
+import errno
 import hashlib
 import os
 import stat
@@ -36,6 +37,8 @@ ABANDONED_SECONDS = 24 * 3600
 """A partial file that nobody touched for so long belongs to a killed process."""
 
 _PUBLISH_ATTEMPTS = 20
+_UNLINKABLE = {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK}
+"""Why a file can't get a second name: another file system, or one without such names."""
 
 
 class LocalFolder:
@@ -100,9 +103,40 @@ class LocalFolder:
             self._fill(partial, chunks, modified_ns)
             self._publish(partial, key)
 
-    def copy_from(self, source: Backend, source_key: str, key: str) -> bool:  # noqa: ARG002
-        """Return False: local files are copied by reading them, and hashed meanwhile."""
-        return False
+    def copy_from(
+        self, source: Backend, source_key: str, key: str, *, is_move: bool = False
+    ) -> bool:
+        """Move a file of this file system by a second name; all else is copied by reading it.
+
+        The content was forced to the disk when it was written; nothing is read, so nothing is lost.
+        """
+        if not is_move or not isinstance(source, LocalFolder):
+            return False
+        *folder, name = parts_of(source_key)
+        with (
+            source._within.failures(source_key),
+            source._within.file(source_key) as (_, before),
+            source._within.folder(folder) as origin,
+            self._partial() as partial,
+        ):
+            with self._within.folder((PARTIAL,), create=True, is_durable=False) as target:
+                try:
+                    os.link(
+                        name, partial, src_dir_fd=origin, dst_dir_fd=target, follow_symlinks=False
+                    )
+                except OSError as error:
+                    if error.errno in _UNLINKABLE:
+                        return False
+                    raise
+                if os.stat(partial, dir_fd=target, follow_symlinks=False).st_ino != before.st_ino:
+                    raise source._changed(source_key)
+            self._publish(partial, key)
+        return True
+
+    def local_path(self, key: str) -> Path:
+        """Return a regular file's path; a link, pipe or device raises UnsafeNameError."""
+        with self._within.failures(key), self._within.file(key):
+            return self._within.root / key
 
     def take(self, key: str, destination: Callable[[str], str]) -> Taken:
         """Copy and hash, take the file out by a rename (one wins), show the copy, forget it.

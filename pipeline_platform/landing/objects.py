@@ -128,21 +128,41 @@ class ObjectStore:
                 file.write(chunk)
         return digest.hexdigest()
 
+    def local_path(self, key: str) -> Path | None:
+        """Return where an object lies as a plain file of this machine, if it does."""
+        check_key(key)
+        return self._backend.local_path(key)
+
+    def sha256(self, key: str) -> str:
+        """Read the content and return its SHA-256 in hexadecimal."""
+        check_key(key)
+        digest = hashlib.sha256()
+        for chunk in self._backend.stream(key):
+            digest.update(chunk)
+        return digest.hexdigest()
+
     def copy(self, source_key: str, key: str) -> None:
         """Copy an object within this store."""
         self.receive(self, source_key, key)
 
     def receive(
-        self, source: "ObjectStore", source_key: str, key: str, *, sha256: str | None = None
+        self,
+        source: "ObjectStore",
+        source_key: str,
+        key: str,
+        *,
+        sha256: str | None = None,
+        is_move: bool = False,
     ) -> None:
-        """Copy an object of any store to here, and when it arrived.
+        """Copy an object of any store to here, and when it arrived; `is_move`: it is deleted next.
 
         Given a `sha256`, content that is read on the way is verified: DamagedObjectError leaves
-        nothing here. Between two places in S3, S3 copies and its size is verified.
+        nothing here. Between two places in S3, S3 copies and its size is verified; a local file
+        that moves within its file system is the same one under another name.
         """
         check_key(source_key)
         check_key(key)
-        if self._backend.copy_from(source._backend, source_key, key):
+        if self._backend.copy_from(source._backend, source_key, key, is_move=is_move):
             return
         chunks = source._backend.stream(source_key)
         verified = chunks if sha256 is None else _verified(chunks, sha256, source_key)

@@ -161,7 +161,17 @@ class S3Bucket:
         with self._spooled(chunks) as path:
             self._send(path, key, arrived_at)
 
-    def copy_from(self, source: Backend, source_key: str, key: str) -> bool:
+    def local_path(self, key: str) -> None:
+        """Return nothing: what lies here must be downloaded to be a file."""
+
+    def copy_from(
+        self,
+        source: Backend,
+        source_key: str,
+        key: str,
+        *,
+        is_move: bool = False,  # noqa: ARG002
+    ) -> bool:
         """Let S3 copy within or between buckets, metadata too; False if it can't."""
         if not isinstance(source, S3Bucket) or source._endpoint != self._endpoint:
             return False

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 from pipeline_platform.failures import BadInputError, TransientError
@@ -78,8 +79,17 @@ class Backend(Protocol):
         """Write an object whole or not at all; an error of `chunks` leaves nothing behind."""
         ...
 
-    def copy_from(self, source: "Backend", source_key: str, key: str) -> bool:
-        """Copy without reading, if both sides can; False if they can't."""
+    def copy_from(
+        self, source: "Backend", source_key: str, key: str, *, is_move: bool = False
+    ) -> bool:
+        """Copy without reading, if both sides can; False if they can't.
+
+        With `is_move` the source is deleted next, so that both may be one for a moment.
+        """
+        ...
+
+    def local_path(self, key: str) -> Path | None:
+        """Return where an object lies as a plain file of this machine, if it does."""
         ...
 
     def take(self, key: str, destination: Callable[[str], str]) -> Taken:

@@ -2,7 +2,8 @@
 
 An object is known by the SHA-256 of its content. Claimed, it lies in `processing/<sha256>/<name>`,
 so that a name that comes again with other content is another object and the same content under
-two names is two. Every move copies, verifies and only then removes; every method can be repeated
+two names is two. Every move copies (within a file system: gives a second name), verifies what was
+copied and only then removes; every method can be repeated
 after a kill at any point, and ends in the same place.
 """
 
@@ -183,22 +184,22 @@ class LandingZone:
         return found
 
     @contextmanager
-    def local_copy(self, file: ClaimedFile) -> Iterator[Path]:
-        """Hand out a local, verified copy of a claimed file; it is removed afterwards.
+    def local_file(self, file: ClaimedFile) -> Iterator[Path]:
+        """Hand out a claimed file, verified, to be read; a copy of S3's is removed afterwards.
 
         Raises DamagedObjectError if the content is not the claimed one, NotFoundError.
         """
+        key = f"processing/{file.key}"
+        path = self._raw.local_path(key)
+        if path is not None:
+            _check_claimed(file, self._raw.sha256(key))
+            yield path
+            return
         folder = temporary_folder(self._settings) / self.pipeline
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=f"{file.sha256[:12]}-", dir=folder) as temporary:
             path = Path(temporary) / base_name(file.name)
-            sha256 = self._raw.download(f"processing/{file.key}", path)
-            if sha256 != file.sha256:
-                raise DamagedObjectError(
-                    f"The content of {printable(file.name)} in processing/ is no longer the one "
-                    f"that was claimed (SHA-256 {sha256[:12]}… instead of {file.sha256[:12]}…); "
-                    "ask for the file again."
-                )
+            _check_claimed(file, self._raw.download(key, path))
             yield path
 
     def archive(self, file: ClaimedFile) -> str:
@@ -294,20 +295,29 @@ class LandingZone:
     def _settle(self, file: ClaimedFile, folder: Folder, key: str) -> str:
         """Move a claimed file on: copy, verify, remove; done before is done.
 
-        A damaged file is refused by the archive, and must be able to go to quarantine.
+        What is damaged on its way into the archive is refused there, and can go to quarantine.
         """
         verified = file.sha256 if folder == "archive" else None
         store, prefix = self._place(folder)
         source_key, target_key = f"processing/{file.key}", prefix + key
         check_key(target_key)
         try:
-            store.receive(self._raw, source_key, target_key, sha256=verified)
+            store.receive(self._raw, source_key, target_key, sha256=verified, is_move=True)
         except NotFoundError:
             if not store.exists(target_key):
                 raise
         self._raw.delete(source_key)
         self._raw.remove_empty_folders(source_key)
         return f"{store.location}/{target_key}"
+
+
+def _check_claimed(file: ClaimedFile, sha256: str) -> None:
+    if sha256 != file.sha256:
+        raise DamagedObjectError(
+            f"The content of {printable(file.name)} in processing/ is no longer the one "
+            f"that was claimed (SHA-256 {sha256[:12]}… instead of {file.sha256[:12]}…); "
+            "ask for the file again."
+        )
 
 
 def _archive_key(file: ClaimedFile) -> str:

@@ -82,7 +82,7 @@ def test_a_large_object_goes_through_all_folders_in_parts(place: Place, tmp_path
     place.zone.put("large.csv", tmp_path / "large")
     claimed = place.zone.claim("large.csv")
     place.zone.archive(claimed)
-    with place.zone.local_copy(place.zone.restore(claimed.sha256)) as path:
+    with place.zone.local_file(place.zone.restore(claimed.sha256)) as path:
         assert path.read_bytes() == content
 
 
@@ -115,7 +115,7 @@ def test_an_object_overwritten_while_it_is_claimed_is_kept(
 
 def test_no_temporary_file_is_left(place: Place) -> None:
     place.zone.put("vendor.csv", CONTENT)
-    with place.zone.local_copy(place.zone.claim("vendor.csv")):
+    with place.zone.local_file(place.zone.claim("vendor.csv")):
         pass
     left = [path for path in Path(place.settings.temp_location).rglob("*") if path.is_file()]
     assert left == []
