@@ -43,7 +43,7 @@ _SUMMARY = """
         CAST(sum(status_code) AS BIGINT) AS status_codes,
         CAST(sum(response_bytes) AS BIGINT) AS response_bytes,
         CAST(round(sum(duration_ms)) AS BIGINT) AS duration_ms,
-        CAST(round(sum(value), 2) AS VARCHAR) AS value, count(currency) AS currencies,
+        CAST(CAST(sum(value) AS DECIMAL(20, 2)) AS VARCHAR) AS value, count(currency) AS currencies,
         count(DISTINCT url) AS urls, count(DISTINCT url_host) AS hosts,
         count(DISTINCT url_path) AS paths, count(DISTINCT url_query) AS queries,
         count(DISTINCT referrer_host) AS referrers, count(DISTINCT utm_campaign) AS campaigns,

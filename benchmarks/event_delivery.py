@@ -50,7 +50,8 @@ COPY (
                 ) AS happened_at,
             CASE step WHEN 5 THEN 'add_to_cart' WHEN 6 THEN 'begin_checkout' WHEN 7 THEN
                 CASE WHEN person % 4 = 0 THEN 'purchase' ELSE 'scroll' END
-                ELSE ['page_view', 'page_view', 'click', 'search'][1 + random % 4] END AS event_type,
+                ELSE ['page_view', 'page_view', 'click', 'search'][1 + random % 4]
+                END AS event_type,
             'https://shop.example.com/' || ['products', 'collections', 'blog', 'help'][1 + person %
                 4] || '/' || random % 4000 AS page,
             (pow({agents}, (person % 1000003) / 1000003.0))::BIGINT - 1 AS agent_rank

@@ -134,17 +134,14 @@ class Lake:
         *,
         run_id: str,
         partition: str,
-        values: Sequence[date] | None = None,
         file_bytes: int | None = None,
     ) -> Staged:
         """Write rows to data files that no snapshot names; the table is created if missing.
 
         `partition` is a key for people and repetition. If it is a value of the partition column
         (`2026-10-01`), all rows must have that value; with any other key (such as a file's hash)
-        rows are split into files by the partition column. `values` are all that they have there:
-        the source is read once for each, which is faster where that reads only its rows.
-        Columns are cast to the declared types; decimals are rounded half away from zero.
-        `file_bytes` splits the sorted rows of one value
+        rows are split into files by the partition column. Columns are cast to the declared types;
+        decimals are rounded half away from zero. `file_bytes` splits the sorted rows of one value
         into files of about that size, which needs a connection of one thread. Raises
         AuditFailedError if the rows can't be rows of the table. What a killed stage has written is
         never named by a snapshot.
@@ -160,12 +157,7 @@ class Lake:
             with connect(self.settings) as con:
                 rows = con.from_arrow(source)
                 return self.stage(
-                    table,
-                    rows,
-                    run_id=run_id,
-                    partition=partition,
-                    values=values,
-                    file_bytes=file_bytes,
+                    table, rows, run_id=run_id, partition=partition, file_bytes=file_bytes
                 )
         iceberg = self._tables.ensure(table)
         paths = write_rows(
@@ -174,7 +166,6 @@ class Lake:
             location=iceberg.location(),
             run_id=run_id,
             partition=partition,
-            values=values,
             file_bytes=file_bytes,
         )
         return self._staged(iceberg, table, paths, run_id=run_id, partition=partition)

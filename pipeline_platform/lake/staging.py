@@ -64,15 +64,13 @@ def write_rows(
     location: str,
     run_id: str,
     partition: str,
-    values: Sequence[date] | None = None,
     file_bytes: int | None = None,
 ) -> list[str]:
     """Write a relation to new files in `<location>/data/<partition>/`; return their paths.
 
     Columns are taken by name and cast to the declared types. When `partition` is a value of the
     partition column, all rows are expected to have it and go to one sorted file; otherwise there
-    is at least one file for each value, in `<column>=<value>/`, with sorted stretches. With
-    `values` the rows of each of these are read by themselves, and go to one sorted file. A name
+    is at least one file for each value, in `<column>=<value>/`, with sorted stretches. A name
     starts with the run and is never used twice, so that a repeated run can't overwrite a file
     that it published before. With `file_bytes` that one sorted file is split into files of about
     that size. Raises AuditFailedError if columns are missing, unknown or can't be
@@ -83,18 +81,8 @@ def write_rows(
     columns = filter(None, [table.partition_by, *table.sort_by]) if table.sort_by else ()
     order = ", ".join(sql_name(name) for name in columns)
     check_columns(table, rows.columns)
-    query = f"SELECT {columns_of(table)} FROM {_SOURCE}"
-    by = f" ORDER BY {order}" if order else ""
+    query = f"SELECT {columns_of(table)} FROM {_SOURCE}" + (f" ORDER BY {order}" if order else "")
     parquet = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
-    if table.partition_by is not None and values is not None:
-        paths = []
-        for value in values:
-            path = f"{_created(f'{folder}/{table.partition_by}={value}')}/{stem}-0.parquet"
-            part = f"{query} WHERE {sql_name(table.partition_by)} = DATE '{value}'{by}"
-            _copy(rows, f"COPY ({part}) TO {sql_text(path)} ({parquet})", table)
-            paths.append(path)
-        return paths
-    query += by
     if table.partition_by is None or is_value(table, partition):
         if file_bytes is not None:
             options = (
@@ -157,13 +145,9 @@ def file_name_part(text: str) -> str:
 def new_names(location: str, run_id: str, partition: str) -> tuple[str, str]:
     """Return the folder of a partition's files, created if local, and a stem never used before."""
     folder = f"{location}/data/{file_name_part(partition) or 'all'}"
-    return _created(folder), f"{file_name_part(run_id)}-{uuid.uuid4().hex[:8]}"
-
-
-def _created(folder: str) -> str:
     if not is_remote(folder):
         Path(folder).mkdir(parents=True, exist_ok=True)
-    return folder
+    return folder, f"{file_name_part(run_id)}-{uuid.uuid4().hex[:8]}"
 
 
 def _move(files: "FileIO", source: str, target: str) -> None:

@@ -269,7 +269,7 @@ def labelled_events(
 ) -> duckdb.DuckDBPyRelation:
     """Return the columns of WEB_EVENTS: the table of typed records that count, with their labels.
 
-    Labels are sessions, agents and bots. Read day by day the events cost no more than all at once.
+    Labels are sessions, agents and bots. Read day by day, they cost no more than all at once.
     """
     numbered = as_view(engine.sql(f"SELECT rowid AS event_number, * FROM {typed}"), "numbered")
     session = _table(

@@ -111,13 +111,10 @@ def stage_days(run: RunContext, days: Sequence[date]) -> StagedSilver:
     before = before_reading(run, RAW_EVENTS, days)
     with run.services.connect() as engine:
         normalised = normalise_days(run, engine, days)
-        staged = lake.stage(
-            WEB_EVENTS,
-            normalised.events,
-            run_id=run.run_id,
-            partition=span_of(days),
-            values=days,
-        )
+        with lake.stream(WEB_EVENTS, run_id=run.run_id, partition=span_of(days)) as stream:
+            for day in days:
+                stream.copy(normalised.events.filter(f"event_date = DATE '{day}'"))
+        staged = lake.stage_stream(stream)
         written = lake.staged_relation(engine, staged)
         return audited(
             run,
