@@ -276,6 +276,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--repeat", type=int, default=1, help="runs of each; the fastest counts")
     parser.add_argument("--limit", default="128MB", help="memory limit of the file beyond it")
+    parser.add_argument("--times", type=float, default=10, help="size of that file in limits")
     parser.add_argument("--only", choices=("speed", "growth", "days", "memory"))
     parser.add_argument("--small", action="store_true", help="a twentieth of the events")
     parser.add_argument("--child", choices=(OURS, *CONTENDERS), help=argparse.SUPPRESS)
@@ -293,7 +294,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.only in (None, "days"):
         backfills(settings, events, BACKFILLS[:2] if given.small else BACKFILLS)
     if given.only in (None, "memory"):
-        met.append(memory(given.limit, 0.5 if given.small else 10))
+        met.append(memory(given.limit, 0.5 if given.small else given.times))
     return 0 if all(met) else 1
 
 

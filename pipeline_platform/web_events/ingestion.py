@@ -18,7 +18,6 @@ from pipeline_platform.ingestion.files import FileOutcome
 from pipeline_platform.ingestion.intake import Vendor
 from pipeline_platform.ingestion.rejected_lines import RejectedLine, RejectedLines
 from pipeline_platform.lake.relations import unique_name
-from pipeline_platform.lake.streamed_files import BATCH_ROWS
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.landing.zone import ClaimedFile
 from pipeline_platform.services import Services
@@ -34,6 +33,8 @@ from pipeline_platform.web_events.run_context import RunContext
 from pipeline_platform.web_events.sources import JsonEvents, SourceMapping, mapping_for
 from pipeline_platform.web_events.tables import RAW_EVENTS
 
+BATCH_ROWS = 4_096
+"""How many records wait for their file at once: about two megabytes."""
 BRONZE_COLUMNS = ", ".join(RAW_EVENTS.schema.names)
 
 
@@ -85,7 +86,7 @@ class EventReading:
         """The same, to be read once, by the reading's own engine."""
         judged = judged_records(
             self._engine,
-            self._engine.from_arrow(self._lines.reader()),
+            self._engine.from_arrow(self._lines.stream()),
             self._mapping,
             self._provenance,
             max_future=timedelta(minutes=self._rulings.max_future_minutes),

@@ -8,6 +8,7 @@ score; it never costs the record.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import pairwise
 from typing import assert_never
 
 import duckdb
@@ -46,6 +47,7 @@ _GIVEN = {
         "properties",
     )
 }
+SLICE_ROWS = 400_000
 _KEPT = "event_date, event_at, event_id, source, file_name, file_sha256, line_number, received_at"
 
 
@@ -80,10 +82,13 @@ class Surroundings:
 class Normalised:
     """Candidates for silver, what became of the records, and days that must be worked on again.
 
-    `counts`: file_sha256, event_date, arrived, deduplicated.
+    `slices` are conditions that together name all events, in order of date and time, of which each
+    names only as many as can be sorted at once. `counts`: file_sha256, event_date, arrived,
+    deduplicated.
     """
 
     events: duckdb.DuckDBPyRelation
+    slices: Sequence[str]
     counts: duckdb.DuckDBPyRelation
     outdated_days: Sequence[date]
 
@@ -94,10 +99,13 @@ def normalise(
     dates: Sequence[date],
     around: Surroundings,
     reading: Reading,
+    *,
+    slice_rows: int = SLICE_ROWS,
 ) -> Normalised:
     """Return the events of consecutive dates from their bronze records (columns of RAW_EVENTS).
 
-    Raises NotFoundError if a record's source has no mapping any more.
+    `slice_rows` is how many events a slice may have. Raises NotFoundError if a record's source has
+    no mapping any more.
     """
     present = [name for (name,) in bronze.project("source").distinct().fetchall()]
     typed = _table(engine, typed_records(engine, bronze, present, reading), "typed")
@@ -125,6 +133,7 @@ def normalise(
     )
     return Normalised(
         events=labelled_events(engine, typed, reading),
+        slices=_slices(engine, typed, slice_rows),
         counts=engine.sql(
             f"""
             SELECT file_sha256, event_date, any_value(arrived) AS arrived,
@@ -269,7 +278,7 @@ def labelled_events(
 ) -> duckdb.DuckDBPyRelation:
     """Return the columns of WEB_EVENTS: the table of typed records that count, with their labels.
 
-    Labels are sessions, agents and bots. Read day by day, they cost no more than all at once.
+    Labels are sessions, agents and bots. Read slice by slice, they cost no more than all at once.
     """
     numbered = as_view(engine.sql(f"SELECT rowid AS event_number, * FROM {typed}"), "numbered")
     session = _table(
@@ -307,12 +316,40 @@ def labelled_events(
                 coalesce(facts.bot_rule_id, behaviour.bot_rule_id) AS bot_rule_id,
                 '{label_version(reading.bot_list, reading.behaviour)}' AS bot_list_version
             FROM {numbered} AS event
-            LEFT JOIN {session} AS session USING (event_date, event_number)
+            LEFT JOIN {session} AS session USING (event_date, event_at, event_number)
             JOIN {facts} AS facts ON facts.agent_key = {agent_key_sql("event.user_agent")}
             LEFT JOIN {behaviour} AS behaviour USING (event_date, visitor_id)
         )
         """
     )
+
+
+def _slices(engine: duckdb.DuckDBPyConnection, typed: str, rows: int) -> list[str]:
+    """Return conditions on event_date and event_at that cut a table into so many rows at most.
+
+    More have them only if they happened in the same microsecond.
+    """
+    cuts = engine.sql(
+        f"""
+        WITH numbered AS (
+            SELECT event_date, event_at,
+                row_number() OVER (PARTITION BY event_date ORDER BY event_at) AS place
+            FROM {typed}
+        )
+        SELECT event_date, list(CAST(event_at AS VARCHAR) ORDER BY event_at)
+            FILTER (place > 1 AND place % {rows} = 1)
+        FROM numbered GROUP BY event_date ORDER BY event_date
+        """
+    ).fetchall()
+    conditions = []
+    for day, instants in cuts:
+        bounds = [None, *(instants or ()), None]
+        for first, end in pairwise(bounds):
+            parts = [f"event_date = DATE '{day}'"]
+            parts += [f"event_at >= TIMESTAMPTZ '{first}'"] if first else []
+            parts += [f"event_at < TIMESTAMPTZ '{end}'"] if end else []
+            conditions.append(" AND ".join(parts))
+    return conditions
 
 
 def _mapping(source: str, reading: Reading) -> SourceMapping:

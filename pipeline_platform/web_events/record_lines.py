@@ -17,7 +17,7 @@ from pipeline_platform.ingestion.content import compression_of, open_content
 from pipeline_platform.ingestion.delivery_errors import WrongEncodingError
 from pipeline_platform.ingestion.rejected_lines import RejectedLine, RejectedLines
 
-READ_BYTES = 8 * 1024 * 1024
+READ_BYTES = 1024 * 1024
 SHOWN_BYTES = 4096
 """How much of a record that is too long is kept beside the reason; the file keeps it all."""
 
@@ -65,9 +65,14 @@ class RecordLines:
         self._max_json_depth = max_json_depth
         self._next_number = 1
 
-    def reader(self) -> pa.RecordBatchReader:
-        """Return the batches as a reader that DuckDB can pull from."""
-        return pa.RecordBatchReader.from_batches(LINES, self.batches())
+    def stream(self) -> object:
+        """Return the batches as a capsule of Arrow's C stream that DuckDB pulls from, once.
+
+        A RecordBatchReader DuckDB would read through a scanner of Arrow's, which reads ahead of it
+        by up to a gigabyte.
+        """
+        reader = pa.RecordBatchReader.from_batches(LINES, self.batches())
+        return reader.__arrow_c_stream__()
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the good records; raises the subclasses of DeliveryError.

@@ -39,6 +39,12 @@ from pipeline_platform.web_events.tables import PIPELINE, RAW_EVENTS, WEB_EVENTS
 ROWS_PER_MEGABYTE = 1_000
 """How many records a piece of a backfill may hold per megabyte of the memory limit."""
 
+MEGABYTES_PER_THREAD = 120
+"""What a thread needs to write rows of so many columns to a temporary table (fails with 70)."""
+
+SLICE_ROWS_PER_MEGABYTE = 100
+"""How many wide rows of silver are sorted at once; a day may have any number (measured)."""
+
 
 @cache
 def contract() -> Contract:
@@ -100,7 +106,13 @@ def normalise_days(
             published_neighbours=around(WEB_EVENTS),
         ),
         reading_of(run),
+        slice_rows=rows_within(run, SLICE_ROWS_PER_MEGABYTE),
     )
+
+
+def rows_within(run: RunContext, rows_per_megabyte: int) -> int:
+    """Return how many rows the memory limit of the run's settings allows."""
+    return partition_ranges.rows_within(run.services.settings.memory_limit, rows_per_megabyte)
 
 
 def stage_days(run: RunContext, days: Sequence[date]) -> StagedSilver:
@@ -109,11 +121,11 @@ def stage_days(run: RunContext, days: Sequence[date]) -> StagedSilver:
     for table in (RAW_EVENTS, WEB_EVENTS):
         lake.ensure(table)
     before = before_reading(run, RAW_EVENTS, days)
-    with run.services.connect() as engine:
+    with _engine(run) as engine:
         normalised = normalise_days(run, engine, days)
         with lake.stream(WEB_EVENTS, run_id=run.run_id, partition=span_of(days)) as stream:
-            for day in days:
-                stream.copy(normalised.events.filter(f"event_date = DATE '{day}'"))
+            for condition in normalised.slices:
+                stream.copy(normalised.events.filter(condition))
         staged = lake.stage_stream(stream)
         written = lake.staged_relation(engine, staged)
         return audited(
@@ -125,6 +137,13 @@ def stage_days(run: RunContext, days: Sequence[date]) -> StagedSilver:
             ledger=_entries(normalised, written),
             outdated=normalised.outdated_days,
         )
+
+
+def _engine(run: RunContext) -> duckdb.DuckDBPyConnection:
+    """Open an engine for rows as wide as those of silver; the caller closes it."""
+    megabytes = run.services.settings.memory_bytes * 5 // 8 // 10**6
+    threads = min(run.services.settings.threads, max(1, megabytes // MEGABYTES_PER_THREAD))
+    return run.services.connect(memory_limit=f"{megabytes}MB", threads=threads)
 
 
 def publish_days(run: RunContext, silver: StagedSilver) -> Publication:
@@ -139,8 +158,7 @@ def refine_days(run: RunContext, days: Sequence[date]) -> Iterator[StagedSilver]
     objections: then nothing of it was published and the caller must stop.
     """
     rows = dates_in(run.services.lake.partitions(RAW_EVENTS))
-    limit = partition_ranges.rows_within(run.services.settings.memory_limit, ROWS_PER_MEGABYTE)
-    for piece in pieces(days, rows, limit):
+    for piece in pieces(days, rows, rows_within(run, ROWS_PER_MEGABYTE)):
         with partitions_locked(run, piece):
             silver = stage_days(run, piece)
             yield silver

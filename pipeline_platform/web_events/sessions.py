@@ -11,7 +11,9 @@ from pipeline_platform.lake.relations import as_view
 def sessions(
     engine: duckdb.DuckDBPyConnection, events: duckdb.DuckDBPyRelation, minutes: int
 ) -> duckdb.DuckDBPyRelation:
-    """Return (event_date, event_number, session_id, session_event_number), one row per event.
+    """Return one row per event: what tells its place, session_id and session_event_number.
+
+    Its place are event_date, event_at and event_number.
 
     `events` has event_number (unique), event_date, event_at, event_id and visitor_id. A session's
     id is its visitor's and the microsecond of its first event; its events are numbered from 1 by
@@ -32,13 +34,14 @@ def sessions(
             WINDOW visitor_events AS ({order})
         ),
         starts AS (
-            SELECT event_date, event_number, visitor_id, place,
+            SELECT event_date, event_at, event_number, visitor_id, place,
                 max(CASE WHEN is_start THEN place END) OVER so_far AS first_place,
                 max(CASE WHEN is_start THEN event_at END) OVER so_far AS started_at
             FROM steps
             WINDOW so_far AS ({order} ROWS UNBOUNDED PRECEDING)
         )
-        SELECT event_date, event_number, visitor_id || '-' || epoch_us(started_at) AS session_id,
+        SELECT event_date, event_at, event_number,
+            visitor_id || '-' || epoch_us(started_at) AS session_id,
             CAST(place - first_place + 1 AS INTEGER) AS session_event_number
         FROM starts
         """
