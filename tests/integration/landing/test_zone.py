@@ -1,8 +1,10 @@
 """The landing zone's rules, the same on a local folder and on S3 over HTTP."""
 
+import errno
 import hashlib
 import json
 import multiprocessing
+import os
 import random
 import threading
 import time
@@ -26,7 +28,7 @@ from pipeline_platform.landing.zone import (
     UnsafeNameError,
 )
 from pipeline_platform.settings import Settings
-from tests.integration.landing.conftest import Place
+from tests.integration.landing.conftest import Place, local_place
 from tests.integration.landing.local_s3 import s3_client
 
 CONTENT = b"account_id,as_of_date\nA1,2026-10-01\n"
@@ -181,6 +183,28 @@ def test_archive_returns_where_the_file_lies(place: Place) -> None:
     location = place.zone.archive(place.zone.claim("vendor.csv"))
     expected = f"{place.settings.archive_location}/advisory/{SHA[:2]}/{SHA}/vendor.csv"
     assert location == expected
+
+
+def test_a_local_file_moves_into_the_archive_without_being_copied(tmp_path: Path) -> None:
+    place = local_place(tmp_path)
+    place.zone.put("vendor.csv", CONTENT)
+    claimed = place.zone.claim("vendor.csv")
+    with place.zone.local_file(claimed) as path:
+        before = path.stat().st_ino
+    assert Path(place.zone.archive(claimed)).stat().st_ino == before
+
+
+def test_a_local_file_is_copied_where_a_second_name_is_not_to_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    place = local_place(tmp_path)
+    place.zone.put("vendor.csv", CONTENT)
+    claimed = place.zone.claim("vendor.csv")
+    monkeypatch.setattr(os, "link", refused)
+    assert Path(place.zone.archive(claimed)).read_bytes() == CONTENT
 
 
 def test_archive_leaves_processing_empty(zone: LandingZone) -> None:

@@ -256,6 +256,24 @@ def test_a_session_ends_after_the_pause_and_at_midnight() -> None:
     assert len({row["session_id"] for row in rows}) == 4
 
 
+def test_slices_hold_every_event_once_in_order_and_few_at_a_time() -> None:
+    minutes = [5, 1, 4, 2, 3, 800, 801]
+    rows = [bronze(f"{n}", NOON + timedelta(minutes=n), line=n) for n in minutes]
+    with duckdb.connect() as engine:
+        engine.execute("SET TimeZone = 'UTC'")
+        relation = engine.from_arrow(pa.Table.from_pylist(rows, RAW_EVENTS.schema))
+        none = relation.filter("false").project(KEYS)
+        dates = (DAY, DAY + timedelta(days=1))
+        around = Surroundings(none, none, none)
+        found = normalise(engine, relation, dates, around, READING, slice_rows=2)
+        slices = [
+            sorted(found.events.filter(one).project("event_at, event_id").fetchall())
+            for one in found.slices
+        ]
+    ids = [[event_id for _, event_id in part] for part in slices]
+    assert ids == [["1", "2"], ["3", "4"], ["5"], ["800", "801"]]
+
+
 # --- one event, one row ------------------------------------------------------------------------
 
 

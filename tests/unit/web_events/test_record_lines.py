@@ -2,8 +2,10 @@
 
 import gzip
 import json
+import time
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -37,6 +39,16 @@ def texts(lines: RecordLines) -> list[tuple[int, str]]:
 def rejected(lines: RecordLines) -> set[tuple[int, str]]:
     list(lines.batches())
     return {(one.line_number, one.rule) for one in lines.rejected}
+
+
+def test_no_more_is_read_than_the_engine_asks_for(read, monkeypatch) -> None:
+    monkeypatch.setattr(record_lines, "READ_BYTES", 100_000)
+    lines = read(b'{"a":1}\n' * 1_000_000)
+    with duckdb.connect(config={"threads": 1}) as engine:
+        batches = engine.from_arrow(lines.stream()).to_arrow_reader(10_000)
+        batches.read_next_batch()
+        time.sleep(0.2)
+        assert lines.count <= 500_000
 
 
 def test_lines_keep_their_numbers_and_blank_ones_are_none(read) -> None:
