@@ -52,7 +52,7 @@ _SUMMARY = """
         count_if(traffic_channel = 'campaign') AS campaign,
         count(DISTINCT user_agent) AS agents, count(DISTINCT browser) AS browsers,
         count(DISTINCT device_type) AS devices, count_if(is_bot) AS bots,
-        count_if(is_late) AS late, round(sum(data_quality_score), 1) AS score,
+        count_if(is_late) AS late, CAST(round(sum(data_quality_score)) AS BIGINT) AS score,
         CAST(sum(length(properties)) AS BIGINT) AS properties
     FROM events
 """

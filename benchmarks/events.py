@@ -109,7 +109,7 @@ def ours(deliveries: Sequence[Delivery]) -> dict[str, Any]:
         peak = max(stage["peak_bytes"] for stage in peaks.stages.values())
         made = {}
         if failure is None:
-            with services.connect() as engine:
+            with duckdb.connect() as engine:
                 made = summary(services.lake.relation(engine, WEB_EVENTS))
     return _answer(watch, peak, made, rows=rows, failure=failure, stages=peaks.stages)
 
