@@ -1,5 +1,4 @@
--- Asset-weighted composite returns (GIPS 2020 for Firms, provisions 2.A.25 to 2.A.27 and 4.A.1):
--- an account belongs to a month's composite only if it was measured for the whole month; weights
+-- Asset-weighted composite returns, after the GIPS standards (docs/returns.md, "Composites"): an account belongs to a month's composite only if it was measured for the whole month; weights
 -- are the values at the beginning of the month; internal dispersion is the equal-weighted standard
 -- deviation and is not presented for five accounts or fewer.
 with days as (
