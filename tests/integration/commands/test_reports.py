@@ -159,3 +159,19 @@ def test_a_report_over_nothing_is_no_error(shell: Shell, report: str) -> None:
 def test_a_database_that_does_not_answer_asks_to_try_later(shell: Shell) -> None:
     shell.database_url = "postgresql://nobody@127.0.0.1:1/nothing"
     assert shell("reports", "files").exit_code == 75
+
+
+def test_errors_are_counted_by_time(processed: Processed) -> None:
+    found = processed.shell.json("reports", "errors", "--since", "2h", "--bin", "5m")
+    held = processed.shell.json("quarantine", "list", "--kind", "rows", "--limit", "1000")
+    assert len(found) in (24, 25)
+    assert sum(one["quarantined rows"] for one in found) == len(held) > 0
+
+
+@pytest.mark.parametrize("option", [("--bin", "never"), ("--bin", "0m"), ("--since", "-2h")])
+def test_a_length_of_time_that_is_none_is_wrong_use(shell: Shell, option: tuple[str, str]) -> None:
+    assert shell("reports", "errors", *option).exit_code == 2
+
+
+def test_more_bins_than_anybody_reads_are_wrong_use(shell: Shell) -> None:
+    assert shell("reports", "errors", "--since", "90d", "--bin", "1s").exit_code == 2

@@ -1,0 +1,2 @@
+DROP VIEW recent_errors;
+DROP FUNCTION errors_by_bin(timestamptz, timestamptz, interval, text);
