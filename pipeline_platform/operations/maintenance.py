@@ -23,6 +23,7 @@ from pipeline_platform.lake.orphans import (
     remove_orphans,
 )
 from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.progress import tracked
 from pipeline_platform.quality.retention import remove_resolved
 from pipeline_platform.runbook import Runbook
 from pipeline_platform.services import Services
@@ -85,7 +86,7 @@ class Maintainer:
             "expiry": lambda table, _, dry: self._expiry(table, dry),
             "orphans": self._orphans,
         }
-        for table in tables:
+        for table in tracked(tables, "tables"):
             if not self.services.lake.exists(table):
                 continue
             for operation in OPERATIONS:

@@ -121,7 +121,7 @@ def _rows(
     engine: duckdb.DuckDBPyConnection,
     table: LakeTable,
     column: str,
-    value: object,
+    value: str | date,
     day: date,
 ) -> duckdb.DuckDBPyRelation:
     rows = services.lake.relation(engine, table, months=(day, day))
