@@ -112,9 +112,12 @@ def two_steps() -> None:
 
 def test_a_run_of_dagster_tells_of_its_steps() -> None:
     heard = Heard()
-    with dg.DagsterInstance.ephemeral() as instance, listening(heard):
-        with step_progress(instance, two_steps) as run_id:
-            execute_quietly(instance, two_steps, run_id=run_id)
+    with (
+        dg.DagsterInstance.ephemeral() as instance,
+        listening(heard),
+        step_progress(instance, two_steps) as run_id,
+    ):
+        execute_quietly(instance, two_steps, run_id=run_id)
     assert heard.told == [
         ("begin", "steps", 2),
         ("advance", 7, 1),

@@ -38,3 +38,12 @@ SELECT * FROM errors_by_bin(now() - interval '2 hours', now(), interval '5 minut
 COMMENT ON VIEW recent_errors IS
     'Records and files held back and failed reads of streams by 5 minutes of the last two hours, '
     'newest first (SW-20).';
+
+CREATE VIEW failed_events AS
+SELECT
+    quarantine_id, quarantined_at, hop, file_name, file_sha256, line_number, vendor AS source, rule,
+    reason, record, state, resolved_at, run_id
+FROM quarantined_rows
+WHERE pipeline = 'web_events';
+COMMENT ON VIEW failed_events IS
+    'Events that could not be read or broke their contract, with reason and text (SW-33).';

@@ -133,3 +133,11 @@ def test_checks_of_any_pipeline_are_shown(shell: Shell) -> None:
     checks = shell.json("reports", "checks", "--pipeline", "web_events")
     assert {(one["check"], one["outcome"]) for one in checks} == {("conservation", "pass")}
     assert shell("reports", "checks", "--pipeline", "nobody").exit_code == 2
+
+
+def test_failed_events_are_a_view_of_what_is_held(shell: Shell) -> None:
+    with shell.services() as services, services.database.connection() as connection:
+        rows = connection.execute(
+            "SELECT file_name, line_number, record FROM failed_events"
+        ).fetchall()
+    assert rows == [("events_2.ndjson", 2, BROKEN.decode().rstrip())]
