@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,9 @@ from pipeline_platform.advisory_performance.vendors import load_mapping
 from pipeline_platform.cli import app
 from pipeline_platform.definitions import build_defs
 from pipeline_platform.failures import InvalidRunbookError
+from pipeline_platform.orchestration.checks import RUNBOOK_PAGE
 from pipeline_platform.run_context import utc_now
+from pipeline_platform.runbook import Runbook
 from pipeline_platform.runbook_page import block_names, generated_blocks, with_blocks
 from pipeline_platform.settings import PREFIX, Settings
 from pipeline_platform.web_events import run_context as web_events
@@ -286,10 +288,16 @@ def test_every_job_and_sensor_is_named_on_its_page(page: Path, tmp_path: Path) -
     assert [name for name in names if f"`{name}`" not in page.read_text("utf-8")] == []
 
 
-def test_every_threshold_of_web_events_has_a_row_in_operating() -> None:
-    text = (ROOT / "docs" / "operating.md").read_text("utf-8")
-    names = [*web_events.load_runbook().thresholds]
-    assert [name for name in names if f"`{name}`" not in text] == []
+@pytest.mark.parametrize(
+    "runbook_of", PIPELINE_PAGES.values(), ids=[page.stem for page in PIPELINE_PAGES]
+)
+def test_every_threshold_has_a_row_where_its_check_leads_to(
+    runbook_of: Callable[[], Runbook],
+) -> None:
+    page, _, anchor = RUNBOOK_PAGE.partition("#")
+    text = (ROOT / page).read_text("utf-8")
+    assert anchor in anchors_of(text)
+    assert [name for name in runbook_of().thresholds if f"`{name}`" not in text] == []
 
 
 def test_the_page_of_web_events_names_every_source_and_table() -> None:
