@@ -23,6 +23,7 @@ from pipeline_platform.commands.arguments import (
     pipeline_named,
 )
 from pipeline_platform.commands.error_bins import error_bins
+from pipeline_platform.commands.lake_tables import runbook_of
 from pipeline_platform.commands.output import (
     FOUND_FAULTS,
     AsJson,
@@ -113,10 +114,17 @@ def partitions(as_json: AsJson = False) -> None:
 
 @app.command()
 def checks(pipeline: Pipeline = ADVISORY, as_json: AsJson = False) -> None:
-    """List the latest outcome of each check; exit code 1 if one fails."""
+    """List how each check of a pipeline ended last; exit code 1 if one fails.
+
+    `overdue` is one that was not evaluated within the interval that the runbook gives.
+    """
     with _reading() as connection:
-        found = control_reports.latest_checks(connection, pipeline_named(pipeline))
-        show_rows("Checks, latest outcome", found, as_json=as_json, empty="none was evaluated.")
+        runbook = runbook_of(pipeline_named(pipeline))
+        found = control_reports.latest_checks(connection, runbook, utc_now())
+        show_rows("Checks, latest outcome", found, as_json=as_json)
+        if not as_json:
+            measured, count = control_reports.coverage(found)
+            console.print(f"{measured} of {count} checks were measured in time.", highlight=False)
     raise typer.Exit(FOUND_FAULTS if any(row["outcome"] == "fail" for row in found) else 0)
 
 

@@ -131,7 +131,7 @@ def lose_one_record(shell: Shell, count: int) -> None:
 
 def test_checks_of_any_pipeline_are_shown(shell: Shell) -> None:
     checks = shell.json("reports", "checks", "--pipeline", "web_events")
-    assert {(one["check"], one["outcome"]) for one in checks} == {("conservation", "pass")}
+    assert [one["outcome"] for one in checks if one["check"] == "conservation"] == ["pass"]
     assert shell("reports", "checks", "--pipeline", "nobody").exit_code == 2
 
 
