@@ -45,18 +45,21 @@ def expectation_specs(asset: dg.AssetKey, contract: Contract) -> list[dg.AssetCh
 
 def expectation_result(asset: dg.AssetKey, result: ExpectationResult) -> dg.AssetCheckResult:
     """Report one validated expectation."""
+    metadata: dict[str, dg.MetadataValue | str | int] = {
+        "outcome": "pass" if result.passed else "fail",
+        "observed": str(result.observed),
+        "limit": str(result.limit),
+        "failing_rows": result.failing_count,
+        "failing_sample": dg.MetadataValue.json([str(one) for one in result.failing_sample]),
+    }
+    if result.row_count is not None:
+        metadata["rows"] = result.row_count
     return dg.AssetCheckResult(
         asset_key=asset,
         check_name=result.rule,
         passed=result.passed,
         severity=_SEVERITIES[result.severity],
-        metadata={
-            "outcome": "pass" if result.passed else "fail",
-            "observed": str(result.observed),
-            "limit": str(result.limit),
-            "failing_rows": result.failing_count,
-            "failing_sample": dg.MetadataValue.json([str(one) for one in result.failing_sample]),
-        },
+        metadata=metadata,
     )
 
 
