@@ -315,6 +315,7 @@ class Rulings(Part):
 
     minimum_samples: dict[str, int]
     quarantine_kept_days: int = Field(ge=1)
+    checks_expected_every_minutes: int = Field(ge=1)
     temp_kept_days: int = Field(ge=1)
     arrivals: ArrivalLimits
     deliveries: DeliveryLimits
@@ -334,6 +335,7 @@ class Rulings(Part):
                 f"{self.arrivals.max_files} files or {self.arrivals.max_bytes:,} bytes",
             ),
             ("longest line", f"{self.deliveries.max_line_bytes:,} bytes"),
+            ("a check is overdue after", f"{self.checks_expected_every_minutes} minutes"),
         ]
 
 

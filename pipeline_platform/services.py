@@ -49,12 +49,15 @@ class Services:
         return connect(self.settings, memory_limit=memory_limit, threads=threads)
 
     def sized(self, memory_limit: str | None, threads: int | None) -> Self:
-        """Return the same services with another compute size for what DuckDB does (SA-53)."""
+        """Return the same services with another compute size for what DuckDB does (SA-53).
+
+        Raises InvalidSettingError for a size that can't be.
+        """
         given = {"memory_limit": memory_limit, "threads": threads}
         changes = {name: value for name, value in given.items() if value is not None}
         if not changes:
             return self
-        settings = Settings.model_validate({**self.settings.model_dump(), **changes})
+        settings = Settings.of({**self.settings.model_dump(), **changes})
         other = type(self)(settings)
         other.__dict__["database"] = self.database
         return other

@@ -162,6 +162,11 @@ class Settings(BaseModel):
             if name.startswith(PREFIX) and value
         }
         values.setdefault("home", str(Path.cwd() / ".platform"))
+        return cls.of(values)
+
+    @classmethod
+    def of(cls, values: Mapping[str, object]) -> "Settings":
+        """Return settings of these values; raise InvalidSettingError that names the wrong one."""
         try:
             return cls.model_validate(values)
         except ValidationError as error:

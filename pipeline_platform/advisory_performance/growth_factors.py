@@ -6,10 +6,9 @@ F was in the account for the fraction w of the time:
     growth = (closing - sum((1 - w) F)) / (opening + sum(w F))
 
 With w = 1 (start of day) it is MV / (MV_prev + F), with w = 0 (end of day) (MV - F) / MV_prev,
-otherwise 1 + Modified Dietz (Dietz 1966; Bacon, "Practical Portfolio Performance Measurement and
-Attribution", ch. 3). A valuation taken just before a flow ends a sub-period and opens the next
-one; sub-periods are linked by multiplication, which is the true time-weighted return (GIPS 2020
-for Firms, section 2.A). docs/returns.md gives the definitions.
+otherwise 1 + Modified Dietz (Dietz 1966). A valuation taken just before a flow ends a sub-period
+and opens the next one; sub-periods are linked by multiplication, which is the true time-weighted
+return. docs/returns.md gives the definitions and their sources.
 """
 
 from dataclasses import dataclass

@@ -7,7 +7,7 @@ Dietz with another opening value, closing value or flow:
     return = (closing - opening - flows) / (opening + weighted flows)
 
 which is the exact daily time-weighted return when flows come at the start (weight 1) or the end
-(weight 0) of the day (GIPS 2020, glossary, "Modified Dietz method"). `fx_rate` is taken as the
+(weight 0) of the day (docs/returns.md). `fx_rate` is taken as the
 rate by which the day's value was translated; both ways of quoting it are tried.
 
 The SQL may use the columns of `day_facts.py`: those of the day, of the account's day before

@@ -1,4 +1,4 @@
-"""What later deliveries changed, and what was known at an instant (B-4, GIPS 2020 1.A.21).
+"""What later deliveries changed, and what was known at an instant (B-4).
 
 Tables with `known_from`, `known_to` and `is_current` are bitemporal: `as_of_date` says which day a
 row is about, `known_from` and `known_to` from when until when it was what we knew. A version that

@@ -255,8 +255,8 @@ def grow_since_inception(
 ) -> None:
     """Fill in growth since inception, and the exponent (1 / years) that makes it per year.
 
-    NaN where less than a year lies between (GIPS 2020 for Firms, section 2.A: periods of less than
-    a year must not be annualised) and below zero, which has no real root. Years are those of the
+    NaN where less than a year lies between (GIPS: periods of less than a year are not
+    annualised) and below zero, which has no real root. Years are those of the
     calendar, or days / 365.
     """
     for account in range(len(account_starts) - 1):

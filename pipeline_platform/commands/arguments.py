@@ -1,5 +1,6 @@
 """Arguments and options that several commands share: pipelines, days, months, instants."""
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -47,6 +48,17 @@ def parse_instant(text: str | datetime) -> datetime:
     return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
+def parse_duration(text: str | timedelta) -> timedelta:
+    """Read a length of time such as 90s, 5m, 2h or 7d."""
+    if isinstance(text, timedelta):
+        return text
+    found = re.fullmatch(r"(\d{1,6})([smhd])", text)
+    if found is None or int(found[1]) == 0:
+        raise typer.BadParameter(f"{text!r} is no length of time; write 90s, 5m, 2h or 7d.")
+    unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}[found[2]]
+    return timedelta(**{unit: int(found[1])})
+
+
 def pipeline_named(name: str) -> str:
     """Return the pipeline of that name, or the only one that begins so (`advisory`)."""
     return one_of(name, [path.parent.name for path in PACKAGE.glob("*/runbook.yaml")])
@@ -80,5 +92,6 @@ FromDay = Annotated[
 ToDay = Annotated[
     date | None, typer.Option("--to", parser=parse_day, metavar="YYYY-MM-DD", help="Last day.")
 ]
+Duration = Annotated[timedelta, typer.Option(parser=parse_duration, metavar="90s|5m|2h|7d")]
 Limit = Annotated[int, typer.Option(min=1, help="At most so many rows.")]
 Vendor = Annotated[str | None, typer.Option(help="Only this vendor.")]

@@ -1,19 +1,28 @@
 """Reports of the command line over the control tables, as rows by column name."""
 
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg.rows import dict_row
 
+from pipeline_platform.runbook import Runbook
 from pipeline_platform.warehouse.control import Connection
 
 Row = dict[str, Any]
+OVERDUE = "overdue"
+"""The fourth end of a check: neither passed nor failed nor not measurable, but not asked."""
 
+_CHECK_COLUMNS = (
+    *("check", "asset", "partition", "outcome", "severity"),
+    *("value", "limit", "observed (UTC)", "reason"),
+)
 _CHECKS = """
     SELECT DISTINCT ON (check_name, asset_key)
         check_name AS "check", asset_key AS asset, partition_key AS partition, outcome, severity,
         value, limit_value AS "limit", observed_at AS "observed (UTC)", reason
     FROM check_observations
-    WHERE pipeline = %s
+    WHERE pipeline = %(pipeline)s
     ORDER BY check_name, asset_key, observed_at DESC, observation_id DESC
 """
 
@@ -64,12 +73,42 @@ _LEDGER = """
 """
 
 
-def latest_checks(conn: Connection, pipeline: str) -> list[Row]:
-    """Return the latest outcome of each check of an asset, failures first."""
+def latest_checks(conn: Connection, runbook: Runbook, now: datetime) -> list[Row]:
+    """Return how each check of a runbook ended last, failures first (B-14).
+
+    A check that was not evaluated within the runbook's interval, or never, is `overdue`, whatever
+    it said then.
+    """
     with conn.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(_CHECKS, (pipeline,)).fetchall()
-    order = ("fail", "not_measurable", "pass")
+        found = cursor.execute(_CHECKS, {"pipeline": runbook.pipeline}).fetchall()
+    never = runbook.thresholds.keys() - {row["check"] for row in found}
+    rows = [_unless_overdue(row, runbook, now) for row in found]
+    rows += [
+        {
+            **dict.fromkeys(_CHECK_COLUMNS),
+            "check": name,
+            "asset": runbook.thresholds[name].asset,
+            "outcome": OVERDUE,
+            "reason": "It was never evaluated.",
+        }
+        for name in sorted(never)
+    ]
+    order = ("fail", OVERDUE, "not_measurable", "pass")
     return sorted(rows, key=lambda row: order.index(row["outcome"]))
+
+
+def coverage(rows: Sequence[Row]) -> tuple[int, int]:
+    """Return how many checks were measured in time, and how many there are (B-14)."""
+    return sum(row["outcome"] in ("pass", "fail") for row in rows), len(rows)
+
+
+def _unless_overdue(row: Row, runbook: Runbook, now: datetime) -> Row:
+    interval = timedelta(minutes=runbook.rulings.checks_expected_every_minutes)
+    if now - row["observed (UTC)"] <= interval:
+        return row
+    last = row["outcome"].replace("_", " ")
+    reason = f"It was not evaluated for more than {interval}; the last time it ended as {last}."
+    return {**row, "outcome": OVERDUE, "severity": None, "reason": reason}
 
 
 def conservation(conn: Connection, pipeline: str, *, file_sha256: str | None = None) -> list[Row]:

@@ -4,6 +4,7 @@ import logging
 import time
 import warnings
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from pipeline_platform.advisory_performance.samples.arrivals import (
 )
 from pipeline_platform.advisory_performance.tables import PIPELINE, VENDOR_ROWS
 from pipeline_platform.commands.dagster import PORT
+from pipeline_platform.commands.demo_checks import unexpected_outcomes
 from pipeline_platform.commands.job_runs import execute_quietly
 from pipeline_platform.commands.output import (
     FOUND_FAULTS,
@@ -30,15 +32,17 @@ from pipeline_platform.commands.output import (
     errors,
     plain_failures,
 )
-from pipeline_platform.commands.printing import show_rows
+from pipeline_platform.commands.printing import show_facts, show_rows
 from pipeline_platform.commands.sample import (
     write_event_fault_ledger,
     write_fault_ledger,
     yesterday,
 )
+from pipeline_platform.commands.sample_faults import event_differences, vendor_differences
 from pipeline_platform.definitions import build_defs
 from pipeline_platform.operations.automation import cost_job
 from pipeline_platform.orchestration.automation import range_tags
+from pipeline_platform.orchestration.history import CheckState, History
 from pipeline_platform.orchestration.instance import open_instance
 from pipeline_platform.orchestration.landing import ingest_config
 from pipeline_platform.services import Services
@@ -46,7 +50,7 @@ from pipeline_platform.settings import Settings
 from pipeline_platform.web_events import tables as web_events
 from pipeline_platform.web_events.automation import WORKFLOW as WEB_WORKFLOW
 from pipeline_platform.web_events.automation import requested_ranges
-from pipeline_platform.web_events.samples.events import ACCESS_LOG, generate_events
+from pipeline_platform.web_events.samples.events import ACCESS_LOG, SampleEvents, generate_events
 
 ACCOUNTS = 10
 DAYS = 290
@@ -58,7 +62,11 @@ def demo(
     days: int = typer.Option(DAYS, help="Business days."),
     as_json: AsJson = False,
 ) -> None:
-    """Take sample files of every pipeline as far as it goes, and evaluate every check."""
+    """Take sample files of every pipeline as far as it goes, and evaluate every check.
+
+    Exit code 1 if a run failed, if a check ended otherwise than it must on the sample or was not
+    evaluated, or if what was caught differs from the sample's ledger of faults.
+    """
     warnings.simplefilter("ignore")
     logging.getLogger("dagster").setLevel(logging.WARNING)
     started = time.perf_counter()
@@ -68,6 +76,7 @@ def demo(
         instance = open_instance(settings)
         with Services(settings) as services:
             made = _sample(services, accounts, days)
+            events = _sample_events(services)
             definitions = build_defs(settings, {"services": services})
             results = [_run(definitions, instance, f"{PIPELINE}_months_made_ahead")]
             for what, files in (
@@ -80,16 +89,28 @@ def demo(
                 results.append(_ingest(definitions, instance))
                 results += _process(definitions, instance, services)
             results.append(_run(definitions, instance, f"{PIPELINE}_health"))
-            results += _web_events(definitions, instance, services)
+            results += _web_events(definitions, instance, services, events)
             results.append(_run(definitions, instance, cost_job.name))
-            failures = _report(services, results, as_json=as_json)
+            states = _check_states(definitions, instance)
+            unexpected = [
+                *_failed(results),
+                *unexpected_outcomes(
+                    ((asset, one.name, one.outcome) for asset, one in states),
+                    is_small=accounts < ACCOUNTS or days < DAYS,
+                ),
+                *vendor_differences(services, made),
+                *event_differences(services, events),
+            ]
+            _show(_tables(services), states, unexpected, as_json=as_json)
     _say(f"Done in {time.perf_counter() - started:.0f} s.")
     if not as_json:
         console.print(
             f"See it: make dev, then http://127.0.0.1:{PORT} (assets, runs, checks).", markup=False
         )
-    if failures:
-        errors.print(f"Unexpected failures: {', '.join(failures)}", style="red", markup=False)
+    if unexpected:
+        errors.print("Not as the sample must end:", style="red")
+        for one in unexpected:
+            errors.print(f"  {one}", style="red", markup=False)
         raise typer.Exit(FOUND_FAULTS)
 
 
@@ -129,14 +150,22 @@ def _process(
     return [_run(definitions, instance, WORKFLOW, tags=range_tags(first, last))]
 
 
-def _web_events(
-    definitions: dg.Definitions, instance: dg.DagsterInstance, services: Services
-) -> list[dg.ExecuteInProcessResult]:
-    """Take a real access log and generated events, with faults, to checked silver; in two waves."""
+def _sample_events(services: Services) -> SampleEvents:
+    """Generate events and keep the ledger of their faults."""
     made = generate_events(yesterday())
     ledger = services.settings.home / "sample_event_faults.csv"
     write_event_fault_ledger(made, ledger)
-    _say(f"A real access log and {made.event_count} events, {len(made.faults)} faults in {ledger}")
+    _say(f"Sample events: {made.event_count}, {len(made.faults)} faults in {ledger}")
+    return made
+
+
+def _web_events(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    services: Services,
+    made: SampleEvents,
+) -> list[dg.ExecuteInProcessResult]:
+    """Take a real access log and generated events, with faults, to checked silver; in two waves."""
     *first, last = made.files
     zone = services.landing(web_events.PIPELINE)
     results: list[dg.ExecuteInProcessResult] = []
@@ -166,21 +195,12 @@ def _run(
     return execute_quietly(instance, definitions.resolve_job_def(job), **options)
 
 
-def _report(
-    services: Services, results: list[dg.ExecuteInProcessResult], *, as_json: bool
-) -> list[str]:
-    """Print what was produced and how each check ended; return what should not have failed."""
-    checks = {
-        (one.asset_key.to_user_string(), one.check_name): one
-        for result in results
-        for one in result.get_asset_check_evaluations()
-    }
-    outcomes = Counter(
-        str(one.metadata["outcome"].value)
-        if "outcome" in one.metadata
-        else ("pass" if one.passed else "fail")
-        for one in checks.values()
-    )
+def _failed(results: list[dg.ExecuteInProcessResult]) -> list[str]:
+    return [f"run of {one.job_def.name} failed" for one in results if not one.success]
+
+
+def _tables(services: Services) -> dict[str, list[dict[str, object]]]:
+    """Return what was produced, by table."""
     with services.database.connection() as connection:
         files = connection.execute(
             "SELECT pipeline, status, count(*), sum(records_processed), sum(records_quarantined)"
@@ -191,12 +211,6 @@ def _report(
             " 'COMPLETED'), count(*) FILTER (WHERE reconciliation_status = 'BREACH')"
             " FROM performance_data GROUP BY data_source ORDER BY data_source"
         ).fetchall()
-    names: tuple[str, ...] = ("pipeline", "status", "files", "records", "quarantined records")
-    show_rows("Files", [dict(zip(names, row, strict=True)) for row in files], as_json=as_json)
-    names = ("vendor", "account-days served", "completed", "breaches")
-    show_rows(
-        "performance_data", [dict(zip(names, row, strict=True)) for row in figures], as_json=as_json
-    )
     with services.connect() as engine:
         traffic = (
             services.lake.relation(engine, web_events.WEB_EVENTS)
@@ -208,29 +222,71 @@ def _report(
             .order("source")
             .fetchall()
         )
-    names = ("source", "events", "bot events", "visitors", "sessions", "quality score")
-    show_rows(
-        "web_events", [dict(zip(names, row, strict=True)) for row in traffic], as_json=as_json
-    )
+    columns: dict[str, tuple[Sequence[Sequence[object]], tuple[str, ...]]] = {
+        "files": (files, ("pipeline", "status", "files", "records", "quarantined records")),
+        "performance_data": (
+            figures,
+            ("vendor", "account-days served", "completed", "breaches"),
+        ),
+        "web_events": (
+            traffic,
+            ("source", "events", "bot events", "visitors", "sessions", "quality score"),
+        ),
+    }
+    return {
+        table: [dict(zip(names, row, strict=True)) for row in rows]
+        for table, (rows, names) in columns.items()
+    }
+
+
+def _check_states(
+    definitions: dg.Definitions, instance: dg.DagsterInstance
+) -> list[tuple[str, CheckState]]:
+    """Return every declared check with its asset and how it was last evaluated."""
+    graph = definitions.resolve_asset_graph()
+    keys = sorted(graph.asset_check_keys, key=str)
+    states = History(graph, instance).checks(keys)
+    return [
+        (key.asset_key.to_user_string(), state) for key, state in zip(keys, states, strict=True)
+    ]
+
+
+def _show(
+    tables: Mapping[str, list[dict[str, object]]],
+    states: Sequence[tuple[str, CheckState]],
+    unexpected: Sequence[str],
+    *,
+    as_json: bool,
+) -> None:
     not_passed = [
         {
             "asset": asset,
-            "check": name,
-            "severity": one.severity.value,
-            "why": one.description or "",
+            "check": one.name,
+            "outcome": one.outcome,
+            "severity": one.severity,
+            "why": one.description,
         }
-        for (asset, name), one in sorted(checks.items())
-        if not one.passed
+        for asset, one in states
+        if one.outcome != "pass"
     ]
-    show_rows("Checks that did not pass", not_passed, as_json=as_json)
+    outcomes = Counter(one.outcome or "not evaluated" for _, one in states)
+    if as_json:
+        show_facts(
+            "Demo",
+            {
+                **tables,
+                "checks": dict(outcomes),
+                "not_passed": not_passed,
+                "unexpected": list(unexpected),
+            },
+            as_json=True,
+        )
+    else:
+        for title, rows in tables.items():
+            show_rows(title, rows, as_json=False)
+        show_rows("Checks that did not pass", not_passed, as_json=False)
     summary = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
-    _say(f"{len(checks)} checks evaluated: {summary}")
-    failed_runs = [result.job_def.name for result in results if not result.success]
-    errors_found = [
-        name for (_, name), one in checks.items()
-        if not one.passed and one.severity == dg.AssetCheckSeverity.ERROR
-    ]  # fmt: skip
-    return failed_runs + errors_found
+    _say(f"{len(states)} checks: {summary}")
 
 
 def _say(sentence: str) -> None:

@@ -1,8 +1,10 @@
 """A job run within the command's own process, and what did not pass."""
 
 import logging
+import uuid
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -11,6 +13,7 @@ import dagster as dg
 
 from pipeline_platform.commands.output import console, show_rows
 from pipeline_platform.orchestration.automation import range_tags
+from pipeline_platform.progress import listener
 
 
 @dataclass(frozen=True)
@@ -40,13 +43,35 @@ def execute_quietly(
     )
 
 
+@contextmanager
+def step_progress(instance: dg.DagsterInstance, job: dg.JobDefinition) -> Iterator[str]:
+    """Tell of a run's steps to whoever listens; yields the id that the run must have."""
+    run_id, found = str(uuid.uuid4()), listener()
+    if found is None:
+        yield run_id
+        return
+    number = found.begin("steps", len(job.nodes))
+
+    def on_event(entry: dg.EventLogEntry) -> None:
+        event = entry.dagster_event
+        if event is not None and (event.is_step_success or event.is_step_failure):
+            found.advance(number)
+
+    instance.add_event_listener(run_id, on_event)
+    try:
+        yield run_id
+    finally:
+        found.end(number)
+
+
 def run_job(
     instance: dg.DagsterInstance, job: dg.JobDefinition, pipeline: str, first: date, last: date
 ) -> WorkflowEnd:
     """Run a job over a range of partitions, quietly, and say how it ended."""
     warnings.simplefilter("ignore")
     logging.getLogger("dagster").setLevel(logging.WARNING)
-    result = execute_quietly(instance, job, tags=range_tags(first, last))
+    with step_progress(instance, job) as run_id:
+        result = execute_quietly(instance, job, tags=range_tags(first, last), run_id=run_id)
     checks = result.get_asset_check_evaluations()
     broken = [one for one in checks if not one.passed]
     rows = [

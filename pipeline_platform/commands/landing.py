@@ -72,7 +72,7 @@ def ingest(pipeline: Pipeline = ADVISORY, as_json: AsJson = False) -> None:
         waiting = len(landing_of(intake).list("incoming"))
         outcomes: list[FileOutcome] = []
         started = time.perf_counter()
-        with progress("Landing to bronze", waiting) as bar:
+        with progress("Landing to bronze", waiting, as_json=as_json) as bar:
             for outcome in ingest_arrivals(intake):
                 outcomes.append(outcome)
                 seconds = time.perf_counter() - started

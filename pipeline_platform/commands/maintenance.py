@@ -16,6 +16,7 @@ from pipeline_platform.commands.output import (
     errors,
     plain_failures,
     services,
+    showing_progress,
 )
 from pipeline_platform.commands.printing import show_facts, show_rows
 from pipeline_platform.failures import BadInputError
@@ -66,7 +67,10 @@ def optimize(
     with plain_failures(), services() as opened:
         named = table_named(table)
         operations: tuple[Operation, ...] = OPERATIONS if kind == "all" else (kind,)
-        with _maintainer(opened, named.pipeline) as maintainer:
+        with (
+            _maintainer(opened, named.pipeline) as maintainer,
+            showing_progress(as_json=as_json),
+        ):
             reports = list(
                 maintainer.maintain(
                     [named], operations, partitions=partition or None, dry_run=dry_run
@@ -95,7 +99,11 @@ def restore(
             raise BadInputError("Say what to restore: one of --as-of, --snapshot and --from.")
         named, lake = table_named(table), opened.lake
         title = f"{'/'.join(named.asset_key)}, {partition or 'the whole table'}"
-        with _maintainer(opened, named.pipeline) as maintainer, maintainer.locked(named):
+        with (
+            _maintainer(opened, named.pipeline) as maintainer,
+            maintainer.locked(named),
+            showing_progress(as_json=as_json),
+        ):
             backup = None if source is None else Backup.open(source, opened.settings)
             wanted = 0
             if backup is None:
@@ -145,7 +153,11 @@ def backup_table(
     """Copy a table, or one partition, with the checksums to restore it by."""
     with plain_failures(), services() as opened:
         named = table_named(table)
-        with _maintainer(opened, named.pipeline) as maintainer, maintainer.locked(named):
+        with (
+            _maintainer(opened, named.pipeline) as maintainer,
+            maintainer.locked(named),
+            showing_progress(as_json=as_json),
+        ):
             made = back_up(opened.lake, named, to, partition=partition, now=_now())
         _show_backup(made, as_json=as_json)
 
@@ -157,7 +169,8 @@ def verify(
     """Read a whole backup and compare every file with its checksum; exit code 2 if one differs."""
     with plain_failures(), services() as opened:
         found = Backup.open(folder, opened.settings)
-        found.verify(opened.settings)
+        with showing_progress(as_json=as_json):
+            found.verify(opened.settings)
         _show_backup(found, as_json=as_json)
 
 
@@ -170,7 +183,7 @@ def run(
     """Do now what the pipeline's schedule does: all tables, then temporary files (SW-34, SA-42)."""
     with plain_failures(), services() as opened:
         name = pipeline_named(pipeline)
-        with _maintainer(opened, name) as maintainer:
+        with _maintainer(opened, name) as maintainer, showing_progress(as_json=as_json):
             reports = [
                 *maintainer.maintain(tables_of(name), dry_run=dry_run),
                 maintainer.clean_up(dry_run=dry_run),

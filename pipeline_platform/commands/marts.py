@@ -8,7 +8,13 @@ import typer
 
 from pipeline_platform.commands.arguments import check_period, parse_day, pipeline_named
 from pipeline_platform.commands.job_runs import WorkflowEnd, run_job, show_end
-from pipeline_platform.commands.output import FOUND_FAULTS, AsJson, plain_failures, services
+from pipeline_platform.commands.output import (
+    FOUND_FAULTS,
+    AsJson,
+    plain_failures,
+    services,
+    showing_progress,
+)
 from pipeline_platform.definitions import build_defs
 from pipeline_platform.failures import BadInputError, NotFoundError
 from pipeline_platform.orchestration.instance import open_instance
@@ -42,7 +48,7 @@ def build(
     What the runbook calls `dbt run --models marts.analytics.daily_summary` (SW-10) and
     `reports.weekly_performance_summary` (SW-38).
     """
-    with plain_failures(), services() as opened:
+    with plain_failures(), services() as opened, showing_progress(as_json=as_json):
         check_period(first, last)
         ended = build_marts_of(opened, pipeline_named(pipeline), marts or [], first, last)
         show_end(ended, as_json=as_json)

@@ -20,6 +20,7 @@ from pipeline_platform.commands.output import (
     errors,
     plain_failures,
     services,
+    showing_progress,
 )
 from pipeline_platform.commands.printing import show_rows
 from pipeline_platform.definitions import build_defs
@@ -69,7 +70,7 @@ def process(
 
     Returns of later months link from earlier ones: months after --to are left requested.
     """
-    with plain_failures(), services() as opened:
+    with plain_failures(), services() as opened, showing_progress(as_json=as_json):
         span = request_range(opened, first, last) if first or last else _waiting(opened)
         if span is None:
             show_rows("Months", [], as_json=as_json, empty="none has new rows.")
@@ -91,7 +92,7 @@ def reconcile(
     as_json: AsJson = False,
 ) -> None:
     """Rule anew under changed tolerances, without loading or computing returns (SA-63)."""
-    with plain_failures(), services() as opened:
+    with plain_failures(), services() as opened, showing_progress(as_json=as_json):
         check_period(first, last)
         ended = run_workflow(opened, first, last, anyway=anyway, job=reconcile_job.name)
         show_end(ended, as_json=as_json)

@@ -13,7 +13,10 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
 )
@@ -21,6 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline_platform.failures import PermanentError, PlatformError, TransientError
+from pipeline_platform.progress import listening
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 
@@ -89,21 +93,64 @@ def plain_failures() -> Iterator[None]:
 
 
 @contextmanager
-def progress(description: str, total: int | None) -> Iterator[Progress]:
-    """Show a bar with count and time on stderr; the task's id is 0."""
-    bar = Progress(
+def progress(description: str, total: int | None, *, as_json: bool = False) -> Iterator[Progress]:
+    """Show a bar with count and time on stderr; the task's id is 0.
+
+    Nothing is shown with --json, or where stderr is no terminal.
+    """
+    with _bar(TextColumn("{task.fields[rate]}"), as_json=as_json) as bar:
+        bar.add_task(description, total=total, rate="")
+        yield bar
+
+
+@contextmanager
+def showing_progress(*, as_json: bool = False) -> Iterator[None]:
+    """Show a bar on stderr, with count, rate and time, for each loop within that tells of itself.
+
+    Nothing is shown with --json, or where stderr is no terminal.
+    """
+    with _bar(_Rate(), as_json=as_json) as bar, listening(_Bars(bar)):
+        yield
+
+
+class _Bars:
+    """What a loop tells of itself, as bars that vanish when it is over."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+
+    def begin(self, what: str, total: int | None) -> int:
+        return self._bar.add_task(what, total=total)
+
+    def advance(self, number: int, count: int = 1) -> None:
+        self._bar.advance(TaskID(number), count)
+
+    def end(self, number: int) -> None:
+        self._bar.remove_task(TaskID(number))
+
+
+class _Rate(ProgressColumn):
+    """How many parts are done in a second or in a minute, since the beginning."""
+
+    def render(self, task: Task) -> Text:
+        if not task.elapsed or not task.completed:
+            return Text("")
+        rate = task.completed / task.elapsed
+        return Text(f"{rate:,.1f}/s" if rate >= 1 else f"{rate * 60:,.1f}/min")
+
+
+def _bar(rate: ProgressColumn, *, as_json: bool) -> Progress:
+    return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
+        rate,
         TimeElapsedColumn(),
         console=errors,
-        transient=not errors.is_terminal,
+        disable=as_json or not errors.is_terminal,
+        redirect_stdout=False,  # what is piped must not end up on the terminal
     )
-    with bar:
-        bar.add_task(description, total=total, rate="")
-        yield bar
 
 
 def _shown(value: object) -> str:

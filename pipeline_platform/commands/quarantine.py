@@ -21,6 +21,7 @@ from pipeline_platform.commands.output import (
     errors,
     plain_failures,
     services,
+    showing_progress,
 )
 from pipeline_platform.commands.pipelines import ADVISORY, Pipeline, intake_of
 from pipeline_platform.commands.printing import show_facts, show_rows
@@ -137,7 +138,7 @@ def replay_held(
 
     The exit code is 1 if something is still refused, or would be.
     """
-    with plain_failures(), services() as opened:
+    with plain_failures(), services() as opened, showing_progress(as_json=as_json):
         if pipeline_named(pipeline) != ADVISORY:
             chosen = _selection(vendor, rule, file, month)
             is_good = _replay_files(opened, pipeline, chosen, dry_run=dry_run, as_json=as_json)

@@ -2,23 +2,28 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from pipeline_platform.advisory_performance.tables import PIPELINE
 from pipeline_platform.commands import control_reports, lake_reports
 from pipeline_platform.commands.arguments import (
     Day,
+    Duration,
     FromDay,
     Instant,
     Limit,
     ToDay,
     Vendor,
     check_period,
+    parse_duration,
+    pipeline_named,
 )
+from pipeline_platform.commands.error_bins import error_bins
+from pipeline_platform.commands.lake_tables import runbook_of
 from pipeline_platform.commands.output import (
     FOUND_FAULTS,
     AsJson,
@@ -27,6 +32,7 @@ from pipeline_platform.commands.output import (
     plain_failures,
     services,
 )
+from pipeline_platform.commands.pipelines import ADVISORY, Pipeline
 from pipeline_platform.commands.printing import show_rows
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
@@ -80,6 +86,24 @@ def issues(
         show_rows(f"Issues of the last {days:g} days", found, as_json=as_json, empty="none.")
 
 
+@app.command("errors")
+def recent_errors(
+    since: Duration = timedelta(hours=2),
+    width: Annotated[
+        timedelta, typer.Option("--bin", parser=parse_duration, metavar="90s|5m|2h|7d")
+    ] = timedelta(minutes=5),
+    pipeline: Annotated[
+        str | None, typer.Option(help="Only this one: its name or the beginning of it.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Count held records and files, failed reads of streams and failed runs by time (SW-20)."""
+    with plain_failures(), services() as opened:
+        name = pipeline_named(pipeline) if pipeline else None
+        found = error_bins(opened, since, width, name)
+        show_rows(f"Errors by {width}", found, as_json=as_json)
+
+
 @app.command()
 def partitions(as_json: AsJson = False) -> None:
     """List the partitions of performance_data by size, largest first (SA-36)."""
@@ -89,11 +113,18 @@ def partitions(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def checks(as_json: AsJson = False) -> None:
-    """List the latest outcome of each check; exit code 1 if one fails."""
+def checks(pipeline: Pipeline = ADVISORY, as_json: AsJson = False) -> None:
+    """List how each check of a pipeline ended last; exit code 1 if one fails.
+
+    `overdue` is one that was not evaluated within the interval that the runbook gives.
+    """
     with _reading() as connection:
-        found = control_reports.latest_checks(connection, PIPELINE)
-        show_rows("Checks, latest outcome", found, as_json=as_json, empty="none was evaluated.")
+        runbook = runbook_of(pipeline_named(pipeline))
+        found = control_reports.latest_checks(connection, runbook, utc_now())
+        show_rows("Checks, latest outcome", found, as_json=as_json)
+        if not as_json:
+            measured, count = control_reports.coverage(found)
+            console.print(f"{measured} of {count} checks were measured in time.", highlight=False)
     raise typer.Exit(FOUND_FAULTS if any(row["outcome"] == "fail" for row in found) else 0)
 
 
@@ -102,6 +133,7 @@ def ledger(
     file: Annotated[str | None, typer.Option(help="Only this file: its hash's beginning.")] = None,
     faults: Annotated[bool, typer.Option("--faults", help="Only what does not balance.")] = False,
     limit: Limit = 100,
+    pipeline: Pipeline = ADVISORY,
     as_json: AsJson = False,
 ) -> None:
     """Account for each file's records at each hop; exit code 1 if one was lost or doubled.
@@ -110,7 +142,8 @@ def ledger(
     published must arrive at the next: what is missing is `lost before`.
     """
     with _reading() as connection:
-        found = control_reports.conservation(connection, PIPELINE, file_sha256=file)
+        name = pipeline_named(pipeline)
+        found = control_reports.conservation(connection, name, file_sha256=file)
         shown = [row for row in found if row["imbalance"] or row["lost before"] or not faults]
         show_rows("Conservation ledger", shown[:limit], as_json=as_json, empty="no entry.")
         _say_limit(len(shown), limit)

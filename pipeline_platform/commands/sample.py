@@ -15,7 +15,13 @@ from pipeline_platform.advisory_performance.samples.arrivals import (
     generate_arrivals,
 )
 from pipeline_platform.advisory_performance.tables import PIPELINE
-from pipeline_platform.commands.output import console, plain_failures, services
+from pipeline_platform.commands.output import (
+    console,
+    plain_failures,
+    services,
+    showing_progress,
+)
+from pipeline_platform.progress import tracked
 from pipeline_platform.web_events.samples.events import SampleEvents, SampleFault
 
 app = typer.Typer(help="Sample arrivals for trying things, with faults on purpose.")
@@ -50,20 +56,22 @@ def generate(
             has_corrections=corrections,
             seed=seed,
         )
-        made = generate_arrivals(request, dict(shipped_mappings()))
-        if to is None:
-            zone = opened.landing(PIPELINE)
-            for file in (*made.files, *made.corrections):
-                zone.put(file.name, file.content)
-        else:
-            to.mkdir(parents=True, exist_ok=True)
-            for file in (*made.files, *made.corrections):
-                (to / file.name).write_bytes(file.content)
+        with showing_progress():
+            made = generate_arrivals(request, dict(shipped_mappings()))
+            files = (*made.files, *made.corrections)
+            if to is None:
+                zone = opened.landing(PIPELINE)
+                for file in tracked(files, "files"):
+                    zone.put(file.name, file.content)
+            else:
+                to.mkdir(parents=True, exist_ok=True)
+                for file in tracked(files, "files"):
+                    (to / file.name).write_bytes(file.content)
         ledger = (to or opened.settings.home) / "sample_faults.csv"
         write_fault_ledger(made, ledger)
         where = str(to) if to else "incoming/"
         console.print(
-            f"{len(made.files) + len(made.corrections)} files with {made.account_day_count} "
+            f"{len(files)} files with {made.account_day_count} "
             f"account-days in {where}; "
             f"{len(made.faults)} faults listed in {ledger}.",
             markup=False,

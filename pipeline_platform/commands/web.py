@@ -1,24 +1,27 @@
 """`pipeline-platform web`: sources of web events and what a file would give; relabelling."""
 
 import uuid
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipeline_platform.commands import relabel
-from pipeline_platform.commands.output import FOUND_FAULTS, AsJson, plain_failures
+from pipeline_platform.commands.arguments import parse_day
+from pipeline_platform.commands.output import FOUND_FAULTS, AsJson, plain_failures, services
 from pipeline_platform.commands.printing import show_facts, show_rows
 from pipeline_platform.lake.engine import connect
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
+from pipeline_platform.web_events.passport import trace_event
 from pipeline_platform.web_events.refinement import reading_of
 from pipeline_platform.web_events.run_context import RunContext, shipped_sources
 from pipeline_platform.web_events.source_check import SourceReport, check_file
 from pipeline_platform.web_events.sources import load_mappings
 
-app = typer.Typer(help="Web events: their sources, and their labels and scores of the past.")
+app = typer.Typer(help="Web events: sources, where one came from, labels of the past.")
 source = typer.Typer(help="Where events come from, and how they are written.")
 app.add_typer(source, name="source")
 app.add_typer(relabel.app, name="relabel")
@@ -71,6 +74,31 @@ def check(
             ]
             show_rows("Records that stay out", rows, as_json=False)
     raise typer.Exit(0 if report.is_good else FOUND_FAULTS)
+
+
+@app.command()
+def passport(
+    event_id: Annotated[str, typer.Argument(help="The event's id, as silver has it.")],
+    day: Annotated[
+        date | None,
+        typer.Option(parser=parse_day, metavar="YYYY-MM-DD", help="Its day, which is faster."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Trace one event: gold of its day, its row in silver, every delivery, file, line and hash."""
+    with plain_failures(), services() as opened:
+        found = trace_event(opened, event_id, day)
+        if as_json:
+            show_facts("Passport", found.document(), as_json=True)
+            return
+        title = f"{found.event_id}, {found.event_date}"
+        show_facts(f"{title}: row in silver", found.silver, as_json=False)
+        show_rows("Tables of its day", found.made_by, as_json=False)
+        for row in found.gold:
+            show_facts(f"Gold that counts it: {row['table']}", row, as_json=False)
+        show_rows("Delivered lines", found.deliveries(), as_json=False)
+        if found.held:
+            show_rows("Held back under this id", found.held, as_json=False)
 
 
 def _facts(report: SourceReport) -> dict[str, object]:

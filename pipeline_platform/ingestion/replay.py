@@ -23,6 +23,7 @@ from pipeline_platform.ingestion.selection import Replayable, Selection, find_re
 from pipeline_platform.ingestion.trial import FileTrial, place_of, try_file
 from pipeline_platform.landing.keys import stored_name
 from pipeline_platform.landing.objects import temporary_folder
+from pipeline_platform.progress import tracked
 from pipeline_platform.quality.quarantine import QuarantinedRow, list_rows
 from pipeline_platform.quality.quarantined_files import list_files
 from pipeline_platform.warehouse import control
@@ -47,7 +48,8 @@ def read_again(intake: Intake, files: Sequence[tuple[str, str]]) -> Iterator[Fil
                         "look with `landing list`."
                     )
                 claimed.append(zone.restore(sha256, stored_name(found[1].key, sha256)))
-            yield from ingest_files(intake, claimed, again=True)
+            outcomes = ingest_files(intake, claimed, again=True)
+            yield from tracked(outcomes, "files", len(claimed))
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def _trials(
     with TemporaryDirectory(prefix="replay-", dir=folder) as temporary:
         return {
             sha256: try_file(intake, sha256, name, Path(temporary))
-            for sha256, name in names.items()
+            for sha256, name in tracked(names.items(), "files tried")
         }
 
 

@@ -19,6 +19,7 @@ from pipeline_platform.lake.engine import local_temp
 from pipeline_platform.lake.lake import Lake
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.landing.objects import ObjectStore
+from pipeline_platform.progress import tracked
 from pipeline_platform.settings import Settings
 
 MANIFEST = "manifest.json"
@@ -144,7 +145,7 @@ class Backup(BaseModel):
     def verify(self, settings: Settings, partition: date | None = None) -> None:
         """Read every file of the backup, or of a partition; PermanentError if one is damaged."""
         with spooled_file(settings) as spooled:
-            for file in self.files_of(partition or self.partition):
+            for file in tracked(self.files_of(partition or self.partition), "files"):
                 self.fetch(file, spooled)
 
 
@@ -173,7 +174,8 @@ def back_up(
     source = ObjectStore.at(iceberg.location(), lake.settings)
     copied = []
     with spooled_file(lake.settings) as spooled:
-        for number, file in enumerate(sorted(files, key=lambda one: one.file_path)):
+        ordered = sorted(files, key=lambda one: one.file_path)
+        for number, file in enumerate(tracked(ordered, "files")):
             if not file.file_path.startswith(f"{iceberg.location()}/"):
                 raise PermanentError(f"The file {file.file_path} is not below its table; move it.")
             digest = source.download(file.file_path.removeprefix(f"{iceberg.location()}/"), spooled)

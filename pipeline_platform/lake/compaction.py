@@ -21,6 +21,7 @@ from pipeline_platform.lake.publications import Publication
 from pipeline_platform.lake.reading import PartitionValue
 from pipeline_platform.lake.staging import Staged
 from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.progress import tracked
 from pipeline_platform.runbook import CompactionLimits
 
 if TYPE_CHECKING:
@@ -109,7 +110,10 @@ def compact(
     done: list[Compacted] = []
     for start in range(0, len(plan), PARTITIONS_PER_COMMIT):
         batch = plan[start : start + PARTITIONS_PER_COMMIT]
-        prepared = [_rewrite(lake, table, rewrite, limits, run_id) for rewrite in batch]
+        prepared = [
+            _rewrite(lake, table, rewrite, limits, run_id)
+            for rewrite in tracked(batch, "partitions")
+        ]
         _commit(lake, table, prepared, run_id)
         done += [one.outcome for one in prepared]
     return done

@@ -360,6 +360,14 @@ class Lake:
         snapshot = iceberg.current_snapshot() if iceberg else None
         return Publication.of(snapshot) if snapshot else None
 
+    def writers(self, table: LakeTable, partition: reading.PartitionValue) -> list[Publication]:
+        """Return the remembered publications that added a partition's files, oldest first."""
+        iceberg = self._tables.find(table)
+        if iceberg is None:
+            return []
+        wanted = reading.adding_snapshots(iceberg, partition)
+        return [one for one in self.snapshots(table) if one.snapshot_id in wanted]
+
     def property(self, table: LakeTable, name: str) -> str | None:
         """Return what the table's property is in its current metadata; None without either."""
         iceberg = self._tables.find(table)

@@ -79,6 +79,18 @@ def live_files(
     return [task.file for task in scan.plan_files()]
 
 
+def adding_snapshots(table: "Table", partition: PartitionValue) -> set[int]:
+    """Return the snapshots that added the current files of a partition; none if it has none."""
+    current = table.current_snapshot()
+    return {
+        entry.snapshot_id
+        for manifest in (current.manifests(table.io) if current else [])
+        for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True)
+        if stored_partition_value(table, entry.data_file.partition) == partition
+        and entry.snapshot_id is not None
+    }
+
+
 def remembered_files(table: "Table") -> set[str]:
     """Return the paths of all data files that any remembered snapshot names."""
     manifests = {

@@ -24,6 +24,7 @@ from pipeline_platform.lake.publications import PARTITIONS, RUN_ID, STANDS_FOR, 
 from pipeline_platform.lake.staging import file_name_part, staging_location
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.landing.objects import ObjectStore
+from pipeline_platform.progress import tracked
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
@@ -121,7 +122,7 @@ def restore_from_backup(
     store = ObjectStore.at(staging_location(lake.settings), lake.settings)
     paths = []
     with spooled_file(lake.settings) as spooled:
-        for number, file in enumerate(chosen):
+        for number, file in enumerate(tracked(chosen, "files")):
             backup.fetch(file, spooled)
             store.put(f"{place}/{number}.parquet", spooled)
             paths.append(f"{store.location}/{place}/{number}.parquet")

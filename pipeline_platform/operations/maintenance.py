@@ -26,6 +26,7 @@ from pipeline_platform.lake.orphans import (
     remove_orphans,
 )
 from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.progress import tracked
 from pipeline_platform.quality.retention import remove_resolved
 from pipeline_platform.runbook import Runbook
 from pipeline_platform.services import Services
@@ -126,7 +127,7 @@ class Maintainer:
                     before=self._proposals_kept_since,
                     now=self.clock(),
                 )
-        for table in tables:
+        for table in tracked(tables, "tables"):
             if not self.services.lake.exists(table):
                 continue
             for operation in OPERATIONS:

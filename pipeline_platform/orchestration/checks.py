@@ -22,6 +22,8 @@ _SEVERITIES = {
     "info": dg.AssetCheckSeverity.WARN,
 }
 POINTS_OF_A_TREND = 3
+RUNBOOK_PAGE = "docs/operating.md#what-you-see-what-to-do"
+"""Where each check by its name has a row that says what it means and what to do (XC-1)."""
 
 
 def expectation_specs(asset: dg.AssetKey, contract: Contract) -> list[dg.AssetCheckSpec]:
@@ -43,18 +45,21 @@ def expectation_specs(asset: dg.AssetKey, contract: Contract) -> list[dg.AssetCh
 
 def expectation_result(asset: dg.AssetKey, result: ExpectationResult) -> dg.AssetCheckResult:
     """Report one validated expectation."""
+    metadata: dict[str, dg.MetadataValue | str | int] = {
+        "outcome": "pass" if result.passed else "fail",
+        "observed": str(result.observed),
+        "limit": str(result.limit),
+        "failing_rows": result.failing_count,
+        "failing_sample": dg.MetadataValue.json([str(one) for one in result.failing_sample]),
+    }
+    if result.row_count is not None:
+        metadata["rows"] = result.row_count
     return dg.AssetCheckResult(
         asset_key=asset,
         check_name=result.rule,
         passed=result.passed,
         severity=_SEVERITIES[result.severity],
-        metadata={
-            "outcome": "pass" if result.passed else "fail",
-            "observed": str(result.observed),
-            "limit": str(result.limit),
-            "failing_rows": result.failing_count,
-            "failing_sample": dg.MetadataValue.json([str(one) for one in result.failing_sample]),
-        },
+        metadata=metadata,
     )
 
 
@@ -73,6 +78,7 @@ def threshold_specs(
                 "bands": dg.MetadataValue.md(_bands(threshold)),
                 "window": threshold.window,
                 "minimum_sample": threshold.minimum_sample,
+                "runbook": RUNBOOK_PAGE,
             },
         )
         for threshold in thresholds
@@ -97,6 +103,9 @@ def threshold_result(
         "response_minutes": verdict.response_minutes,
     }
     metadata.update({name: value for name, value in numbers.items() if value is not None})
+    metadata.update({f"part/{name}": value for name, value in verdict.parts.items()})
+    if verdict.outcome != "pass":
+        metadata["runbook"] = RUNBOOK_PAGE
     if verdict.route:
         metadata["route"] = verdict.route
     if len(measurement.history) >= POINTS_OF_A_TREND:

@@ -92,6 +92,8 @@ def merged_results(
                 continue
             worse = result if known.passed else known
             merged[result.rule] = replace(
-                worse, failing_count=known.failing_count + result.failing_count
+                worse,
+                failing_count=known.failing_count + result.failing_count,
+                row_count=(known.row_count or 0) + (result.row_count or 0) or None,
             )
     return list(merged.values())

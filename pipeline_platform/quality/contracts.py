@@ -131,6 +131,7 @@ class Expectation(Part):
         observed: str,
         failing_count: int = 0,
         failing_sample: Sequence[Mapping[str, str]] = (),
+        row_count: int | None = None,
     ) -> "ExpectationResult":
         """Return how this expectation came out."""
         return ExpectationResult(
@@ -143,6 +144,7 @@ class Expectation(Part):
             severity=self.severity,
             is_blocking=self.is_blocking,
             dimension=self.dimension,
+            row_count=row_count,
         )
 
     def unmeasurable(self, columns: Sequence[str]) -> "ExpectationResult | None":
@@ -208,7 +210,8 @@ class ExpectationResult:
     """How one expectation came out.
 
     `observed` is the value, or for rules about rows how many break it of how many; `limit` what
-    is allowed; `failing_sample` holds at most ten breaches with the row's keys.
+    is allowed; `failing_sample` holds at most ten breaches with the row's keys. `row_count` is how
+    many rows a rule about rows looked at, None for any other rule.
     """
 
     rule: str
@@ -220,6 +223,7 @@ class ExpectationResult:
     severity: Severity
     is_blocking: bool
     dimension: Dimension
+    row_count: int | None = None
 
 
 def row_rules(contract: Contract) -> list[RowRule]:

@@ -5,8 +5,8 @@ A value that can't be measured is neither pass nor fail: it is `not_measurable`,
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -22,7 +22,8 @@ class Measurement:
 
     `sample_size` is the number of observations behind the value; None means that the value is a
     fact that needs no sample. `offenders` are keys of what broke the rule (at most ten are kept),
-    `history` earlier values, oldest first, for a plot.
+    `history` earlier values, oldest first, for a plot. `parts` are the figures that the value is
+    made of, such as a score by dimension.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Measurement:
     offenders: tuple[str, ...] = ()
     not_measurable_reason: str | None = None
     history: tuple[tuple[datetime, float], ...] = ()
+    parts: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Keep a bounded number of offending keys."""
@@ -44,7 +46,7 @@ class Verdict:
     """How a measurement stands against its threshold.
 
     `limit` is the broken limit, or the nearest one when nothing is broken. `is_blocking` tells
-    that the staged rows must not be published.
+    that the staged rows must not be published. `parts` are the measurement's.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Verdict:
     response_minutes: int | None = None
     route: str | None = None
     is_blocking: bool = False
+    parts: Mapping[str, float] = field(default_factory=dict)
 
 
 def judge(measurement: Measurement, threshold: Threshold) -> Verdict:
@@ -160,4 +163,5 @@ def _verdict(
         response_minutes=broken.response_minutes if broken else None,
         route=broken.route if broken else None,
         is_blocking=bool(broken and threshold.is_blocking and broken.severity == "critical"),
+        parts=measurement.parts,
     )

@@ -1,11 +1,12 @@
 """`check_observations`: every verdict as it was given, for trends and for trying other limits."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import psycopg
+from psycopg.types.json import Jsonb
 
 from pipeline_platform.quality.measurements import Verdict
 
@@ -14,7 +15,10 @@ Connection = psycopg.Connection[Any]
 
 @dataclass(frozen=True)
 class Observation:
-    """A verdict with where and when it was given; all in the threshold's unit."""
+    """A verdict with where and when it was given; all in the threshold's unit.
+
+    `parts` are the figures that the value is made of, None where it has none.
+    """
 
     observed_at: datetime
     check_name: str
@@ -27,6 +31,7 @@ class Observation:
     asset_key: str | None
     partition_key: str | None
     reason: str | None
+    parts: Mapping[str, float] | None = None
 
 
 def record_verdict(
@@ -44,8 +49,8 @@ def record_verdict(
         """
         INSERT INTO check_observations (
             observed_at, pipeline, check_name, asset_key, partition_key, outcome, severity,
-            value, limit_value, numerator, denominator, reason, run_id
-        ) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+            value, limit_value, numerator, denominator, reason, run_id, parts
+        ) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
         """,
         (
             now,
@@ -61,6 +66,7 @@ def record_verdict(
             verdict.denominator,
             verdict.sentence,
             run_id,
+            Jsonb(dict(verdict.parts)) if verdict.parts else None,
         ),
     )
 
@@ -100,7 +106,7 @@ def observations(
     rows = conn.execute(
         """
         SELECT observed_at, check_name, outcome, severity, value, limit_value, numerator,
-            denominator, asset_key, partition_key, reason
+            denominator, asset_key, partition_key, reason, parts
         FROM check_observations
         WHERE pipeline = %(pipeline)s AND check_name = %(name)s
           AND (%(key)s::text IS NULL OR partition_key = %(key)s)

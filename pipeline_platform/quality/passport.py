@@ -103,7 +103,7 @@ def trace(
     places = {(version.file_sha256, version.line_number) for version in versions}
     if served is not None and served["source_file_sha256"] is not None:
         places.add((served["source_file_sha256"], served["source_line_number"]))
-    lines = _lines(conn, pipeline, sorted(places), bronze)
+    lines = delivered_lines(conn, pipeline, sorted(places), bronze)
     return Passport(
         account_id,
         as_of_date,
@@ -144,16 +144,17 @@ def _versions(
             row["is_current"],
             row,
         )
-        for row in _dictionaries(chosen)
+        for row in dictionaries(chosen)
     ]
 
 
-def _lines(
+def delivered_lines(
     conn: Connection,
     pipeline: str,
     places: list[tuple[str, int]],
     bronze: duckdb.DuckDBPyRelation,
 ) -> tuple[SourceLine, ...]:
+    """Return what is known of delivered lines, each named by file hash and line number."""
     hashes = sorted({sha256 for sha256, _ in places})
     records = _records(bronze, places)
     with conn.cursor(row_factory=dict_row) as cursor:
@@ -197,7 +198,7 @@ def _records(
     wanted = set(places)
     return {
         (row["file_sha256"], row["line_number"]): row
-        for row in _dictionaries(chosen)
+        for row in dictionaries(chosen)
         if (row["file_sha256"], row["line_number"]) in wanted
     }
 
@@ -227,6 +228,7 @@ def _quarantined(
         return tuple(cursor.fetchall())
 
 
-def _dictionaries(relation: duckdb.DuckDBPyRelation) -> list[dict[str, Any]]:
+def dictionaries(relation: duckdb.DuckDBPyRelation) -> list[dict[str, Any]]:
+    """Return a relation's rows by column name."""
     names = relation.columns
     return [dict(zip(names, row, strict=True)) for row in relation.fetchall()]

@@ -55,7 +55,7 @@ class QualityScore:
         return tuple(name for name, score in self.dimensions.items() if score is None)
 
     def measurement(self, name: str = "data_quality_score") -> Measurement:
-        """Return the overall score for judging; the worst parts come as offenders."""
+        """Return the overall score for judging, with the dimensions; the worst parts offend."""
         reason = None
         if self.overall is None:
             reason = f"too little is known: nothing about {', '.join(self.unmeasured)}"
@@ -67,6 +67,7 @@ class QualityScore:
             sample_size=self.row_count,
             offenders=tuple(f"{part.name} {part.score:.2f}" for part in imperfect),
             not_measurable_reason=reason,
+            parts={name: value for name, value in self.dimensions.items() if value is not None},
         )
 
 

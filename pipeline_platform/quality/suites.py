@@ -184,6 +184,7 @@ def _result(
         return expectation.result(passed=False, observed=observed)
     values: Mapping[str, Any] = result.result
     count = int(values.get("unexpected_count") or 0)
+    row_count = values.get("element_count")
     if "element_count" in values:
         observed = f"{count} of {values['element_count']} rows break it"
     elif isinstance(values.get("observed_value"), list):
@@ -197,6 +198,7 @@ def _result(
         observed=observed,
         failing_count=count,
         failing_sample=[shown(row) for row in sampled.to_pylist()],
+        row_count=None if row_count is None else int(row_count),
     )
 
 

@@ -103,6 +103,7 @@ class _Judgement:
             observed=f"{failing} of {about} rows break it",
             failing_count=failing,
             failing_sample=self._sample(one) if failing else (),
+            row_count=about,
         )
 
     def _columns_result(self, one: Expectation) -> ExpectationResult:

@@ -2,7 +2,7 @@
 
 Each takes an open connection, which may be one to a read replica, and `now` where a window ends
 there. In psql the views `recent_etl_runs`, `issues_by_day_and_severity`, `issues_by_type`,
-`active_connections`, `slow_queries` and `partition_sizes` show the same.
+`active_connections`, `slow_queries`, `partition_sizes` and `recent_errors` show the same.
 """
 
 from collections.abc import Mapping
@@ -35,6 +35,24 @@ def issues_by_type(conn: Connection, now: datetime, *, days: float = 1) -> list[
     """
     query = "SELECT * FROM issues_by_type_since(%(since)s)"
     return _rows(conn, query, {"since": now - timedelta(days=days)})
+
+
+def errors_by_bin(
+    conn: Connection,
+    now: datetime,
+    *,
+    since: timedelta = timedelta(hours=2),
+    width: timedelta = timedelta(minutes=5),
+    pipeline: str | None = None,
+) -> list[Row]:
+    """Return bin_start, quarantined_rows, quarantined_files, failed_stream_reads (SW-20).
+
+    One row per bin, empty ones included, newest first; a bin starts at a multiple of its width
+    (UTC), so the first one may begin before the window, of which alone it counts.
+    """
+    query = "SELECT * FROM errors_by_bin(%(since)s, %(until)s, %(width)s, %(pipeline)s)"
+    values = {"since": now - since, "until": now, "width": width, "pipeline": pipeline}
+    return _rows(conn, query, values)
 
 
 def active_connections(conn: Connection) -> Row:

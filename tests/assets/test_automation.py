@@ -15,6 +15,8 @@ from pipeline_platform.definitions import build_defs
 from pipeline_platform.orchestration.automation import RANGE_END_TAG, RANGE_START_TAG
 from pipeline_platform.orchestration.pipeline_runs import ENDED, WORK_TAG
 from pipeline_platform.orchestration.sensors import UNFINISHED
+from pipeline_platform.partition_ranges import shifted
+from pipeline_platform.run_context import utc_now
 from tests.assets.platform_runs import ARRIVED, deliver, running
 
 ENVIRONMENTS = ("local", "test", "staging", "production")
@@ -104,6 +106,37 @@ def test_an_object_that_is_older_than_the_cursor_is_not_missed(platform) -> None
 def test_the_cursor_of_arrivals_is_readable(platform) -> None:
     deliver(platform.settings, "standard_1.csv", b"x")
     assert "listing" in json.loads(platform.tick("arrivals").cursor)
+
+
+def test_the_job_of_months_ahead_makes_this_month_and_the_next_ones(platform) -> None:
+    wanted = [this_month_and(number) for number in range(load_runbook().rulings.premake_months + 1)]
+
+    assert platform.run(f"{PIPELINE}_months_made_ahead").success
+
+    assert partitions_of_performance_data(platform) == wanted
+
+
+def test_the_job_of_months_ahead_leaves_alone_what_exists(platform) -> None:
+    platform.run(f"{PIPELINE}_months_made_ahead")
+    before = partitions_of_performance_data(platform)
+
+    assert platform.run(f"{PIPELINE}_months_made_ahead").success
+
+    assert partitions_of_performance_data(platform) == before
+
+
+def this_month_and(number: int) -> str:
+    """Name the partition of the month so many months from now."""
+    return f"performance_data_{shifted(utc_now().date().replace(day=1), number):%Y_%m}"
+
+
+def partitions_of_performance_data(platform) -> list[str]:
+    with platform.services.database.connection() as connection:
+        found = connection.execute(
+            "SELECT inhrelid::regclass::text FROM pg_inherits"
+            " WHERE inhparent = 'performance_data'::regclass ORDER BY 1"
+        )
+        return [name for (name,) in found.fetchall()]
 
 
 def test_without_touched_months_nothing_is_requested(platform) -> None:

@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,21 @@ from pipeline_platform.advisory_performance.vendors import load_mapping
 from pipeline_platform.cli import app
 from pipeline_platform.definitions import build_defs
 from pipeline_platform.failures import InvalidRunbookError
+from pipeline_platform.orchestration.checks import RUNBOOK_PAGE
 from pipeline_platform.run_context import utc_now
+from pipeline_platform.runbook import Runbook
 from pipeline_platform.runbook_page import block_names, generated_blocks, with_blocks
 from pipeline_platform.settings import PREFIX, Settings
+from pipeline_platform.web_events import run_context as web_events
+from pipeline_platform.web_events.run_context import shipped_sources
+from pipeline_platform.web_events.tables import TABLES as WEB_TABLES
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-PIPELINE_PAGES = {ROOT / "docs" / "advisory_performance.md": load_runbook}
+PIPELINE_PAGES = {
+    ROOT / "docs" / "advisory_performance.md": load_runbook,
+    ROOT / "docs" / "web_events.md": web_events.load_runbook,
+}
 OF_EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?P<target>[^)\s]+)\)")
@@ -272,12 +280,30 @@ def test_the_example_of_another_compute_size_is_a_run_configuration(tmp_path: Pa
     assert validated["ops"].keys() >= config["ops"].keys()
 
 
-def test_every_job_and_sensor_is_named_on_the_page(tmp_path: Path) -> None:
-    page = (ROOT / "docs" / "advisory_performance.md").read_text("utf-8")
+@pytest.mark.parametrize("page", PIPELINE_PAGES, ids=lambda page: page.name)
+def test_every_job_and_sensor_is_named_on_its_page(page: Path, tmp_path: Path) -> None:
     definitions = build_defs(Settings(home=tmp_path, environment="test"))
     jobs = [*(definitions.jobs or []), *(definitions.sensors or [])]
-    names = [one.name for one in jobs if one.name.startswith("advisory_performance")]
-    assert [name for name in names if f"`{name}`" not in page] == []
+    names = [one.name for one in jobs if one.name.startswith(page.stem)]
+    assert [name for name in names if f"`{name}`" not in page.read_text("utf-8")] == []
+
+
+@pytest.mark.parametrize(
+    "runbook_of", PIPELINE_PAGES.values(), ids=[page.stem for page in PIPELINE_PAGES]
+)
+def test_every_threshold_has_a_row_where_its_check_leads_to(
+    runbook_of: Callable[[], Runbook],
+) -> None:
+    page, _, anchor = RUNBOOK_PAGE.partition("#")
+    text = (ROOT / page).read_text("utf-8")
+    assert anchor in anchors_of(text)
+    assert [name for name in runbook_of().thresholds if f"`{name}`" not in text] == []
+
+
+def test_the_page_of_web_events_names_every_source_and_table() -> None:
+    text = (ROOT / "docs" / "web_events.md").read_text("utf-8")
+    names = [*shipped_sources(), *(table.name for table in WEB_TABLES)]
+    assert [name for name in names if name not in text] == []
 
 
 def test_every_job_of_the_platform_itself_is_named_in_operating(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from pipeline_platform.advisory_performance.samples.vendor_files import (
     render,
 )
 from pipeline_platform.advisory_performance.vendor_mapping import VendorMapping
+from pipeline_platform.progress import tracked
 
 DAILY_FILES = 5
 """The last business days come as a file each, as they do in production."""
@@ -77,7 +78,7 @@ def generate_arrivals(request: SampleRequest, mappings: dict[str, VendorMapping]
     made = SampleArrivals()
     market = market_until(request.end, request.days)
     last_days = set(market.days[-DAILY_FILES:])
-    for style in STYLES:
+    for style in tracked(STYLES, "vendors"):
         source = random.Random(f"{request.seed}/{style.vendor}/faults")  # noqa: S311
         days = sorted(
             (

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from pipeline_platform.advisory_performance.run_context import shipped_mappings
 from pipeline_platform.advisory_performance.samples.arrivals import (
+    SampleArrivals,
     SampleRequest,
     generate_arrivals,
 )
@@ -76,6 +77,7 @@ class Processed:
     ingested: Any
     waiting: Any
     ended: Result
+    made: SampleArrivals
 
 
 @pytest.fixture(scope="package")
@@ -96,4 +98,4 @@ def processed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processed]:
         ingested = shell.json("landing", "ingest")
         waiting = shell.json("months", "list")
         ended = shell("months", "process", "--anyway", "--json")
-        yield Processed(shell, ingested, waiting, ended)
+        yield Processed(shell, ingested, waiting, ended, made)

@@ -5,10 +5,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
-from pipeline_platform.commands.control_reports import conservation
+from pipeline_platform.advisory_performance.run_context import load_runbook
+from pipeline_platform.commands.control_reports import conservation, coverage, latest_checks
 from tests.integration.commands.conftest import Processed, Shell
+
+RUNBOOK = load_runbook()
 
 
 def served(processed: Processed) -> dict[str, Any]:
@@ -159,3 +163,62 @@ def test_a_report_over_nothing_is_no_error(shell: Shell, report: str) -> None:
 def test_a_database_that_does_not_answer_asks_to_try_later(shell: Shell) -> None:
     shell.database_url = "postgresql://nobody@127.0.0.1:1/nothing"
     assert shell("reports", "files").exit_code == 75
+
+
+def test_errors_are_counted_by_time(processed: Processed) -> None:
+    found = processed.shell.json("reports", "errors", "--since", "2h", "--bin", "5m")
+    held = processed.shell.json("quarantine", "list", "--kind", "rows", "--limit", "1000")
+    assert len(found) in (24, 25)
+    assert sum(one["quarantined rows"] for one in found) == len(held) > 0
+
+
+@pytest.mark.parametrize("option", [("--bin", "never"), ("--bin", "0m"), ("--since", "-2h")])
+def test_a_length_of_time_that_is_none_is_wrong_use(shell: Shell, option: tuple[str, str]) -> None:
+    assert shell("reports", "errors", *option).exit_code == 2
+
+
+def test_more_bins_than_anybody_reads_are_wrong_use(shell: Shell) -> None:
+    assert shell("reports", "errors", "--since", "90d", "--bin", "1s").exit_code == 2
+
+
+NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
+INTERVAL = timedelta(minutes=RUNBOOK.rulings.checks_expected_every_minutes)
+
+
+def checks_after(database_url: str, outcome: str, age: timedelta) -> dict[str, dict[str, Any]]:
+    """Return the checks by name after one of them ended so long ago."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "INSERT INTO check_observations (observed_at, pipeline, check_name, asset_key, outcome)"
+            " VALUES (%s, %s, 'conservation', 'a', %s)",
+            (NOW - age, RUNBOOK.pipeline, outcome),
+        )
+        found = latest_checks(connection, RUNBOOK, NOW)
+    return {one["check"]: one for one in found}
+
+
+@pytest.mark.parametrize("outcome", ["pass", "fail", "not_measurable"])
+def test_a_check_that_was_evaluated_in_time_is_what_it_said(
+    database_url: str, outcome: str
+) -> None:
+    found = checks_after(database_url, outcome, INTERVAL)
+    assert found["conservation"]["outcome"] == outcome
+
+
+@pytest.mark.parametrize("outcome", ["pass", "fail", "not_measurable"])
+def test_a_check_that_nobody_evaluated_in_time_is_overdue(database_url: str, outcome: str) -> None:
+    found = checks_after(database_url, outcome, INTERVAL + timedelta(seconds=1))
+    assert found["conservation"]["outcome"] == "overdue"
+    assert outcome.replace("_", " ") in found["conservation"]["reason"]
+
+
+def test_a_check_that_was_never_evaluated_is_overdue(database_url: str) -> None:
+    found = checks_after(database_url, "pass", timedelta(0))
+    assert found.keys() == RUNBOOK.thresholds.keys()
+    assert {one["outcome"] for name, one in found.items() if name != "conservation"} == {"overdue"}
+
+
+def test_overdue_and_not_measurable_checks_are_not_covered(database_url: str) -> None:
+    found = checks_after(database_url, "pass", timedelta(0))
+    assert coverage(list(found.values())) == (1, len(RUNBOOK.thresholds))
+    assert coverage([{"outcome": "not_measurable"}, {"outcome": "fail"}]) == (1, 2)

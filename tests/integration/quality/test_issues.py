@@ -134,3 +134,12 @@ def test_a_history_can_be_that_of_one_partition(conn: Connection) -> None:
     for key in ("2026-09-01", "2026-10-01"):
         record_verdicts(conn, "p", [verdict], now=NOW, partition_key=key)
     assert len(history(conn, "p", SCORE.name, partition_key="2026-10-01")) == 1
+
+
+def test_the_parts_of_a_value_are_kept_with_it(conn: Connection) -> None:
+    measured = Measurement(SCORE.name, 97, sample_size=500, parts={"validity": 91.5})
+    record_verdicts(conn, "p", [judge(measured, SCORE)], now=NOW)
+
+    (found,) = observations(conn, "p", SCORE.name)
+
+    assert found.parts == {"validity": 91.5}

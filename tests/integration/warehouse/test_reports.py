@@ -211,3 +211,76 @@ def test_each_report_is_a_view_for_psql(connection, view):
     connection.execute(f"SELECT * FROM {view}")
 
     assert connection.info.transaction_status.name == "INTRANS"
+
+
+def hold_row(connection, at, pipeline="p"):
+    connection.execute(
+        "INSERT INTO quarantined_rows (pipeline, hop, file_sha256, file_name, line_number, rule,"
+        " reason, run_id, quarantined_at) VALUES (%s, 'h', 'f', 'f',"
+        " (SELECT count(*) FROM quarantined_rows), 'r', 'r', 'r', %s)",
+        (pipeline, at),
+    )
+
+
+def hold_file(connection, at):
+    connection.execute(
+        "INSERT INTO quarantined_files (pipeline, file_sha256, file_name, rule, reason,"
+        " quarantined_at) VALUES ('p', %s, 'f', 'r', 'r', %s)",
+        (str(at), at),
+    )
+
+
+def fail_read(connection, at, outcome="FAILED"):
+    connection.execute(
+        "INSERT INTO stream_reads (pipeline, stream, read_at, outcome, run_id)"
+        " VALUES ('p', 's', %s, %s, 'r')",
+        (at, outcome),
+    )
+
+
+def test_errors_are_counted_by_five_minutes_of_the_last_two_hours(connection):
+    bins = reports.errors_by_bin(connection, NOW)
+
+    assert [row["bin_start"] for row in bins] == [
+        NOW - timedelta(minutes=5 * number) for number in range(1, 25)
+    ]
+
+
+def test_an_error_counts_in_the_bin_that_holds_its_instant(connection):
+    for seconds in (0, 299, 300):
+        hold_row(connection, NOW - timedelta(minutes=10) + timedelta(seconds=seconds))
+
+    bins = reports.errors_by_bin(connection, NOW, since=timedelta(minutes=15))
+
+    assert [row["quarantined_rows"] for row in bins] == [1, 2, 0]
+
+
+def test_errors_are_told_apart_by_kind(connection):
+    at = NOW - timedelta(minutes=1)
+    hold_row(connection, at)
+    hold_file(connection, at)
+    fail_read(connection, at)
+    fail_read(connection, at, "EMPTY")
+
+    (found,) = reports.errors_by_bin(connection, NOW, since=timedelta(minutes=5))
+
+    counts = ("quarantined_rows", "quarantined_files", "failed_stream_reads")
+    assert [found[name] for name in counts] == [1, 1, 1]
+
+
+def test_errors_before_the_window_and_of_other_pipelines_are_left_out(connection):
+    hold_row(connection, NOW - timedelta(minutes=6))
+    hold_row(connection, NOW - timedelta(minutes=1), pipeline="q")
+
+    bins = reports.errors_by_bin(connection, NOW, since=timedelta(minutes=5), pipeline="p")
+
+    assert [row["quarantined_rows"] for row in bins] == [0]
+
+
+def test_a_window_that_begins_within_a_bin_counts_only_its_part(connection):
+    hold_row(connection, NOW - timedelta(minutes=9))
+    hold_row(connection, NOW - timedelta(minutes=6))
+
+    bins = reports.errors_by_bin(connection, NOW, since=timedelta(minutes=7))
+
+    assert [row["quarantined_rows"] for row in bins] == [0, 1]

@@ -75,6 +75,31 @@ def test_firehose_delivers_objects_in_folders_without_line_ends(services, run) -
     ]
 
 
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "web-events/2024/01/15",
+        "event_date=2024-01-15",
+        "year=2024/month=01/day=15",
+        "year=2024/month=01/day=15/user_id=u-7",
+    ],
+)
+def test_folders_of_any_layout_are_read_and_say_nothing_of_the_day(folder, services, run) -> None:
+    """The event's own time gives its day: folders may be by arrival, or wrong (X-15)."""
+    deliver(services, f"{folder}/events_1.ndjson", events(2))
+    ingest(run)
+    refine_requested(run)
+    assert silver(services, "event_id, event_date") == [("e0", DAY), ("e1", DAY)]
+
+
+def test_the_same_name_in_two_folders_is_two_files(services, run) -> None:
+    for number, folder in enumerate(("event_date=2024-01-15", "event_date=2024-01-16")):
+        deliver(services, f"{folder}/events_1.ndjson", events(1, prefix=f"day{number}-"))
+    ingest(run)
+    refine_requested(run)
+    assert silver(services, "event_id") == [("day0-0",), ("day1-0",)]
+
+
 def test_a_file_of_an_unknown_source_is_refused(services, run) -> None:
     deliver(services, "mystery.bin", b"x")
     assert "No source mapping" in ingest(run)["mystery.bin"].reason

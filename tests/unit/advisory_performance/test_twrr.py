@@ -80,10 +80,10 @@ class TestWorkedExamples:
             ("67.0", "-0.094432835937"),
         ],
     )
-    def test_bacons_portfolio_of_74_million(self, before, expected):
+    def test_a_flow_within_a_month_with_and_without_a_valuation(self, before, expected):
         """74.2 m at 31 December, 104.4 m at 31 January, 37.1 m in on 14 January.
 
-        The figures of Bacon's running example (ch. 3), whose value before the flow was 67.0 m.
+        Just before the flow it was worth 67.0 m, where that is known.
         """
         values = [Value(day("2025-12-31"), "74.2"), Value(day("2026-01-31"), "104.4")]
         flows = [Flow(day("2026-01-14"), "37.1", "end_of_day", before=before)]

@@ -118,3 +118,11 @@ def test_another_part_never_raises_its_dimension(parts: list[Part], more: Part) 
     before = combine(parts, WEIGHTS, row_count=1).dimensions[more.dimension]
     after = combine([*parts, more], WEIGHTS, row_count=1).dimensions[more.dimension]
     assert before is None or (after is not None and after <= before)
+
+
+def test_a_score_is_measured_with_its_dimensions() -> None:
+    found = _score(_rows(10, currency="usd"))
+    assert found.measurement().parts == {
+        name: value for name, value in found.dimensions.items() if value is not None
+    }
+    assert found.measurement().parts["validity"] == 90

@@ -1,6 +1,6 @@
--- Asset-weighted composite returns (GIPS 2020 for Firms, provisions 2.A.25 to 2.A.27 and 4.A.1):
--- an account belongs to a month's composite only if it was measured for the whole month; weights
--- are the values at the beginning of the month; internal dispersion is the equal-weighted standard
+-- Asset-weighted composite returns, after the GIPS standards (docs/returns.md, "Composites"): an
+-- account belongs to a month's composite only if it was in it for the whole month; weights are the
+-- values at the beginning of the month; internal dispersion is the equal-weighted standard
 -- deviation and is not presented for five accounts or fewer.
 with days as (
   select * from {{ source('advisory_performance_gold', 'time_weighted_returns') }}
@@ -17,13 +17,18 @@ numbered as (
   from days
 ),
 
-closing as (
-  select * from numbered where number_from_last = 1
-),
-
--- The last day that any account of the month has: an account that ended earlier left the composite.
 month_ends as (
   select as_of_month, max(as_of_date) as last_date from days group by as_of_month
+),
+
+-- Accounts that were there when the month ended: one whose last day lies further back had left.
+closing as (
+  select numbered.*
+  from numbered
+  inner join month_ends on numbered.as_of_month = month_ends.as_of_month
+  where
+    numbered.number_from_last = 1
+    and numbered.as_of_date > month_ends.last_date - interval 5 day
 ),
 
 members as (
@@ -41,11 +46,9 @@ members as (
   inner join closing as beginning
     on
       closing.account_id = beginning.account_id
+      and closing.account_class = beginning.account_class
+      and closing.currency = beginning.currency
       and beginning.as_of_month = closing.as_of_month - interval 1 month
-  inner join month_ends
-    on
-      closing.as_of_month = month_ends.as_of_month
-      and closing.as_of_date > month_ends.last_date - interval 5 day
   where
     {{ is_in_built_range('closing.as_of_month') }}
     and closing.record_start_date < closing.as_of_month

@@ -1,0 +1,44 @@
+"""How each check must end on the demo's sample, so that the demo fails when one ends otherwise."""
+
+from collections.abc import Iterable, Mapping
+
+Outcomes = frozenset[str]
+NOT_MEASURABLE, FAIL, PASS = "not measurable", "fail", "pass"
+
+EXPECTED: Mapping[str, Outcomes] = {
+    # The sample is too small for them.
+    "return_variance": frozenset({NOT_MEASURABLE}),
+    "pipeline_success_rate": frozenset({NOT_MEASURABLE, PASS}),
+    # The sample's events end yesterday and cover five days, on two of which little happens.
+    "rows_of_today": frozenset({FAIL}),
+    "last_closed_date": frozenset({FAIL}),
+    "hourly_volume": frozenset({FAIL, PASS}),
+    # What is not configured can't be measured.
+    "cost_anomaly": frozenset({NOT_MEASURABLE, PASS}),
+    "cost_increase": frozenset({NOT_MEASURABLE, PASS}),
+    "stream_error_rate": frozenset({NOT_MEASURABLE, PASS}),
+    "stream_iterator_age": frozenset({NOT_MEASURABLE, PASS}),
+    "stream_silence": frozenset({NOT_MEASURABLE, PASS}),
+    # How busy the machine is says nothing of the platform.
+    "database_cpu": frozenset({FAIL, PASS, NOT_MEASURABLE}),
+    "database_query_response": frozenset({FAIL, PASS}),
+}
+"""Checks that need not pass, by name, and how they may end; every other one must pass."""
+
+
+def unexpected_outcomes(
+    outcomes: Iterable[tuple[str, str, str | None]], *, is_small: bool = False
+) -> list[str]:
+    """Say which checks ended otherwise than they must; nothing if all is well.
+
+    `outcomes`: asset, check and outcome, None for one that was never evaluated. On a sample that
+    is smaller than the demo's own (`is_small`) more may be not measurable.
+    """
+    found = []
+    for asset, check, outcome in sorted(outcomes, key=lambda one: one[:2]):
+        allowed = EXPECTED.get(check, frozenset({PASS}))
+        if outcome is None:
+            found.append(f"{asset}: {check} was not evaluated")
+        elif outcome not in allowed and not (is_small and outcome == NOT_MEASURABLE):
+            found.append(f"{asset}: {check} ended as {outcome}, not {' or '.join(sorted(allowed))}")
+    return found

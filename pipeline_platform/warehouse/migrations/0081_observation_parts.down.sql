@@ -1,0 +1,1 @@
+ALTER TABLE check_observations DROP COLUMN parts;
