@@ -93,7 +93,8 @@ class EventLog:
         runbook, threshold = self._thresholds.get((asset, evaluation.check_name), (None, None))
         alerting = runbook or self.alertings.get(evaluation.asset_key.path[0])
         outcome = outcome_of(evaluation)
-        if alerting is None or outcome not in {"pass", "fail"}:
+        is_told = threshold is None or threshold.is_told
+        if alerting is None or not is_told or outcome not in {"pass", "fail"}:
             return []
         run = self._runs.get(record.run_id)
         has_days = threshold is None or threshold.stage not in _WITHOUT_PARTITIONS

@@ -94,9 +94,7 @@ def body_of(
     days = days_in_words(red)
     if days:
         lines.append(f"Partitions: {days}")
-    touched = sorted(
-        {asset for one in red for asset in (one.subject, *one.touches) if "/" in asset}
-    )
+    touched = _touched(red)
     more = f" and {len(touched) - SHOWN_ASSETS} more" if len(touched) > SHOWN_ASSETS else ""
     lines.append(f"Touches: {', '.join(touched[:SHOWN_ASSETS]) or 'nothing else known'}{more}")
     lines.append(f"Command: {incident.remedy.command}")
@@ -134,7 +132,7 @@ def postmortem_page(
     ended = incident.resolved_at
     broken = "still broken" if ended is None else _span(ended - incident.began_at)
     answered = incident.acknowledged_at
-    touched = sorted({asset for one in faults for asset in (one.subject, *one.touches)})
+    touched = _touched(faults)
     rows = "\n".join(
         f"| {one.at:%Y-%m-%d %H:%M:%S} | {one.kind} | {_cell(one.sentence)} |" for one in timeline
     )
@@ -195,6 +193,12 @@ def days_in_words(faults: Sequence[Fault]) -> str:
     )
     last = [(first, end - timedelta(days=1)) for first, end in ranges]
     return ", ".join(f"{one}" if one == other else f"{one} to {other}" for one, other in last)
+
+
+def _touched(faults: Sequence[Fault]) -> list[str]:
+    """Return the assets that faults are about or reach; a job is none."""
+    named = {asset for one in faults for asset in (one.subject, *one.touches)}
+    return sorted(asset for asset in named if "/" in asset)
 
 
 def _dry_run_in_words(remedy: Remedy, dry_run: DryRun | None) -> str:

@@ -75,7 +75,8 @@ class Threshold(Part):
     the operators' runbook leaves open and this platform chose. A blocking threshold stops a
     publication when its critical band is broken. A threshold that `follows_failed_runs` also
     breaks because runs failed or did not start: while a run is failed, it is the same cause.
-    `remedy` stands in for the one of its route.
+    `remedy` stands in for the one of its route. One that is not `is_told` is for the record only:
+    alerts see by themselves what it counts.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Threshold(Part):
     is_blocking: bool = False
     is_proposed: bool = False
     follows_failed_runs: bool = False
+    is_told: bool = True
     remedy: Remedy | None = None
     stage: Stage
     asset: str

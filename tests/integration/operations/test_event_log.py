@@ -66,7 +66,8 @@ class World:
         checks = [
             self.check(SILVER, "data_quality_score", route="error_rate"),
             self.check(SILVER, "event_id_is_there"),
-            self.check(SILVER, "failed_runs"),
+            self.check(SILVER, "failed_runs", route="pipeline_failures"),
+            self.check(SILVER, "processing_latency", route="performance"),
             self.check(COST, "cost_increase", route="cost"),
         ]
         jobs = [
@@ -141,6 +142,11 @@ def test_a_rule_on_cost_belongs_to_the_pipeline_whose_runbook_has_it(platform: P
     assert (fault.pipeline, fault.route, fault.response_minutes) == ("web_events", "cost", 1440)
 
 
+def test_a_check_for_the_record_is_not_told(platform: Platform) -> None:
+    platform.run("web_events_workflow", FIRST, fails={"failed_runs"})
+    assert platform.red() == {}
+
+
 def test_what_is_not_measurable_neither_breaks_nor_mends(platform: Platform) -> None:
     platform.run("web_events_workflow", FIRST, fails={"data_quality_score"})
     assert SCORE in platform.red()
@@ -198,7 +204,7 @@ def test_a_run_of_the_platform_itself_has_an_owner(platform: Platform) -> None:
 
 
 def test_a_failed_run_and_what_fails_because_of_it_are_one_incident(platform: Platform) -> None:
-    platform.run("web_events_workflow", FIRST, fails={"failed_runs"})
+    platform.run("web_events_workflow", FIRST, fails={"processing_latency"})
     platform.run("web_events_workflow", FIRST, fails={"web_events"})
     platform.read()
     judged = judge([], list(platform.faults.values()), alertings(), utc_now())
