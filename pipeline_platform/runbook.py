@@ -36,6 +36,10 @@ __all__ = [
 ]
 
 
+PACKAGE = Path(__file__).parent
+"""Below it each pipeline has its folder with a runbook."""
+
+
 class Contact(Part):
     """Who is told: a team and its channels (SA-100).
 
@@ -289,6 +293,12 @@ class Runbook(Part):
     def requirements(self) -> frozenset[str]:
         """All requirement rows that a threshold of this runbook answers."""
         return frozenset(row for t in self.thresholds.values() for row in t.requirements)
+
+
+def load_runbooks() -> dict[str, Runbook]:
+    """Return every pipeline's runbook by its pipeline, with the rulings that the platform knows."""
+    found = [Runbook.load(path) for path in sorted(PACKAGE.glob("*/runbook.yaml"))]
+    return {one.pipeline: one for one in found}
 
 
 def _resolved(document: dict[str, Any]) -> dict[str, Any]:

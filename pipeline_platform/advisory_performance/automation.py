@@ -19,6 +19,7 @@ from pipeline_platform.advisory_performance.tables import (
     VENDOR_ROWS,
 )
 from pipeline_platform.orchestration.automation import (
+    WORKFLOW_TAG,
     ExecutableDefinition,
     UnresolvedAssetJobDefinition,
     schedule_from_runbook,
@@ -49,7 +50,7 @@ workflow_job = dg.define_asset_job(
     WORKFLOW,
     selection=dg.AssetSelection.assets(*MONTHLY_KEYS),
     description="A range of months from bronze to reconciled performance_data and gold marts.",
-    tags={"runbook_name": "advisory-performance-etl-workflow"},
+    tags={"runbook_name": "advisory-performance-etl-workflow", WORKFLOW_TAG: PIPELINE},
 )
 reconcile_job = dg.define_asset_job(
     f"{PIPELINE}_reconcile",

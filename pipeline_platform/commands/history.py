@@ -76,7 +76,8 @@ class CodeLocation:
 
 
 @contextmanager
-def _code_location() -> Iterator[CodeLocation]:
+def code_location() -> Iterator[CodeLocation]:
+    """Open the platform's definitions and Dagster's instance for one command."""
     warnings.simplefilter("ignore")
     logging.getLogger("dagster").setLevel(logging.WARNING)
     with plain_failures(), services() as opened:
@@ -92,7 +93,7 @@ def partition_status(pipeline: Pipeline, day: RecentDay, as_json: AsJson = False
     are rows that a command wrote, not a run of Dagster. Exit code 1 if something is missing, still
     running or failed, or if a check failed.
     """
-    with _code_location() as location:
+    with code_location() as location:
         name = location.pipeline(pipeline)
         counts = _row_counts(location, name, day)
         states = [
@@ -130,7 +131,7 @@ def runs(
 
     What became of single files is told by `reports files`.
     """
-    with _code_location() as location:
+    with code_location() as location:
         key = None if asset is None else _asset_named(location.graph, asset)
         name = None if pipeline is None else location.pipeline(pipeline)
         found = location.history.runs(pipeline=name, asset=key, limit=limit)
@@ -164,7 +165,7 @@ def check(
 
     Checks that decide on a publication are part of it: of these the latest outcome is shown.
     """
-    with _code_location() as location:
+    with code_location() as location:
         name = location.pipeline(pipeline)
         alone, bound = standalone_checks(location.graph, name)
         run = _run_checks(location, name, alone, partition)

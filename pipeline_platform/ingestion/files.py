@@ -99,10 +99,11 @@ def ingest_arrivals(intake: Intake, keys: Sequence[str] | None = None) -> Iterat
     of the platform itself is raised.
     """
     zone = landing_of(intake)
+    intake.run.require_running()
     yield from recover_arrivals(intake)
     with named_lock(intake.run.services.database, ingest_lock(zone.pipeline), is_shared=True):
         waiting = [one.key for one in zone.list("incoming")] if keys is None else list(keys)
-        for start in range(0, len(waiting), FILES_PER_COMMIT):
+        for start in intake.run.while_running(range(0, len(waiting), FILES_PER_COMMIT)):
             outcomes: list[FileOutcome] = []
             claimed = [
                 file

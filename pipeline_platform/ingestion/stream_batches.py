@@ -60,10 +60,11 @@ def consume(
     stream, and what the reader raises.
     """
     database, pipeline = intake.run.services.database, intake.table.pipeline
+    intake.run.require_running()
     with named_lock(database, stream_lock(pipeline, reader.stream), wait_seconds=1):
         list(recover_arrivals(intake))
         with named_lock(database, ingest_lock(pipeline), is_shared=True):
-            for _ in range(max_batches):
+            for _ in intake.run.while_running(range(max_batches)):
                 try:
                     outcome = consume_batch(intake, reader, limits)
                 except PlatformError as error:

@@ -28,6 +28,7 @@ from pipeline_platform.runbook import Runbook
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse.locks import session_locks
 from pipeline_platform.warehouse.maintenance_log import Effect, record_end, record_start
+from pipeline_platform.warehouse.stops import while_running
 
 Operation = Literal["compaction", "expiry", "orphans"]
 OPERATIONS: tuple[Operation, ...] = ("compaction", "expiry", "orphans")
@@ -85,7 +86,8 @@ class Maintainer:
             "expiry": lambda table, _, dry: self._expiry(table, dry),
             "orphans": self._orphans,
         }
-        for table in tables:
+        database, pipeline = self.services.database, self.runbook.pipeline
+        for table in tables if dry_run else while_running(database, pipeline, tables):
             if not self.services.lake.exists(table):
                 continue
             for operation in OPERATIONS:

@@ -7,6 +7,7 @@ import dagster as dg
 
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.operations.maintenance import Maintainer, Report
+from pipeline_platform.orchestration.failures import handled_failures
 from pipeline_platform.runbook import Runbook
 from pipeline_platform.services import Services
 
@@ -46,7 +47,8 @@ def maintenance_job(
             unfinished_runs=lambda: unfinished_runs(context.instance),
             clock=lambda: datetime.now(UTC),
         )
-        reports = list(maintainer.maintain(tables, dry_run=config.dry_run))
+        with handled_failures(context):
+            reports = list(maintainer.maintain(tables, dry_run=config.dry_run))
         reports.append(maintainer.clean_up(dry_run=config.dry_run))
         context.add_output_metadata(_metadata(reports))
         failed = [f"{one.table} ({one.operation}): {one.failure}" for one in reports if one.failure]

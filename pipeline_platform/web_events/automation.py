@@ -6,6 +6,7 @@ import dagster as dg
 
 from pipeline_platform.orchestration import streams
 from pipeline_platform.orchestration.automation import (
+    WORKFLOW_TAG,
     ExecutableDefinition,
     UnresolvedAssetJobDefinition,
     schedule_from_runbook,
@@ -49,6 +50,7 @@ workflow_job = dg.define_asset_job(
         "A range of days from bronze to silver (SW-2); its step process_historical_data also does "
         "backfills (SW-12)."
     ),
+    tags={WORKFLOW_TAG: PIPELINE},
 )
 health_job = dg.define_asset_job(
     f"{PIPELINE}_health",

@@ -139,7 +139,7 @@ def refine_days(run: RunContext, days: Sequence[date]) -> Iterator[StagedSilver]
     """
     rows = dates_in(run.services.lake.partitions(RAW_EVENTS))
     limit = partition_ranges.rows_within(run.services.settings.memory_limit, ROWS_PER_MEGABYTE)
-    for piece in pieces(days, rows, limit):
+    for piece in run.while_running(pieces(days, rows, limit)):
         with partitions_locked(run, piece):
             silver = stage_days(run, piece)
             yield silver
