@@ -1,18 +1,14 @@
 """Bounds of each request, before anything of it is read: its size and how long it may take."""
 
 import asyncio
-from collections.abc import Mapping
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline_platform.api.problems import RETRY_SECONDS, problem
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_SECONDS = 30.0
-
-
-class _TooLargeError(Exception):
-    """The body is larger than allowed."""
 
 
 class BoundedRequests:
@@ -30,6 +26,10 @@ class BoundedRequests:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        too_large = f"A request may have at most {self._max_bytes} bytes."
+        if _declared_length(scope) > self._max_bytes:
+            await problem(413, too_large)(scope, receive, send)
+            return
         has_begun = False
         read = 0
 
@@ -38,7 +38,7 @@ class BoundedRequests:
             message = await receive()
             read += len(message.get("body", b""))
             if read > self._max_bytes:
-                raise _TooLargeError
+                raise HTTPException(413, too_large)
             return message
 
         async def noted_send(message: Message) -> None:
@@ -46,19 +46,14 @@ class BoundedRequests:
             has_begun = has_begun or message["type"] == "http.response.start"
             await send(message)
 
-        answer = None
         try:
-            if _declared_length(scope) > self._max_bytes:
-                raise _TooLargeError  # noqa: TRY301 -- the same answer as for a body found too large
             await asyncio.wait_for(self._app(scope, bounded_receive, noted_send), self._max_seconds)
-        except _TooLargeError:
-            answer = problem(413, f"A request may have at most {self._max_bytes} bytes.")
         except TimeoutError:
-            headers: Mapping[str, str] = {"Retry-After": RETRY_SECONDS}
-            detail = f"The request was not done within {self._max_seconds:g} seconds."
-            answer = problem(503, detail, headers=headers)
-        if answer is not None and not has_begun:
-            await answer(scope, receive, send)
+            if not has_begun:
+                detail = f"The request was not done within {self._max_seconds:g} seconds."
+                await problem(503, detail, headers={"Retry-After": RETRY_SECONDS})(
+                    scope, receive, send
+                )
 
 
 def _declared_length(scope: Scope) -> int:
