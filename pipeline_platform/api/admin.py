@@ -8,7 +8,7 @@ from pipeline_platform.api.security import Admin
 from pipeline_platform.warehouse.stops import EVERYTHING
 
 router = APIRouter(prefix="/admin", tags=["admin"])
-_ERRORS = responses(401, 403, 413, 422, 429, 503)
+_ERRORS = responses(400, 401, 403, 413, 422, 429, 503)
 
 
 @router.post("/stop-all", responses=_ERRORS)

@@ -25,7 +25,7 @@ Name = Annotated[str, Path(pattern=NAME, description="The pipeline's name.")]
 Reason = Annotated[str | None, Field(default=None, max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Key = Annotated[str | None, Header(alias="Idempotency-Key", pattern=r"^[!-~]{1,128}$")]
 router = APIRouter(prefix="/pipelines", tags=["pipelines"])
-_ERRORS = responses(401, 403, 404, 409, 413, 422, 429, 503)
+_ERRORS = responses(400, 401, 403, 404, 409, 413, 422, 429, 503)
 
 
 class StopState(BaseModel):
