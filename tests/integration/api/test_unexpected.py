@@ -3,6 +3,8 @@
 Runs last of its folder: what it sends queues runs and stops pipelines of the shared platform.
 """
 
+import os
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -15,7 +17,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from pipeline_platform.orchestration.instance import ROOT
 from tests.integration.api.conftest import SECRETS, Service
+from tests.platform.test_documentation import example
 
 EXAMPLES = 20
 """For each endpoint and kind: enough for every sort of wrong value, in seconds."""
@@ -37,6 +41,11 @@ ENDPOINTS = [
 PIPELINE = "advisory_performance"
 """Random names are no pipeline's, and would be all that is tried."""
 MODES = {"valid": GenerationMode.POSITIVE, "wrong": GenerationMode.NEGATIVE}
+COMMANDS = [
+    line
+    for line in example(ROOT / "docs" / "http.md", "curl").splitlines()
+    if line.startswith("curl ")
+]
 TRIALS = [
     (*endpoint, mode)
     for endpoint in ENDPOINTS
@@ -79,3 +88,18 @@ def test_no_request_breaks_the_service(
         case.validate_response(response, checks=CHECKS)
 
     answers()
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[-40:])
+def test_a_documented_command_does_what_it_says(
+    service: Service, described: schemathesis.BaseSchema, command: str
+) -> None:
+    told = subprocess.run(
+        ["bash", "-c", f"{command} -w '\n%{{http_code}}'"],
+        env={**os.environ, "ADDRESS": service.address, "TOKEN": SECRETS["admin"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    good = {"200", "202"} | ({"503"} if "/health" in command else set())
+    assert told.splitlines()[-1] in good, told
