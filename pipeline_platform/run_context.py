@@ -33,10 +33,6 @@ class RunContext:
         """Return the instant to record."""
         return self.clock()
 
-    def require_running(self) -> None:
-        """Raise StoppedError if somebody stopped the pipeline; called between commits (XC-5)."""
-        stops.require_running(self.services.database, self.runbook.pipeline)
-
     def while_running(self, work: Iterable[T]) -> Iterator[T]:
         """Yield pieces of work as long as nobody stops the pipeline; then raise StoppedError."""
         return stops.while_running(self.services.database, self.runbook.pipeline, work)

@@ -4,7 +4,7 @@ There is no default: what the runbook doesn't list for an environment is stopped
 laptop never starts production's work.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 from typing import Any, Protocol
 
@@ -117,18 +117,9 @@ def sensor_from_runbook(
     )
 
     def declare(function: Callable[..., Any]) -> dg.SensorDefinition:
-        def unless_stopped(
-            context: dg.SensorEvaluationContext, services: ServicesParam
-        ) -> Iterator[Any]:
+        def unless_stopped(context: dg.SensorEvaluationContext, services: ServicesParam) -> Any:
             why = stopped_sentence(services, runbook.pipeline)
-            if why is not None:
-                yield dg.SkipReason(why)
-                return
-            found = function(context, services)
-            if isinstance(found, Iterator):
-                yield from found
-            else:
-                yield found
+            return function(context, services) if why is None else dg.SkipReason(why)
 
         return as_sensor(unless_stopped)
 
