@@ -26,7 +26,8 @@ PROBE_SECONDS = 3.0
 SHARED_SECONDS = 1.0
 DAEMON_SILENT_SECONDS = 120.0
 """The daemon says every 30 seconds that it lives."""
-LEAST_FREE_SHARE = 0.05
+LEAST_FREE_SHARE, LEAST_FREE_BYTES = 0.05, 2_000_000_000
+"""So much of a disk must be free, whichever is less: on a large disk a share is much."""
 Details = Mapping[str, object]
 Timed = tuple[Details, float]
 """What a dependency said, and after how many milliseconds."""
@@ -145,10 +146,11 @@ class Probes:
                 continue
             usage = shutil.disk_usage(_existing(place))
             shares[f"{name}_free_pct"] = round(100 * usage.free / usage.total, 1)
-            if usage.free < LEAST_FREE_SHARE * usage.total:
+            needed = min(LEAST_FREE_SHARE * usage.total, LEAST_FREE_BYTES)
+            if usage.free < needed:
                 raise UnavailableError(
-                    f"The disk of {name} has {100 * usage.free / usage.total:.1f} % left; at least "
-                    f"{100 * LEAST_FREE_SHARE:.0f} % must be free: see docs/operating.md."
+                    f"The disk of {name} has {usage.free / 1e9:.1f} GB left, but {needed / 1e9:.1f}"
+                    " GB must be free: see docs/operating.md."
                 )
         return shares
 
