@@ -127,9 +127,10 @@ class Metrics:
             runs.add_metric([row["pipeline_id"], row["status"].lower()], row["run_count"])
             ended.setdefault(row["pipeline_id"], {})[row["status"]] = row["run_count"]
         for pipeline, by_status in ended.items():
-            rates.add_metric(
-                [pipeline], 100 * by_status.get("SUCCESS", 0) / sum(by_status.values())
-            )
+            # What somebody stopped neither succeeded nor failed.
+            judged = sum(by_status.values()) - by_status.get(run_records.STOPPED, 0)
+            if judged:
+                rates.add_metric([pipeline], 100 * by_status.get("SUCCESS", 0) / judged)
         yield from (tasks, durations, last, runs, rates)
 
     def _freshness(self) -> Iterator[Metric]:
@@ -168,15 +169,12 @@ class Metrics:
             if row["limit_value"] is not None:
                 limit.add_metric(names, row["limit_value"])
             if row["check_name"] == SCORE_CHECK and row["value"] is not None:
-                scale = self._score_scale(row["pipeline"])
+                scale = score_scale(self._platform, row["pipeline"])
                 score.add_metric([row["pipeline"]], row["value"] * scale)
         opened = gauge("pipeline_open_issues", "Unresolved issues.", ["pipeline", "severity"])
         for row in issues:
             opened.add_metric([row["pipeline"], row["severity"]], row["open_issues"])
         yield from (outcome, value, limit, score, opened)
-
-    def _score_scale(self, pipeline: str) -> float:
-        return score_scale(self._platform, pipeline)
 
     def _arrivals(self) -> Iterator[Metric]:
         now = utc_now()

@@ -21,14 +21,14 @@ class RateLimit:
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def seconds_to_wait(self, client: str, cost: float = 1) -> float:
+    def seconds_to_wait(self, client: str) -> float:
         """Take one request from a client's bucket; return 0, or how long to wait for the next."""
         now = self._clock()
         with self._lock:
             left, since = self._left.pop(client, (self._burst, now))
             left = min(self._burst, left + (now - since) * self._per_second)
             is_allowed = left >= 1
-            self._left[client] = (left - cost if is_allowed else left, now)
+            self._left[client] = (left - 1 if is_allowed else left, now)
             if len(self._left) > MOST_CLIENTS:
                 self._left.popitem(last=False)
         return 0.0 if is_allowed else (1 - left) / self._per_second

@@ -10,10 +10,12 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.storage.dagster_run import RunRecord
 
 from pipeline_platform.failures import NotFoundError
+from pipeline_platform.orchestration.failures import STOPPED_TAG
 from pipeline_platform.orchestration.history import belongs_to, pipelines
 from pipeline_platform.orchestration.threshold_checks import ENDED
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse.run_records import (
+    STOPPED,
     EndedRun,
     RunError,
     Stage,
@@ -95,7 +97,7 @@ class RunRecorder:
             run_id=run.run_id,
             pipeline=self._pipeline(run),
             job=run.job_name,
-            status=run.status.value,
+            status=STOPPED if STOPPED_TAG in run.tags else run.status.value,
             created_at=record.create_timestamp.astimezone(UTC),
             started_at=_instant(record.start_time),
             ended_at=_instant(end) or record.update_timestamp.astimezone(UTC),

@@ -11,6 +11,7 @@ from pipeline_platform.orchestration.automation import (
     RANGE_START_TAG,
 )
 from pipeline_platform.orchestration.checks import threshold_result, threshold_specs
+from pipeline_platform.orchestration.failures import STOPPED_TAG
 from pipeline_platform.orchestration.resources import ServicesParam
 from pipeline_platform.partition_ranges import Unit, date_range
 from pipeline_platform.quality.issues import record_issues, threshold_issue
@@ -88,12 +89,15 @@ def partitions_of_run(
 def runs_succeeded(
     context: dg.AssetCheckExecutionContext, pipeline: str
 ) -> tuple[tuple[str, bool], ...]:
-    """Return how the pipeline's runs of the last seven days ended, this run left out."""
+    """Return how the pipeline's runs of the last seven days ended, this run left out.
+
+    A run that ended because somebody stopped the pipeline neither succeeded nor failed.
+    """
     records = context.instance.get_run_records(dg.RunsFilter(updated_after=utc_now() - RUN_WINDOW))
     return tuple(
         (run.run_id, run.status == dg.DagsterRunStatus.SUCCESS)
         for run in (record.dagster_run for record in records)
-        if run.status in ENDED and run.job_name.startswith(pipeline)
+        if run.status in ENDED and STOPPED_TAG not in run.tags and run.job_name.startswith(pipeline)
     )
 
 

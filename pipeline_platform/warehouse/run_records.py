@@ -17,6 +17,8 @@ Connection = psycopg.Connection[Any]
 Stage = Literal["extraction", "transformation", "loading"]
 BUCKETS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 """Upper ends, in seconds, of the histogram of task durations; SP-8 asks about 300 and 600."""
+STOPPED = "STOPPED"
+"""Status of a run that ended because somebody stopped its pipeline; all others are Dagster's."""
 SEEN_AGAIN = timedelta(hours=1)
 """Runs are looked at again for so long: one that ended earlier may be stored later."""
 

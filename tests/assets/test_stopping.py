@@ -19,6 +19,7 @@ from pipeline_platform.orchestration.failures import STOPPED_TAG
 from pipeline_platform.orchestration.run_records import RunRecorder
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse import stops
+from pipeline_platform.warehouse.run_records import STOPPED
 from pipeline_platform.warehouse.stops import EVERYTHING
 from tests.assets.content import database_content, differences, lake_content
 from tests.assets.platform_runs import Platform, deliver_sample, running, sample, settings_at
@@ -152,7 +153,9 @@ def test_a_run_in_work_ends_after_its_commit(loaded, stopped_run) -> None:
 def test_it_says_why_it_ended(loaded, stopped_run) -> None:
     graph = loaded.definitions.resolve_asset_graph()
     recorder = RunRecorder(graph, loaded.definitions, loaded.instance)
-    errors = recorder.detail(PIPELINE, stopped_run.run_id).errors
+    told = recorder.detail(PIPELINE, stopped_run.run_id)
+    errors = told.errors
+    assert told.status == STOPPED
     assert {one.failure_class for one in errors} == {"StoppedError"}
     assert "pipelines resume" in errors[0].message
 
