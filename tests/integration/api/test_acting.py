@@ -121,6 +121,8 @@ def test_a_stopped_pipeline_is_not_executed(service: Service, running: None) -> 
     ("path", "body", "status"),
     [
         (EXECUTE, {"first": "1800-01-01"}, 404),
+        (EXECUTE, {"first": "0001-01-01"}, 404),
+        (EXECUTE, {"first": "2024-10-01", "last": "9999-12-31"}, 404),
         (EXECUTE, {"first": "2024-10-01", "last": "2024-09-01"}, 422),
         (EXECUTE, {"first": "yesterday"}, 422),
         (EXECUTE, {"first": "2024-10-01", "more": 1}, 422),
