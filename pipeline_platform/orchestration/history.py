@@ -121,13 +121,11 @@ def partition_of(graph: AssetGraph, asset: dg.AssetKey, day: date) -> str | None
 def partition_holding(partitions: dg.TimeWindowPartitionsDefinition, day: date, name: str) -> str:
     """Return the key of the partition that holds a day; NotFoundError says so of `name`."""
     first, last = partitions.get_first_partition_key(), partitions.get_last_partition_key()
-    # Compared here, because Dagster can't search near the ends of the calendar.
-    is_held = (
-        first is not None
-        and last is not None
-        and partitions.time_window_for_partition_key(first).start.date() <= day
-        and day < partitions.time_window_for_partition_key(last).end.date()
-    )
+    is_held = False
+    if first is not None and last is not None:
+        # Compared here, because Dagster can't search near the ends of the calendar.
+        begin = partitions.time_window_for_partition_key(first).start.date()
+        is_held = begin <= day < partitions.time_window_for_partition_key(last).end.date()
     if not is_held:
         raise NotFoundError(
             f"{name} has no partition for {day}; its partitions go from {first} to {last}."
