@@ -17,7 +17,7 @@ help: ## Show what can be made
 demo: $(VENV)/.runtime $(VENV)/.engine-$(ENGINE) ## Install, start PostgreSQL, take sample files to gold, evaluate every check (ENGINE=spark: on Spark)
 	PLATFORM_ENGINE=$(ENGINE) $(RUN)/pipeline-platform demo
 
-dev: $(VENV)/.runtime ## Dagster's UI and daemon on the embedded default, http://127.0.0.1:3000
+dev: $(VENV)/.runtime ## Dagster's UI and daemon on the embedded default, http://127.0.0.1:3000; HTTP service on 4020
 	$(RUN)/pipeline-platform dev
 
 test: $(VENV)/.development ## Run the whole test suite

@@ -67,6 +67,7 @@ BENCHMARKS = (
     Benchmark("ingest", "no bar: beside bare DuckDB; every line accounted for", ("--small",)),
     Benchmark("engines", "no bar: dbt models on DuckDB and on Spark; equal rows", ("--small",)),
     Benchmark("kills", "killed at 200 random points: content equal, every time", ("10",)),
+    Benchmark("http", "100 requests/s without an error, 99 % within 250 ms", ("--small",)),
     Benchmark("setup", "two commands on an empty machine", is_in_default_run=False),
 )
 

@@ -23,6 +23,8 @@ from pipeline_platform.commands import (
     quarantine,
     reports,
     sample,
+    serve,
+    stopping,
     vendor,
     web,
 )
@@ -37,6 +39,8 @@ app.command()(demo.demo)
 app.command()(dagster.dev)
 app.command()(dagster.validate)
 app.command()(dashboards.dashboards)
+app.command()(serve.serve)
+app.command()(serve.token)
 app.command()(passport.passport)
 app.command()(cost.cost)
 app.command()(history.runs)
@@ -52,6 +56,7 @@ app.add_typer(bots.app, name="bots")
 app.add_typer(landing.app, name="landing")
 app.add_typer(months.app, name="months")
 app.add_typer(marts.app, name="marts")
+app.add_typer(stopping.app, name="pipelines")
 app.add_typer(quality.app, name="quality")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(vendor.app, name="vendor")

@@ -35,6 +35,10 @@ class AuditFailedError(PermanentError):
     """Staged rows broke a blocking limit and were not published."""
 
 
+class StoppedError(PermanentError):
+    """Somebody stopped the pipeline, or everything; what was committed before stays."""
+
+
 class NotFoundError(PermanentError):
     """Something that was asked for by name does not exist."""
 

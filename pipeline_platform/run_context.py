@@ -1,11 +1,15 @@
 """What every hop of every pipeline is given: services, its run, a clock and its runbook."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from pipeline_platform.runbook import Runbook
 from pipeline_platform.services import Services
+from pipeline_platform.warehouse import stops
+
+T = TypeVar("T")
 
 
 def utc_now() -> datetime:
@@ -28,3 +32,7 @@ class RunContext:
     def now(self) -> datetime:
         """Return the instant to record."""
         return self.clock()
+
+    def while_running(self, work: Iterable[T]) -> Iterator[T]:
+        """Yield pieces of work as long as nobody stops the pipeline; then raise StoppedError."""
+        return stops.while_running(self.services.database, self.runbook.pipeline, work)

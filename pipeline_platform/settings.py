@@ -6,6 +6,7 @@ the clients themselves. `.env.example` lists them all.
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
@@ -32,6 +33,9 @@ BYTES_PER_THREAD = 60_000_000
 """What a thread of DuckDB needs to read, type and write wide rows (measured: fails with 32 MB)."""
 SMALLEST_MEMORY_BYTES = ENGINE_SHARE * 64_000_000
 """With less than 64 MB DuckDB can't judge delivered records, even with one thread (measured)."""
+_ENTRY = r"[a-z][a-z0-9_-]{0,39}:(?:read|operate|admin):[0-9a-f]{64}"
+TOKENS = re.compile(rf"{_ENTRY}(?:,{_ENTRY})*")
+"""What PLATFORM_API_TOKENS may be: who, which role, and the SHA-256 of the token itself."""
 Environment = Literal["local", "test", "staging", "production"]
 Engine = Literal["duckdb", "spark"]
 
@@ -83,6 +87,9 @@ class Settings(BaseModel):
     channels: dict[str, SecretStr] = Field(default_factory=dict)
     channels_secret_name: str | None = None
 
+    api_tokens: SecretStr | None = None
+    api_requests_per_minute: int = Field(default=6000, ge=1)
+
     cost_source: Literal["cost_explorer"] | None = None
 
     engine: Engine = "duckdb"
@@ -131,6 +138,17 @@ class Settings(BaseModel):
     @classmethod
     def _is_mapping_of_addresses(cls, given: object) -> object:
         return addresses_by_channel(given) if isinstance(given, str) else given
+
+    @field_validator("api_tokens")
+    @classmethod
+    def _are_tokens(cls, tokens: SecretStr | None) -> SecretStr | None:
+        if tokens is not None and not TOKENS.fullmatch(tokens.get_secret_value()):
+            raise PydanticCustomError(
+                "tokens",
+                "give name:role:sha256 entries, separated by commas, with the role read, operate "
+                "or admin; `pipeline-platform token NAME --role ROLE` makes one",
+            )
+        return tokens
 
     @model_validator(mode="before")
     @classmethod

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 from psycopg import sql
 from pydantic import SecretStr
+from xdist.scheduler import LoadScopeScheduling
 
 from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse import embedded
@@ -20,6 +21,7 @@ from pipeline_platform.warehouse.database import Database
 from pipeline_platform.warehouse.migrations import migrate
 
 SERVER_FOLDER = "embedded-server"
+SERVICE_TESTS = "tests/integration/api/"
 
 # How long an example takes says how busy the machine is; benchmarks measure speed.
 settings.register_profile("any_machine", deadline=None)
@@ -74,6 +76,22 @@ def settings(tmp_path: Path, database_url: str) -> Settings:
     return Settings(
         home=tmp_path / "home", environment="test", database_url=SecretStr(database_url)
     )
+
+
+class OneWorkerForTheService(LoadScopeScheduling):
+    """Each module to a worker, as `loadscope` does, but all that share the HTTP service to one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith(SERVICE_TESTS):
+            return SERVICE_TESTS
+        return str(super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling | None:
+    """Have the HTTP service started once, not once by each module on each worker."""
+    is_by_scope = config.getvalue("dist") == "loadscope"
+    return OneWorkerForTheService(config, log) if is_by_scope else None
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -107,9 +107,8 @@ def silver(
     audits: list[StagedSilver] = []
     with handled_failures(context):
         rows = dates_in(services.lake.partitions(VENDOR_ROWS))
-        for piece in pieces(
-            months_of_run(context), rows, rows_within(run.services.settings.memory_limit)
-        ):
+        limit = rows_within(run.services.settings.memory_limit)
+        for piece in run.while_running(pieces(months_of_run(context), rows, limit)):
             staged = refinement.stage_months(run, piece)
             audits.append(staged)
             if staged.objections:

@@ -23,6 +23,7 @@ from pipeline_platform.advisory_performance.tables import (
     VENDOR_ROWS,
 )
 from pipeline_platform.orchestration.automation import (
+    WORKFLOW_TAG,
     ExecutableDefinition,
     UnresolvedAssetJobDefinition,
     schedules_from_runbook,
@@ -55,7 +56,11 @@ workflow_job = dg.define_asset_job(
     WORKFLOW,
     selection=dg.AssetSelection.assets(*MONTHLY_KEYS),
     description="A range of months from bronze to reconciled performance_data and gold marts.",
-    tags={"runbook_name": "advisory-performance-etl-workflow", **work_tags(PIPELINE)},
+    tags={
+        "runbook_name": "advisory-performance-etl-workflow",
+        WORKFLOW_TAG: PIPELINE,
+        **work_tags(PIPELINE),
+    },
 )
 reconcile_job = dg.define_asset_job(
     f"{PIPELINE}_reconcile",

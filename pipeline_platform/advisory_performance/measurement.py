@@ -72,7 +72,8 @@ def measure_range(run: RunContext, months: Sequence[date]) -> Iterator[MeasuredM
     lake, limit = run.services.lake, rows_within(run.services.settings.memory_limit)
     for table in (VALUATIONS, EXTERNAL_FLOWS, TIME_WEIGHTED_RETURNS, ACCOUNT_STATES):
         lake.ensure(table)
-    for piece in pieces(months, dates_in(lake.partitions(VALUATIONS)), limit):
+    work = pieces(months, dates_in(lake.partitions(VALUATIONS)), limit)
+    for piece in run.while_running(work):
         yield _measure_piece(run, piece)
 
 
@@ -83,7 +84,7 @@ def reconcile_range(run: RunContext, months: Sequence[date]) -> Iterator[Measure
     for table in (TIME_WEIGHTED_RETURNS, REPORTED_RETURNS, RECONCILIATION):
         lake.ensure(table)
     rows = dates_in(lake.partitions(TIME_WEIGHTED_RETURNS))
-    for piece in pieces(months, rows, limit):
+    for piece in run.while_running(pieces(months, rows, limit)):
         span, before = (piece[0], piece[-1]), (shifted(piece[0], -1), piece[-1])
 
         def rulings(
@@ -120,7 +121,8 @@ def compare_versions(run: RunContext, months: Sequence[date]) -> Iterator[Measur
     """List what later deliveries changed in these months, under the error-correction policy."""
     lake, limit = run.services.lake, rows_within(run.services.settings.memory_limit)
     lake.ensure(RESTATEMENTS)
-    for piece in pieces(months, dates_in(lake.partitions(TIME_WEIGHTED_RETURNS)), limit):
+    work = pieces(months, dates_in(lake.partitions(TIME_WEIGHTED_RETURNS)), limit)
+    for piece in run.while_running(work):
 
         def changed(
             engine: duckdb.DuckDBPyConnection,

@@ -76,7 +76,7 @@ class ServedMonth:
 
 def serve_months(run: RunContext, months: Sequence[date]) -> Iterator[ServedMonth]:
     """Load each month of gold into `performance_data`, in order."""
-    for month in months:
+    for month in run.while_running(months):
         with named_lock(run.services.database, f"{PIPELINE}/serving/{partition_key(month)}"):
             yield _serve(run, month)
 

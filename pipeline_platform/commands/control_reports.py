@@ -8,23 +8,23 @@ from psycopg.rows import dict_row
 
 from pipeline_platform.runbook import Runbook
 from pipeline_platform.warehouse.control import Connection
+from pipeline_platform.warehouse.figures import latest_observations
 
 Row = dict[str, Any]
 OVERDUE = "overdue"
 """The fourth end of a check: neither passed nor failed nor not measurable, but not asked."""
 
-_CHECK_COLUMNS = (
-    *("check", "asset", "partition", "outcome", "severity"),
-    *("value", "limit", "observed (UTC)", "reason"),
-)
-_CHECKS = """
-    SELECT DISTINCT ON (check_name, asset_key)
-        check_name AS "check", asset_key AS asset, partition_key AS partition, outcome, severity,
-        value, limit_value AS "limit", observed_at AS "observed (UTC)", reason
-    FROM check_observations
-    WHERE pipeline = %(pipeline)s
-    ORDER BY check_name, asset_key, observed_at DESC, observation_id DESC
-"""
+_CHECK_COLUMNS = {
+    "check": "check_name",
+    "asset": "asset_key",
+    "partition": "partition_key",
+    "outcome": "outcome",
+    "severity": "severity",
+    "value": "value",
+    "limit": "limit_value",
+    "observed (UTC)": "observed_at",
+    "reason": "reason",
+}
 
 # A file's months that still wait for the second hop are not lost: they are on their way.
 _LEDGER = """
@@ -79,8 +79,10 @@ def latest_checks(conn: Connection, runbook: Runbook, now: datetime) -> list[Row
     A check that was not evaluated within the runbook's interval, or never, is `overdue`, whatever
     it said then.
     """
-    with conn.cursor(row_factory=dict_row) as cursor:
-        found = cursor.execute(_CHECKS, {"pipeline": runbook.pipeline}).fetchall()
+    found = [
+        {shown: row[column] for shown, column in _CHECK_COLUMNS.items()}
+        for row in latest_observations(conn, runbook.pipeline)
+    ]
     never = runbook.thresholds.keys() - {row["check"] for row in found}
     rows = [_unless_overdue(row, runbook, now) for row in found]
     rows += [

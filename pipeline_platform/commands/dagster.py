@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 import typer
 
 from pipeline_platform.commands.output import console, errors, plain_failures
+from pipeline_platform.commands.serve import PORT as API_PORT
 from pipeline_platform.orchestration.instance import ROOT, instance_environment
 from pipeline_platform.settings import Settings
 
@@ -18,17 +19,24 @@ PORT = 3000
 def dev(
     port: int = typer.Option(PORT, help="Port of the UI."),
     host: str = typer.Option("127.0.0.1", help="Address to listen on."),
+    api_port: int = typer.Option(API_PORT, help="Port of the HTTP service; 0 starts none."),
 ) -> None:
-    """Run Dagster's UI and daemon until Ctrl-C.
+    """Run Dagster's UI and daemon, and the HTTP service beside them, until Ctrl-C.
 
-    This process becomes Dagster's, so that a signal sent to it ends what it started.
+    This process becomes Dagster's, so that a signal sent to it ends what it started; the service
+    sees that it has ended and ends, too.
     """
     with plain_failures():
         settings = Settings.from_env()
-        environment = instance_environment(settings) | {"PLATFORM_HOME": str(settings.home)}
+        home = str(settings.home)
+        environment = instance_environment(settings) | {"PLATFORM_HOME": home}
     console.print(f"Dagster's UI will answer on http://{host}:{port} (Ctrl-C ends it).")
-    command = [_dagster(), "dev", "-w", "workspace.yaml", "-h", host, "-p", str(port)]
     os.chdir(ROOT)
+    if api_port:
+        program = [str(Path(sys.executable).with_name("pipeline-platform")), "serve"]
+        options = ["--with-parent", "--host", host, "--port", str(api_port)]
+        subprocess.Popen([*program, *options], env={**os.environ, "PLATFORM_HOME": home})
+    command = [_dagster(), "dev", "-w", "workspace.yaml", "-h", host, "-p", str(port)]
     os.execve(command[0], command, {**os.environ, **environment})  # noqa: S606 -- our own command
 
 

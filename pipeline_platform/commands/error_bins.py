@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from pipeline_platform.failures import BadInputError
+from pipeline_platform.orchestration.failures import STOPPED_TAG
 from pipeline_platform.orchestration.instance import open_instance
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
@@ -46,12 +47,16 @@ def error_bins(
 def failed_runs(
     instance: dg.DagsterInstance, since: datetime, width: timedelta, pipeline: str | None
 ) -> Counter[datetime]:
-    """Count the runs that failed since an instant, by the start of the bin in which they ended."""
+    """Count the runs that failed since an instant, by the start of the bin in which they ended.
+
+    A run that ended because somebody stopped its pipeline did not fail.
+    """
     filters = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=since)
     return Counter(
         bin_start(datetime.fromtimestamp(record.end_time, UTC), width)
         for record in instance.get_run_records(filters)
         if record.end_time is not None
+        and STOPPED_TAG not in record.dagster_run.tags
         and record.end_time >= since.timestamp()
         and (pipeline is None or record.dagster_run.job_name.startswith(f"{pipeline}_"))
     )

@@ -35,6 +35,7 @@ from pipeline_platform.quality.quarantine import QuarantinedRow, QuarantinedRows
 from pipeline_platform.streams.batch_files import is_batch_name
 from pipeline_platform.warehouse import control
 from pipeline_platform.warehouse.locks import named_lock, session_locks
+from pipeline_platform.warehouse.stops import require_running, while_running
 
 FILES_PER_COMMIT = 50
 """How many files share a commit: a commit costs as much as reading several small files."""
@@ -99,11 +100,13 @@ def ingest_arrivals(intake: Intake, keys: Sequence[str] | None = None) -> Iterat
     Yields one outcome per file as it is done. A bad file never stops the next one; only a fault
     of the platform itself is raised.
     """
-    zone = landing_of(intake)
+    zone, database = landing_of(intake), intake.run.services.database
+    require_running(database, zone.pipeline)
     yield from recover_arrivals(intake)
-    with named_lock(intake.run.services.database, ingest_lock(zone.pipeline), is_shared=True):
+    with named_lock(database, ingest_lock(zone.pipeline), is_shared=True):
         waiting = [one.key for one in zone.list("incoming")] if keys is None else list(keys)
-        for start in range(0, len(waiting), FILES_PER_COMMIT):
+        starts = range(0, len(waiting), FILES_PER_COMMIT)
+        for start in while_running(database, zone.pipeline, starts):
             outcomes: list[FileOutcome] = []
             claimed = [
                 file

@@ -28,6 +28,7 @@ from pipeline_platform.quality.quarantine import QuarantinedRow, list_rows
 from pipeline_platform.quality.quarantined_files import list_files
 from pipeline_platform.warehouse import control
 from pipeline_platform.warehouse.locks import named_lock
+from pipeline_platform.warehouse.stops import while_running
 
 
 def read_again(intake: Intake, files: Sequence[tuple[str, str]]) -> Iterator[FileOutcome]:
@@ -36,9 +37,10 @@ def read_again(intake: Intake, files: Sequence[tuple[str, str]]) -> Iterator[Fil
     No other run may recover them meanwhile. Raises NotFoundError for one that lies nowhere.
     """
     zone = landing_of(intake)
-    lock = ingest_lock(zone.pipeline)
-    with named_lock(intake.run.services.database, lock, is_shared=True):
-        for start in range(0, len(files), FILES_PER_COMMIT):
+    database, lock = intake.run.services.database, ingest_lock(zone.pipeline)
+    starts = range(0, len(files), FILES_PER_COMMIT)
+    with named_lock(database, lock, is_shared=True):
+        for start in while_running(database, zone.pipeline, starts):
             claimed = []
             for sha256, name in files[start : start + FILES_PER_COMMIT]:
                 found = place_of(intake, sha256, name)

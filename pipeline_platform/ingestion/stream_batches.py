@@ -34,6 +34,7 @@ from pipeline_platform.streams.reading import Batch, Limits, StreamReader
 from pipeline_platform.streams.reads import record_read
 from pipeline_platform.warehouse import control
 from pipeline_platform.warehouse.locks import named_lock
+from pipeline_platform.warehouse.stops import require_running, while_running
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,11 @@ def consume(
     stream, and what the reader raises.
     """
     database, pipeline = intake.run.services.database, intake.table.pipeline
+    require_running(database, pipeline)
     with named_lock(database, stream_lock(pipeline, reader.stream), wait_seconds=1):
         list(recover_arrivals(intake))
         with named_lock(database, ingest_lock(pipeline), is_shared=True):
-            for _ in range(max_batches):
+            for _ in while_running(database, pipeline, range(max_batches)):
                 try:
                     outcome = consume_batch(intake, reader, limits)
                 except PlatformError as error:

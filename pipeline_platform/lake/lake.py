@@ -57,6 +57,15 @@ class PartitionSize:
     bytes: int
 
 
+@dataclass(frozen=True)
+class TableSize:
+    """What the live data files of a table hold, and how many there are."""
+
+    rows: int
+    bytes: int
+    files: int
+
+
 class Lake:
     """All tables of the platform, in one catalog and one location."""
 
@@ -397,6 +406,26 @@ class Lake:
             sizes[value] = PartitionSize(
                 before.rows + file.record_count, before.bytes + file.file_size_in_bytes
             )
+        return sizes
+
+    def namespaces(self) -> list[str]:
+        """Return the namespaces of the catalog; UnavailableError if it does not answer."""
+        catalog = self.catalog
+        with catalog_failures():
+            return sorted(".".join(one) for one in catalog.list_namespaces())
+
+    def table_sizes(self) -> dict[str, TableSize]:
+        """Return rows, bytes and files of every table's current state, as its snapshot says."""
+        catalog = self.catalog
+        sizes: dict[str, TableSize] = {}
+        with catalog_failures():
+            for namespace in catalog.list_namespaces():
+                for identifier in catalog.list_tables(namespace):
+                    snapshot = catalog.load_table(identifier).current_snapshot()
+                    said = snapshot.summary if snapshot is not None else None
+                    names = ("total-records", "total-files-size", "total-data-files")
+                    totals = [int(said[name] or 0) if said else 0 for name in names]
+                    sizes[".".join(identifier)] = TableSize(*totals)
         return sizes
 
     def file_counts(self, table: LakeTable, *, snapshot_id: int | None = None) -> dict[date, int]:

@@ -22,6 +22,7 @@ from pipeline_platform.orchestration.automation import (
     RANGE_END_TAG,
     RANGE_START_TAG,
 )
+from pipeline_platform.orchestration.failures import STOPPED_TAG
 from pipeline_platform.orchestration.history import outcome_of
 from pipeline_platform.quality.thresholds import Remedy, Severity, Stage, Threshold
 from pipeline_platform.runbook import Alerting, Runbook
@@ -143,7 +144,7 @@ class EventLog:
     def _of_run(self, record: dg.EventLogRecord, kind: dg.DagsterEventType) -> list[Finding]:
         run = self._runs.get(record.run_id)
         alerting = None if run is None else self._alerting_of(run)
-        if run is None or alerting is None:
+        if run is None or alerting is None or STOPPED_TAG in run.tags:
             return []
         assets = sorted(run.asset_selection or ())
         subject = run.job_name
@@ -213,7 +214,9 @@ class EventLog:
         return self.graph.get(key).freshness_policy is not None
 
     def _remember_runs(self, run_ids: Iterable[str]) -> None:
-        wanted = [one for one in run_ids if one not in self._runs]
+        # A run that has not ended may still get tags, such as that somebody stopped it.
+        ended = {run_id for run_id, run in self._runs.items() if run.is_finished}
+        wanted = [one for one in run_ids if one not in ended]
         if wanted:
             found = self.instance.get_runs(dg.RunsFilter(run_ids=wanted))
             self._runs.update({run.run_id: run for run in found})

@@ -9,10 +9,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from pathlib import Path
 from typing import Literal, Protocol
 
-import pipeline_platform
 from pipeline_platform.failures import PlatformError
 from pipeline_platform.lake.compaction import Compacted, compact, plan_compaction
 from pipeline_platform.lake.expiry import expire, plan_expiry
@@ -26,6 +24,7 @@ from pipeline_platform.lake.orphans import (
     remove_orphans,
 )
 from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.operations.plan import runbooks
 from pipeline_platform.progress import tracked
 from pipeline_platform.quality.retention import remove_resolved
 from pipeline_platform.runbook import Runbook
@@ -34,13 +33,13 @@ from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse.locks import session_locks
 from pipeline_platform.warehouse.maintenance_log import Effect, record_end, record_start
 from pipeline_platform.warehouse.proposals import abandon_proposals, needed_runs
+from pipeline_platform.warehouse.stops import while_running
 
 Operation = Literal["compaction", "statistics", "expiry", "orphans"]
 OPERATIONS: tuple[Operation, ...] = ("compaction", "statistics", "expiry", "orphans")
 """In this order: what a compaction replaced is forgotten and removed by a later maintenance."""
 
 LOCK_WAIT_SECONDS = 600
-PACKAGE = Path(pipeline_platform.__file__).parent
 _FOLDERS = "temporary files"
 
 
@@ -72,7 +71,7 @@ def leftovers(
     Its own go by its runbook; what belongs to no pipeline (spilled blocks, half copies) is kept as
     long as any runbook wants, so that no pipeline's shorter time decides for another.
     """
-    all_of_them = [runbook, *(Runbook.load(path) for path in PACKAGE.glob("*/runbook.yaml"))]
+    all_of_them = [runbook, *runbooks().values()]
     return plan_leftovers(
         settings,
         runbook.pipeline,
@@ -119,15 +118,14 @@ class Maintainer:
             "expiry": lambda table, _, dry: self._expiry(table, dry),
             "orphans": self._orphans,
         }
+        database, pipeline = self.services.database, self.runbook.pipeline
         if "orphans" in operations and not dry_run:
-            with self.services.database.transaction() as connection:
+            with database.transaction() as connection:
                 abandon_proposals(
-                    connection,
-                    self.runbook.pipeline,
-                    before=self._proposals_kept_since,
-                    now=self.clock(),
+                    connection, pipeline, before=self._proposals_kept_since, now=self.clock()
                 )
-        for table in tracked(tables, "tables"):
+        wanted = tables if dry_run else while_running(database, pipeline, tables)
+        for table in tracked(wanted, "tables", len(tables)):
             if not self.services.lake.exists(table):
                 continue
             for operation in OPERATIONS:

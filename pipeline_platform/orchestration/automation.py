@@ -13,14 +13,18 @@ from dagster._core.definitions.target import ExecutableDefinition
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from pipeline_platform.failures import InvalidRunbookError
+from pipeline_platform.orchestration.resources import ServicesParam
 from pipeline_platform.partition_ranges import partition_key
 from pipeline_platform.runbook import Freshness, Runbook, Schedule, Sensor
+from pipeline_platform.services import Services
 from pipeline_platform.settings import Environment
+from pipeline_platform.warehouse.stops import register_pipelines, stop_of
 
 __all__ = [
     "ONE_PARTITION_TAG",
     "RANGE_END_TAG",
     "RANGE_START_TAG",
+    "WORKFLOW_TAG",
     "ExecutableDefinition",
     "UnresolvedAssetJobDefinition",
     "freshness_policies",
@@ -34,6 +38,9 @@ ONE_PARTITION_TAG = "dagster/partition"
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 """Tags by which Dagster itself says which partitions a run covers."""
+
+WORKFLOW_TAG = "pipeline_platform/workflow"
+"""On the one job of a pipeline that takes a range of its partitions through all layers."""
 
 
 def range_tags(first: date, last: date) -> dict[str, str]:
@@ -95,8 +102,13 @@ def schedules_from_runbook(
 def _schedule(
     runbook: Scheduled, name: str, job: ExecutableDefinition, environment: Environment
 ) -> dg.ScheduleDefinition:
+    """Start `job` when the runbook says, if it says so for this environment.
+
+    While the pipeline is stopped a tick starts nothing, and is not made up for (SC-30).
+    """
     schedule = runbook.schedules[name]
-    return dg.ScheduleDefinition(
+
+    @dg.schedule(
         name=f"{runbook.pipeline}_{name}",
         job=job,
         cron_schedule=schedule.cron,
@@ -106,6 +118,13 @@ def _schedule(
         if schedule.is_running(environment)
         else dg.DefaultScheduleStatus.STOPPED,
     )
+    def scheduled(
+        _: dg.ScheduleEvaluationContext, services: ServicesParam
+    ) -> dg.RunRequest | dg.SkipReason:
+        why = stopped_sentence(services, runbook.pipeline)
+        return dg.RunRequest() if why is None else dg.SkipReason(why)
+
+    return scheduled
 
 
 def sensor_from_runbook(
@@ -119,10 +138,11 @@ def sensor_from_runbook(
     """Make a function the sensor that the runbook declares, on if it says so for this environment.
 
     `setting` is its key in the runbook; `name` is the sensor's beside its pipeline's, if another.
-    One without a job starts nothing: it does its work itself.
+    The function gets the context and the services. While the pipeline is stopped it is not called,
+    unless it has no job: such a sensor starts nothing, it does its work itself (alerts go on).
     """
     declared = runbook.sensors[setting]
-    return dg.sensor(
+    as_sensor = dg.sensor(
         name=f"{runbook.pipeline}_{name or setting}",
         job=job,
         minimum_interval_seconds=declared.interval_seconds,
@@ -131,6 +151,26 @@ def sensor_from_runbook(
         else dg.DefaultSensorStatus.STOPPED,
         description=declared.title,
     )
+
+    def declare(function: Callable[..., Any]) -> dg.SensorDefinition:
+        def unless_stopped(context: dg.SensorEvaluationContext, services: ServicesParam) -> Any:
+            why = None if job is None else stopped_sentence(services, runbook.pipeline)
+            return function(context, services) if why is None else dg.SkipReason(why)
+
+        return as_sensor(unless_stopped)
+
+    return declare
+
+
+def stopped_sentence(services: Services, pipeline: str) -> str | None:
+    """Say why nothing of a pipeline may start now; None if it may.
+
+    Makes the pipeline known, so that it can be stopped by a plain UPDATE of `pipelines` (SC-29).
+    """
+    with services.database.connection() as connection:
+        register_pipelines(connection, [pipeline])
+        stop = stop_of(connection, pipeline)
+    return None if stop is None else stop.sentence(pipeline)
 
 
 def freshness_policies(runbook: Runbook) -> Mapping[dg.AssetKey, dg.FreshnessPolicy]:

@@ -10,8 +10,10 @@ from contextlib import contextmanager
 import dagster as dg
 import duckdb
 
-from pipeline_platform.failures import PermanentError, TransientError
+from pipeline_platform.failures import PermanentError, StoppedError, TransientError
 
+STOPPED_TAG = "pipeline_platform/stopped"
+"""On a run that ended because somebody stopped its pipeline: it is no failed attempt."""
 MAX_RETRIES = 3
 FIRST_WAIT_SECONDS = 2
 
@@ -24,6 +26,8 @@ def handled_failures(
     try:
         yield
     except PermanentError as error:
+        if isinstance(error, StoppedError):
+            _mark_stopped(context)
         raise dg.Failure(
             description=str(error),
             metadata={"failure_class": type(error).__name__, "is_permanent": True},
@@ -42,3 +46,11 @@ def handled_failures(
         wait = FIRST_WAIT_SECONDS * 2**context.retry_number
         context.log.warning(f"{error} Trying again in {wait} s.")
         raise dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=wait) from error
+
+
+def _mark_stopped(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> None:
+    op_context = context if isinstance(context, dg.OpExecutionContext) else None
+    if isinstance(context, dg.AssetExecutionContext):
+        op_context = context.op_execution_context
+    if op_context is not None and context.instance.has_run(op_context.run_id):
+        context.instance.add_run_tags(op_context.run_id, {STOPPED_TAG: "true"})

@@ -28,6 +28,8 @@ State = Literal["done", "present", "missing", "failed", "running"]
 
 EVALUATIONS_LOOKED_AT = 50
 RUNS_LOOKED_AT = 1000
+FIRST_PAGE = 100
+"""Runs are looked at in pages: the first is short, because the latest runs are mostly enough."""
 
 
 @dataclass(frozen=True)
@@ -106,13 +108,24 @@ def partition_of(graph: AssetGraph, asset: dg.AssetKey, day: date) -> str | None
     partitions = graph.get(asset).partitions_def
     if not isinstance(partitions, dg.TimeWindowPartitionsDefinition):
         return None
-    key = partitions.get_partition_key_for_timestamp(datetime.combine(day, time(), UTC).timestamp())
-    if not partitions.has_partition_key(key):
+    return partition_holding(partitions, day, asset.to_user_string())
+
+
+def partition_holding(partitions: dg.TimeWindowPartitionsDefinition, day: date, name: str) -> str:
+    """Return the key of the partition that holds a day; NotFoundError says so of `name`."""
+    first, last = partitions.get_first_partition_key(), partitions.get_last_partition_key()
+    is_held = False
+    if first is not None and last is not None:
+        # Compared here, because Dagster can't search near the ends of the calendar.
+        begin = partitions.time_window_for_partition_key(first).start.date()
+        is_held = begin <= day < partitions.time_window_for_partition_key(last).end.date()
+    if not is_held:
         raise NotFoundError(
-            f"{asset.to_user_string()} has no partition for {day}; its partitions go from "
-            f"{partitions.get_first_partition_key()} to {partitions.get_last_partition_key()}."
+            f"{name} has no partition for {day}; its partitions go from {first} to {last}."
         )
-    return key
+    return partitions.get_partition_key_for_timestamp(
+        datetime.combine(day, time(), UTC).timestamp()
+    )
 
 
 def window_of(graph: AssetGraph, assets: Sequence[dg.AssetKey], day: date) -> tuple[date, date]:
@@ -164,18 +177,44 @@ class History:
         if asset is not None:
             return self._runs_of_asset(asset, limit)
         found: list[PipelineRun] = []
-        cursor = None
+        cursor, page = None, FIRST_PAGE
         while len(found) < limit:
-            records = self.instance.get_run_records(limit=RUNS_LOOKED_AT, cursor=cursor)
+            records = self.instance.get_run_records(limit=page, cursor=cursor)
             found += [
                 _described(record)
                 for record in records
                 if pipeline is None or belongs(record.dagster_run, pipeline)
             ]
-            if len(records) < RUNS_LOOKED_AT:
+            if len(records) < page:
                 break
-            cursor = records[-1].dagster_run.run_id
+            cursor, page = records[-1].dagster_run.run_id, RUNS_LOOKED_AT
         return found[:limit]
+
+    def last_materialized(self, keys: Iterable[str]) -> dict[str, datetime | None]:
+        """Return when assets (pipeline/layer/noun) were last materialized; None = never."""
+        wanted = {key: dg.AssetKey(key.split("/")) for key in keys}
+        records = self.instance.get_asset_records(list(wanted.values()))
+        found = {one.asset_entry.asset_key: one.asset_entry.last_materialization for one in records}
+        return {
+            key: _instant(entry.timestamp) if (entry := found.get(asset)) is not None else None
+            for key, asset in wanted.items()
+        }
+
+    def contract_outcomes(self, run_id: str) -> Iterator[tuple[str, str]]:
+        """Yield quality dimension and outcome of every contract rule that a run evaluated."""
+        kind = dg.DagsterEventType.ASSET_CHECK_EVALUATION
+        for entry in self.instance.all_logs(run_id, of_type=kind):
+            evaluation = entry.get_dagster_event().asset_check_evaluation_data
+            key = dg.AssetCheckKey(evaluation.asset_key, evaluation.check_name)
+            if key in self.graph.asset_check_keys:
+                dimension = self.graph.get_check_spec(key).metadata.get("dimension")
+                if isinstance(dimension, str):
+                    yield dimension, outcome_of(evaluation)
+
+    def count_unfinished(self, job_suffix: str) -> int:
+        """Return how many runs of jobs whose name ends so have begun and not ended."""
+        begun = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
+        return sum(run.job_name.endswith(job_suffix) for run in self.instance.get_runs(begun))
 
     def _runs_of_asset(self, asset: dg.AssetKey, limit: int) -> list[PipelineRun]:
         filters = dg.RunsFilter(run_ids=self._run_ids_of(asset, limit))

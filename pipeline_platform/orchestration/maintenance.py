@@ -7,6 +7,7 @@ import dagster as dg
 
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.operations.maintenance import OPERATIONS, Maintainer, Operation, Report
+from pipeline_platform.orchestration.failures import handled_failures
 from pipeline_platform.runbook import Runbook
 from pipeline_platform.services import Services
 
@@ -92,7 +93,8 @@ def _job(
             unfinished_runs=lambda: unfinished_runs(context.instance),
             clock=lambda: datetime.now(UTC),
         )
-        reports = list(maintainer.maintain(tables, operations, dry_run=config.dry_run))
+        with handled_failures(context):
+            reports = list(maintainer.maintain(tables, operations, dry_run=config.dry_run))
         if cleans_up:
             reports.append(maintainer.clean_up(dry_run=config.dry_run))
         context.add_output_metadata(_metadata(reports))

@@ -31,6 +31,7 @@ from pipeline_platform.refinement import complete_partitions, refined_versions
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse.locks import named_lock
+from pipeline_platform.warehouse.stops import require_running
 
 PRUNING_CHECK = "partitions_are_pruned"
 WAIT_SECONDS = 900.0
@@ -87,6 +88,7 @@ def marts_asset(
         chosen = group.only(models_with_parents(group.pipeline, selected))
         checks = {(key.asset_key, key.name) for key in context.selected_asset_check_keys}
         with handled_failures(context), only_builder(sized, group):
+            require_running(sized.database, group.pipeline)
             build = build_marts(sized, chosen, span, variables(), context.run.run_id)
             results = (
                 *test_results(group.pipeline, _tests_of(tests, chosen), build.tests),

@@ -1,4 +1,7 @@
-"""How a pipeline's runs ended: for the thresholds on success and failure (SA-12, SW-11, X-1)."""
+"""How a pipeline's runs ended: for the thresholds on success and failure (SA-12, SW-11, X-1).
+
+A run that ended because somebody stopped the pipeline neither succeeded nor failed.
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,6 +15,7 @@ from pipeline_platform.orchestration.automation import (
     RANGE_END_TAG,
     RANGE_START_TAG,
 )
+from pipeline_platform.orchestration.failures import STOPPED_TAG
 
 FAILED = frozenset({dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED})
 ENDED = FAILED | {dg.DagsterRunStatus.SUCCESS}
@@ -81,7 +85,8 @@ class PipelineRuns:
         self, statuses: Iterable[dg.DagsterRunStatus], **filters: object
     ) -> list[dg.RunRecord]:
         wanted = dg.RunsFilter(statuses=[*statuses], updated_after=self.since, **filters)  # type: ignore[arg-type]
-        return [*self.instance.get_run_records(wanted)]
+        found = self.instance.get_run_records(wanted)
+        return [one for one in found if STOPPED_TAG not in one.dagster_run.tags]
 
     def _is_made_good(self, failed: dg.RunRecord) -> bool:
         run = failed.dagster_run

@@ -9,14 +9,17 @@ environment, or when the fork server can't be started.
 A fork server belongs to one version of the code: when a source has changed since it was started,
 the next run gets a new one, and runs of the old one go on. The first run after such a change waits
 for the imports, as every run did before.
+
+A run of a pipeline that is stopped is not begun: it is cancelled, with the reason (SA-67).
 """
 
+import importlib
 import json
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 from dagster import Array, Field
@@ -28,6 +31,7 @@ from dagster._core.storage.dagster_run import DagsterRun
 from dagster._serdes import ConfigurableClassData, serialize_value
 
 from pipeline_platform.code_version import code_version_on_disk
+from pipeline_platform.orchestration.failures import STOPPED_TAG
 from pipeline_platform.orchestration.run_processes import RunProcess
 
 MESSAGE_BYTES = 1 << 20
@@ -95,32 +99,45 @@ class ForkServerProcess:
 class ForkingRunLauncher(DefaultRunLauncher):
     """Launches runs as forks of a process that has done `preload`.
 
-    Each entry is the name of a module to import, or `module:function` to call.
+    Each entry is the name of a module to import, or `module:function` to call. `gate` is a
+    `module:function` that is asked for each run and says why it must not begin, or None.
     """
 
     def __init__(
-        self, preload: Sequence[str] = (), inst_data: ConfigurableClassData | None = None
+        self,
+        preload: Sequence[str] = (),
+        gate: str | None = None,
+        inst_data: ConfigurableClassData | None = None,
     ) -> None:
         super().__init__(inst_data)
         self._preload = list(preload)
+        self._gate = gate
         self._server: ForkServerProcess | None = None
         self._lock = threading.Lock()
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
         """Return the settings that dagster.yaml may give."""
-        return {"preload": Field(Array(str), default_value=[], is_required=False)}
+        return {
+            "preload": Field(Array(str), default_value=[], is_required=False),
+            "gate": Field(str, is_required=False),
+        }
 
     @classmethod
     def from_config_value(
         cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]
     ) -> Self:
         """Build the launcher that dagster.yaml describes."""
-        return cls(config_value["preload"], inst_data)
+        return cls(config_value["preload"], config_value.get("gate"), inst_data)
 
     def launch_run(self, context: LaunchRunContext) -> None:
         """Fork the run's process, or launch it in the ordinary way where that can't be."""
         run = context.dagster_run
+        refusal = self._refusal(run)
+        if refusal is not None:
+            self._instance.add_run_tags(run.run_id, {STOPPED_TAG: "true"})
+            self._instance.report_run_canceled(run, refusal)
+            return
         if not can_fork(run):
             super().launch_run(context)
             return
@@ -133,6 +150,15 @@ class ForkingRunLauncher(DefaultRunLauncher):
             super().launch_run(context)
         else:
             self._run_ids.add(run.run_id)
+
+    def _refusal(self, run: DagsterRun) -> str | None:
+        if self._gate is None:
+            return None
+        module, _, function = self._gate.partition(":")
+        asked: Callable[[DagsterRun], str | None] = getattr(
+            importlib.import_module(module), function
+        )
+        return asked(run)
 
     def _fork(self, run: DagsterRun) -> None:
         with self._lock:

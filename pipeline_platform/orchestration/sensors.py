@@ -14,6 +14,7 @@ from pipeline_platform.orchestration.automation import (
     sensor_from_runbook,
 )
 from pipeline_platform.orchestration.compute import memory_for
+from pipeline_platform.orchestration.failures import STOPPED_TAG
 from pipeline_platform.orchestration.landing import ingest_config
 from pipeline_platform.orchestration.resources import ServicesParam
 from pipeline_platform.run_context import utc_now
@@ -138,15 +139,17 @@ def _next_attempt(instance: dg.DagsterInstance, tag: str, request: str) -> tuple
     """Return how often this request was tried, and why it must not be tried now (or '').
 
     A request is repeated a few times with growing waits, for a cause that passes by itself. After
-    that it waits for somebody, or for the next file that touches its partitions.
+    that it waits for somebody, or for the next file that touches its partitions. A run that ended
+    because the pipeline was stopped is no attempt: the request goes on at once.
     """
-    runs = instance.get_run_records(dg.RunsFilter(tags={tag: request}), limit=ATTEMPTS)
-    if not runs:
-        return 0, ""
-    if len(runs) >= ATTEMPTS:
+    runs = instance.get_run_records(dg.RunsFilter(tags={tag: request}))
+    tried = [run for run in runs if STOPPED_TAG not in run.dagster_run.tags]
+    if not tried:
+        return len(runs), ""
+    if len(tried) >= ATTEMPTS:
         return len(runs), "see its error, then re-execute it or process it by hand"
-    ended = datetime.fromtimestamp(runs[0].end_time or 0, UTC)
-    next_at = ended + FIRST_WAIT * 2 ** (len(runs) - 1)
+    ended = datetime.fromtimestamp(tried[0].end_time or 0, UTC)
+    next_at = ended + FIRST_WAIT * 2 ** (len(tried) - 1)
     if utc_now() < next_at:
         return len(runs), f"it is tried again at {next_at:%H:%M} UTC"
     return len(runs), ""

@@ -12,6 +12,7 @@ from pipeline_platform.operations.reviews import (
 )
 from pipeline_platform.orchestration import streams
 from pipeline_platform.orchestration.automation import (
+    WORKFLOW_TAG,
     ExecutableDefinition,
     UnresolvedAssetJobDefinition,
     schedules_from_runbook,
@@ -59,7 +60,7 @@ workflow_job = dg.define_asset_job(
         "A range of days from bronze to silver (SW-2); its step process_historical_data also does "
         "backfills (SW-12)."
     ),
-    tags=work_tags(PIPELINE),
+    tags={WORKFLOW_TAG: PIPELINE, **work_tags(PIPELINE)},
 )
 health_job = dg.define_asset_job(
     f"{PIPELINE}_health",

@@ -50,6 +50,7 @@ from pipeline_platform.warehouse.proposals import (
     put_part,
     report_proposal,
 )
+from pipeline_platform.warehouse.stops import require_running
 from pipeline_platform.web_events.bot_behaviour import label_version
 from pipeline_platform.web_events.measures import MEASURES, Scope
 from pipeline_platform.web_events.refinement import contract, reading_of
@@ -136,11 +137,12 @@ def publish(run: RunContext, proposal_id: str) -> Published:
     """Make a proposal's dates visible in one commit, and request what is made from them.
 
     `run` has the rules in force. A date that was rewritten since it was compared is judged again
-    first. Whoever publishes again after a kill goes on. Raises PermanentError for a proposal that
-    is not ready or was made by other rules than are in force, AuditFailedError when a date breaks
-    its contract.
+    first. Whoever publishes again after a kill goes on. Raises StoppedError while the pipeline is
+    stopped, PermanentError for a proposal that is not ready or was made by other rules than are
+    in force, AuditFailedError when a date breaks its contract.
     """
     database = run.services.database
+    require_running(database, PIPELINE)
     with database.connection() as connection:
         proposal = find_proposal(connection, PIPELINE, proposal_id)
     changes = proposal.made_with["changes"]

@@ -158,7 +158,8 @@ def refine_days(run: RunContext, days: Sequence[date]) -> Iterator[StagedSilver]
     objections: then nothing of it was published and the caller must stop.
     """
     rows = dates_in(run.services.lake.partitions(RAW_EVENTS))
-    for piece in pieces(days, rows, rows_within(run, ROWS_PER_MEGABYTE)):
+    limit = rows_within(run, ROWS_PER_MEGABYTE)
+    for piece in run.while_running(pieces(days, rows, limit)):
         with partitions_locked(run, piece):
             silver = stage_days(run, piece)
             yield silver

@@ -244,6 +244,8 @@ def test_every_schedule_of_the_runbook_exists_with_its_cron_and_zone(settings) -
 def test_schedules_request_a_run_at_their_time(platform) -> None:
     schedule = platform.definitions.get_schedule_def(f"{PIPELINE}_morning_health_check")
     context = dg.build_schedule_context(
-        instance=platform.instance, scheduled_execution_time=datetime(2024, 11, 1, 9, tzinfo=UTC)
+        instance=platform.instance,
+        resources={"services": platform.services},
+        scheduled_execution_time=datetime(2024, 11, 1, 9, tzinfo=UTC),
     )
     assert len(schedule.evaluate_tick(context).run_requests) == 1

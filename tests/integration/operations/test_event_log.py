@@ -15,6 +15,7 @@ from pipeline_platform.operations.faults import Fault, Finding, Key, after
 from pipeline_platform.operations.incidents import judge
 from pipeline_platform.operations.plan import alertings
 from pipeline_platform.orchestration.automation import range_tags
+from pipeline_platform.orchestration.failures import STOPPED_TAG
 from pipeline_platform.run_context import utc_now
 
 BRONZE = dg.AssetKey(["web_events", "bronze", "raw_events"])
@@ -161,6 +162,16 @@ def test_a_failed_run_says_which_step_failed_why_and_what_it_touches(platform: P
     assert (fault.route, fault.severity) == ("pipeline_failures", "critical")
     assert "failed in web_events__silver__web_events: No route to" in fault.sentence
     assert set(fault.touches) == {"web_events/silver/web_events", "web_events/gold/sessions"}
+
+
+def test_a_run_that_somebody_stopped_is_no_fault_and_mends_none(platform: Platform) -> None:
+    stopped = platform.run("web_events_workflow", FIRST, fails={"web_events"})
+    platform.instance.add_run_tags(stopped, {STOPPED_TAG: "true"})
+    assert platform.red() == {}
+    platform.run("web_events_ingest", fails={"raw_events"})
+    again = platform.run("web_events_ingest", fails={"raw_events"})
+    platform.instance.add_run_tags(again, {STOPPED_TAG: "true"})
+    assert list(platform.red()) == ["run:web_events_ingest"]
 
 
 def test_a_password_in_an_error_is_not_told(platform: Platform) -> None:

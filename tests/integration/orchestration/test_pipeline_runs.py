@@ -11,6 +11,7 @@ from pipeline_platform.advisory_performance.automation import JOBS, WORKFLOW
 from pipeline_platform.advisory_performance.run_context import load_runbook
 from pipeline_platform.advisory_performance.tables import PIPELINE
 from pipeline_platform.orchestration.automation import ONE_PARTITION_TAG, range_tags
+from pipeline_platform.orchestration.failures import STOPPED_TAG
 from pipeline_platform.orchestration.pipeline_runs import PipelineRuns, work_tags
 from pipeline_platform.quality.measurements import judge, percentage
 
@@ -138,6 +139,19 @@ def test_assets_made_from_the_asset_graph_count_for_their_pipeline(instance) -> 
     remember(instance, "__ASSET_JOB", FAILURE, 1, asset=ours)
     remember(instance, "__ASSET_JOB", FAILURE, 1, asset=EVENTS)
     assert [succeeded for _, succeeded in runs_of(instance, PIPELINE).ended()] == [False]
+
+
+def test_a_run_that_somebody_stopped_is_neither_a_success_nor_a_failure(instance) -> None:
+    failed = days(instance, "2024-01-15", "2024-01-15", fails="events")
+    instance.add_run_tags(failed, {STOPPED_TAG: "true"})
+    assert (runs_of(instance).ended(), runs_of(instance).unmended()) == ([], [])
+
+
+def test_a_stopped_run_does_not_hide_the_failure_before_it(instance) -> None:
+    failed = days(instance, "2024-01-15", "2024-01-15", fails="events")
+    stopped = days(instance, "2024-01-15", "2024-01-15", fails="events")
+    instance.add_run_tags(stopped, {STOPPED_TAG: "true"})
+    assert runs_of(instance).unmended() == [failed]
 
 
 def test_a_failed_run_of_the_asset_graph_is_a_failure_of_its_pipeline(instance) -> None:

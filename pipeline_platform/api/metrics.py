@@ -1,0 +1,352 @@
+"""`GET /metrics`: figures of every pipeline and of what it runs on, for Prometheus or as JSON.
+
+JSON unless `Accept` asks for text, as Prometheus does (SC-2, X-18). Each section is read from the
+tables that the work itself writes; one that can't be read is named in
+`metrics_section_failed` and leaves the others alone.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from itertools import accumulate
+from typing import Any
+
+import psutil
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from pipeline_platform.api.platform import Platform
+from pipeline_platform.api.problems import responses
+from pipeline_platform.api.security import Reader
+from pipeline_platform.api.sharing import Shared
+from pipeline_platform.landing.zone import Folder
+from pipeline_platform.run_context import utc_now
+from pipeline_platform.warehouse import figures, run_records
+from pipeline_platform.warehouse.stops import EVERYTHING, stops
+
+DAY = timedelta(days=1)
+SHARED_SECONDS = 5.0
+SIZES_SHARED_SECONDS = 60.0
+"""Tables and folders change slowly, and each has to be asked for."""
+SCORE_CHECK = "data_quality_score"
+CAPTURE_JOBS = "_stream"
+"""Jobs that capture changes from a source as they come have names that end so."""
+SHOWN_FOLDERS: tuple[Folder, ...] = ("incoming", "processing", "quarantine")
+_log = logging.getLogger("pipeline_platform.api")
+router = APIRouter(tags=["metrics"])
+Families = Iterable[Metric]
+
+
+def gauge(name: str, text: str, labels: Iterable[str] = ()) -> GaugeMetricFamily:
+    """Return an empty family of gauges."""
+    return GaugeMetricFamily(name, text, labels=list(labels))
+
+
+class Metrics:
+    """Reads every section; shared by all who scrape within a few seconds."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._sizes = Shared(lambda: list(self._read_sizes()), SIZES_SHARED_SECONDS)
+        self.shared = Shared(self.families, SHARED_SECONDS)
+        self._sections: dict[str, Callable[[], Families]] = {
+            "runs": self._runs,
+            "freshness": self._freshness,
+            "checks": self._checks,
+            "arrivals": self._arrivals,
+            "stops": self._stops,
+            "database": self._database,
+            "sizes": self._sizes.get,
+            "capacity": self._capacity,
+            "host": self._host,
+        }
+
+    def families(self) -> list[Metric]:
+        """Read every section anew; raise nothing."""
+        found: list[Metric] = []
+        failed = gauge("metrics_section_failed", "1 if a section can't be read now.", ["section"])
+        for name, read in self._sections.items():
+            is_failed = 0
+            try:
+                found += read()
+            except Exception as error:
+                _log.warning("Metrics of %s can't be read: %s", name, type(error).__name__)
+                is_failed = 1
+            failed.add_metric([name], is_failed)
+        return [*found, failed]
+
+    def _runs(self) -> Iterator[Metric]:
+        services, now = self._platform.services, utc_now()
+        self._platform.recorder.record_ended(services)
+        with services.database.connection() as connection:
+            totals = run_records.task_totals(connection)
+            counts = run_records.run_counts(connection, now - DAY)
+            successes = run_records.last_successes(connection)
+        tasks = CounterMetricFamily(
+            "pipeline_tasks", "Steps of runs that ended (SP-7).", labels=["pipeline", "status"]
+        )
+        durations = HistogramMetricFamily(
+            "pipeline_task_duration_seconds", "How long steps took (SP-9).", labels=["pipeline"]
+        )
+        by_pipeline: dict[str, list[dict[str, Any]]] = {}
+        for row in totals:
+            tasks.add_metric([row["pipeline_id"], row["status"]], row["task_count"])
+            by_pipeline.setdefault(row["pipeline_id"], []).append(row)
+        ends = [*map(str, run_records.BUCKETS), "+Inf"]
+        for pipeline, rows in by_pipeline.items():
+            summed = [
+                sum(place) for place in zip(*(one["bucket_counts"] for one in rows), strict=True)
+            ]
+            durations.add_metric(
+                [pipeline],
+                buckets=list(zip(ends, accumulate(summed), strict=True)),
+                sum_value=sum(one["seconds"] for one in rows),
+            )
+        last = gauge(
+            "pipeline_last_successful_run_timestamp",
+            "When the last successful run ended (SP-5).",
+            ["pipeline"],
+        )
+        for row in successes:
+            last.add_metric([row["pipeline_id"]], row["ended_at"].timestamp())
+        runs = gauge("pipeline_runs", "Runs that ended in 24 hours.", ["pipeline", "status"])
+        rates = gauge(
+            "pipeline_success_rate_pct", "Successful among runs of 24 hours.", ["pipeline"]
+        )
+        ended: dict[str, dict[str, int]] = {}
+        for row in counts:
+            runs.add_metric([row["pipeline_id"], row["status"].lower()], row["run_count"])
+            ended.setdefault(row["pipeline_id"], {})[row["status"]] = row["run_count"]
+        for pipeline, by_status in ended.items():
+            # What somebody stopped neither succeeded nor failed.
+            judged = sum(by_status.values()) - by_status.get(run_records.STOPPED, 0)
+            if judged:
+                rates.add_metric([pipeline], 100 * by_status.get("SUCCESS", 0) / judged)
+        yield from (tasks, durations, last, runs, rates)
+
+    def _freshness(self) -> Iterator[Metric]:
+        now = utc_now()
+        age = gauge(
+            "pipeline_freshness_seconds",
+            "Since an asset with a freshness was last materialized.",
+            ["pipeline", "asset"],
+        )
+        for pipeline, runbook in self._platform.runbooks.items():
+            for asset, at in self._platform.history.last_materialized(runbook.freshness).items():
+                if at is not None:
+                    age.add_metric([pipeline, asset], (now - at).total_seconds())
+        active = gauge("active_capture_engines", "Runs that capture changes now (SC-2).")
+        active.add_metric([], self._platform.history.count_unfinished(CAPTURE_JOBS))
+        yield from (age, active)
+
+    def _checks(self) -> Iterator[Metric]:
+        with self._platform.services.database.connection() as connection:
+            checks = figures.latest_observations(connection)
+            issues = figures.open_issues(connection)
+        labels = ["pipeline", "check", "asset"]
+        outcome = gauge(
+            "pipeline_check_outcome",
+            "1 for the latest outcome of each check.",
+            [*labels, "outcome", "severity"],
+        )
+        value = gauge("pipeline_check_value", "What each check observed last.", labels)
+        limit = gauge("pipeline_check_limit", "The limit of each check's latest outcome.", labels)
+        score = gauge("pipeline_data_quality_score", "0 to 100 (X-2).", ["pipeline"])
+        for row in checks:
+            names = [row["pipeline"], row["check_name"], row["asset_key"] or ""]
+            outcome.add_metric([*names, row["outcome"], row["severity"] or ""], 1)
+            if row["value"] is not None:
+                value.add_metric(names, row["value"])
+            if row["limit_value"] is not None:
+                limit.add_metric(names, row["limit_value"])
+            if row["check_name"] == SCORE_CHECK and row["value"] is not None:
+                scale = score_scale(self._platform, row["pipeline"])
+                score.add_metric([row["pipeline"]], row["value"] * scale)
+        opened = gauge("pipeline_open_issues", "Unresolved issues.", ["pipeline", "severity"])
+        for row in issues:
+            opened.add_metric([row["pipeline"], row["severity"]], row["open_issues"])
+        yield from (outcome, value, limit, score, opened)
+
+    def _arrivals(self) -> Iterator[Metric]:
+        now = utc_now()
+        with self._platform.services.database.connection() as connection:
+            files = figures.files_since(connection, now - DAY)
+            waiting = figures.waiting_partitions(connection)
+            held = figures.held_in_quarantine(connection)
+            streams = figures.stream_lags(connection, now - DAY)
+            cost = figures.latest_cost(connection)
+        labels = ["pipeline", "status"]
+        columns = {
+            "files": gauge("pipeline_files", "Files begun in 24 hours.", labels),
+            "records": gauge("pipeline_records", "Records of files of 24 hours.", labels),
+            "latency_seconds": gauge(
+                "pipeline_latency_seconds_max",
+                "Slowest file of 24 hours, arrival to served (SA-82).",
+                labels,
+            ),
+            "start_delay_seconds": gauge(
+                "pipeline_start_delay_seconds_max",
+                "Longest wait of a file of 24 hours for its run (SA-56).",
+                labels,
+            ),
+            "duration_seconds": gauge(
+                "pipeline_file_duration_seconds_max",
+                "Longest processing of a file of 24 hours (SA-86).",
+                labels,
+            ),
+        }
+        for row in files:
+            for name, family in columns.items():
+                if row[name] is not None:
+                    family.add_metric([row["pipeline"], row["status"].lower()], float(row[name]))
+        yield from columns.values()
+        pending = gauge("pipeline_waiting_partitions", "Requested and not done.", ["pipeline"])
+        for row in waiting:
+            pending.add_metric([row["pipeline"]], row["partitions"])
+        quarantine = gauge(
+            "pipeline_quarantine_held", "Held and not resolved.", ["pipeline", "kind"]
+        )
+        for row in held:
+            quarantine.add_metric([row["pipeline"], row["kind"]], row["held"])
+        lag = gauge(
+            "pipeline_stream_lag_seconds",
+            "Behind the stream's newest record (SW-55).",
+            ["pipeline", "stream"],
+        )
+        for row in streams:
+            if row["millis_behind_latest"] is not None:
+                lag.add_metric([row["pipeline"], row["stream"]], row["millis_behind_latest"] / 1000)
+        spent = gauge("platform_cost", "Blended cost of the last settled day.", ["currency"])
+        for row in cost:
+            spent.add_metric([row["currency"] or ""], row["amount"])
+        yield from (pending, quarantine, lag, spent)
+
+    def _stops(self) -> Iterator[Metric]:
+        with self._platform.services.database.connection() as connection:
+            stopped = stops(connection)
+        family = gauge("pipeline_stopped", "1 while it is stopped (XC-5).", ["pipeline"])
+        for pipeline in self._platform.pipelines:
+            family.add_metric([pipeline], pipeline in stopped or EVERYTHING in stopped)
+        yield family
+
+    def _database(self) -> Iterator[Metric]:
+        began = datetime.now(UTC)
+        with self._platform.services.database.connection() as connection:
+            state = figures.database_state(connection)
+        took = gauge("database_query_seconds", "How long this reading took (SA-87).")
+        took.add_metric([], (datetime.now(UTC) - began).total_seconds())
+        size = gauge("database_size_bytes", "Size of the platform's database.")
+        size.add_metric([], state["size_bytes"])
+        connections = gauge(
+            "database_connections", "Clients of the whole server (SA-16, SA-23).", ["state"]
+        )
+        for name in ("open", "active", "idle_in_transaction"):
+            connections.add_metric([name], state[f"{name}_count"])
+        most = gauge("database_max_connections", "How many clients the server takes.")
+        most.add_metric([], state["max_connections"])
+        yield from (took, size, connections, most)
+
+    def _read_sizes(self) -> Iterator[Metric]:
+        services = self._platform.services
+        columns = {
+            "rows": gauge("lake_table_rows", "Rows of a lake table.", ["table"]),
+            "bytes": gauge("lake_table_bytes", "Bytes of its live files (SW-24).", ["table"]),
+            "files": gauge("lake_table_files", "Its live files.", ["table"]),
+        }
+        for table, found in services.lake.table_sizes().items():
+            for name, family in columns.items():
+                family.add_metric([table], getattr(found, name))
+        objects = gauge("landing_objects", "Objects in a folder.", ["pipeline", "folder"])
+        size = gauge("landing_bytes", "Bytes in a folder (SA-40).", ["pipeline", "folder"])
+        for pipeline in self._platform.runbooks:
+            zone = services.landing(pipeline)
+            for folder in SHOWN_FOLDERS:
+                state = zone.observe(folder)
+                objects.add_metric([pipeline, folder], state.object_count)
+                size.add_metric([pipeline, folder], state.total_bytes)
+        yield from (*columns.values(), objects, size)
+
+    def _capacity(self) -> Iterator[Metric]:
+        limits = gauge(
+            "capacity_limit", "How far a series may grow (SW-66).", ["pipeline", "series"]
+        )
+        for pipeline, runbook in self._platform.runbooks.items():
+            for series, capacity in runbook.capacity.items():
+                limits.add_metric([pipeline, series], capacity.limit)
+        yield limits
+
+    def _host(self) -> Iterator[Metric]:
+        memory = psutil.virtual_memory()
+        disk = psutil.disk_usage(str(self._platform.services.settings.home.anchor))
+        if self._platform.services.settings.home.exists():
+            disk = psutil.disk_usage(str(self._platform.services.settings.home))
+        families = {
+            "host_memory_used_pct": ("Memory in use (SP-29, SP-66).", memory.percent),
+            "host_disk_used_pct": ("Disk of the home folder in use (SP-67).", disk.percent),
+            "host_load_per_processor": (
+                "Load of the last minute by processor (SP-29, SP-65).",
+                os.getloadavg()[0] / (os.cpu_count() or 1),
+            ),
+        }
+        for name, (text, value) in families.items():
+            family = gauge(name, text)
+            family.add_metric([], value)
+            yield family
+
+
+def score_scale(platform: Platform, pipeline: str) -> float:
+    """Return what makes a pipeline's quality score one of 0 to 100 (X-2)."""
+    runbook = platform.runbooks.get(pipeline)
+    threshold = runbook.thresholds.get(SCORE_CHECK) if runbook else None
+    return 100.0 if threshold is not None and threshold.unit == "points of 1" else 1.0
+
+
+class _Read:
+    """A collector of families that were read already."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+def as_text(families: Iterable[Metric]) -> bytes:
+    """Return families in Prometheus' text format."""
+    registry = CollectorRegistry()
+    registry.register(_Read(families))
+    return generate_latest(registry)
+
+
+def as_json(families: Iterable[Metric]) -> Mapping[str, object]:
+    """Return families by name, each a list of labels and value; the runbook's name on top."""
+    found: dict[str, list[dict[str, object]]] = {}
+    for family in families:
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append({**sample.labels, "value": sample.value})
+    engines = found.get("active_capture_engines")
+    return {
+        "activeCDCEngines": engines[0]["value"] if engines else None,
+        "generated_at": utc_now().isoformat(),
+        "metrics": found,
+    }
+
+
+@router.get("/metrics", responses=responses(401, 403, 429))
+def metrics(request: Request, _: Reader) -> Response:
+    """Return every figure: JSON, or Prometheus' text if `Accept` asks for text."""
+    shared: Metrics = request.app.state.metrics
+    families = shared.shared.get()
+    accepted = request.headers.get("accept", "")
+    if "text/plain" in accepted or "openmetrics-text" in accepted:
+        return Response(as_text(families), media_type=CONTENT_TYPE_LATEST)
+    return JSONResponse(as_json(families), headers={"Cache-Control": "no-store"})

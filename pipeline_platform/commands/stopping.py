@@ -1,0 +1,88 @@
+"""`pipeline-platform pipelines`: what there is, and stop and resume (XC-5, SA-67, SC-29, SC-30)."""
+
+import getpass
+from typing import Annotated
+
+import typer
+
+from pipeline_platform.commands.arguments import one_of
+from pipeline_platform.commands.code_location import code_location
+from pipeline_platform.commands.output import AsJson, console
+from pipeline_platform.commands.printing import show_rows
+from pipeline_platform.orchestration.history import pipelines
+from pipeline_platform.run_context import utc_now
+from pipeline_platform.warehouse import stops
+from pipeline_platform.warehouse.operator_actions import Action, audited
+
+app = typer.Typer(help="Pipelines: list, stop and resume them, one or all.")
+Pipeline = Annotated[
+    str | None, typer.Argument(help="Its name or the beginning of it; without one, all.")
+]
+Reason = Annotated[str, typer.Option(help="Why; whoever meets the stop reads it.")]
+
+
+@app.callback()
+def switches() -> None:
+    """List, stop and resume pipelines."""
+
+
+@app.command("list")
+def list_pipelines(as_json: AsJson = False) -> None:
+    """List every pipeline and whether it is stopped, since when, by whom and why."""
+    with code_location() as location:
+        names = pipelines(location.graph)
+        with location.services.database.transaction() as connection:
+            stops.register_pipelines(connection, names)
+            found = stops.stops(connection)
+        rows = []
+        for name in names:
+            stop = found.get(stops.EVERYTHING) or found.get(name)
+            rows.append(
+                {
+                    "pipeline": name,
+                    "state": "stopped" if stop else "running",
+                    "scope": None if stop is None else stop.scope,
+                    "since (UTC)": None if stop is None else stop.stopped_at,
+                    "by": None if stop is None else stop.stopped_by,
+                    "reason": None if stop is None else stop.reason,
+                }
+            )
+        show_rows("Pipelines", rows, as_json=as_json)
+
+
+@app.command()
+def stop(pipeline: Pipeline = None, *, reason: Reason) -> None:
+    """Stop one pipeline or all: nothing starts, and what runs ends between two commits.
+
+    It survives every restart, until `pipelines resume`. What is queued is cancelled when its turn
+    comes; partitions that were requested stay requested.
+    """
+    _switch(pipeline, "stop", reason)
+
+
+@app.command()
+def resume(pipeline: Pipeline = None, *, reason: Reason = "") -> None:
+    """Let one pipeline go on, or all that were not stopped alone (SC-12).
+
+    Requested partitions and waiting files are taken up again; ticks of schedules that were missed
+    are not made up for.
+    """
+    _switch(pipeline, "resume", reason or None)
+
+
+def _switch(pipeline: str | None, what: str, reason: str | None) -> None:
+    with code_location() as location:
+        scope = stops.EVERYTHING
+        if pipeline is not None:
+            scope = one_of(pipeline, pipelines(location.graph))
+        change = stops.stop if what == "stop" else stops.resume
+        by = getpass.getuser()
+        action = Action(f"cli:{by}", what, scope, None, reason)
+        database = location.services.database
+        with audited(database, action), database.transaction() as connection:
+            action.state_before = stops.in_words(connection)
+            changed = change(connection, scope, by=by, reason=reason, now=utc_now())
+            action.state_after = stops.in_words(connection)
+    name = "Everything" if scope == stops.EVERYTHING else scope
+    state = "stopped" if what == "stop" else "not stopped"
+    console.print(f"{name} {'is now' if changed else 'was already'} {state}.", markup=False)

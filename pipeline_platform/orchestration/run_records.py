@@ -1,0 +1,152 @@
+"""Runs of Dagster as records: steps, stage durations and errors, stored once each has ended."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+
+import dagster as dg
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+from dagster._core.storage.dagster_run import RunRecord
+
+from pipeline_platform.failures import NotFoundError
+from pipeline_platform.orchestration.failures import STOPPED_TAG
+from pipeline_platform.orchestration.history import pipelines
+from pipeline_platform.orchestration.pipeline_runs import ENDED, belongs
+from pipeline_platform.services import Services
+from pipeline_platform.warehouse.run_records import (
+    STOPPED,
+    EndedRun,
+    RunError,
+    Stage,
+    Task,
+    record_run,
+    recorded_until,
+    unrecorded,
+)
+
+PAGE = 200
+MAX_ERRORS = 50
+MAX_MESSAGE = 2000
+_STAGES: Mapping[str, Stage] = {
+    "landing": "extraction",
+    "bronze": "extraction",
+    "silver": "transformation",
+    "gold": "transformation",
+    "serving": "loading",
+}
+_FAILURES = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+_ENDS = {dg.DagsterEventType.STEP_SUCCESS: True, dg.DagsterEventType.STEP_FAILURE: False}
+
+
+@dataclass(frozen=True)
+class RunRecorder:
+    """Reads runs of a code location from an instance."""
+
+    graph: AssetGraph
+    definitions: dg.Definitions
+    instance: dg.DagsterInstance
+
+    @cached_property
+    def stages(self) -> dict[str, Stage]:
+        """Return the stage of each step: of the layer of its assets, or of its tag `layer`."""
+        found: dict[str, Stage] = {}
+        for one in self.definitions.resolve_all_job_defs():
+            for node in one.nodes:
+                layer = node.definition.tags.get("layer", "")
+                if layer in _STAGES:
+                    found[node.name] = _STAGES[layer]
+        for assets in self.graph.assets_defs:
+            layers = {key.path[1] for key in assets.keys if len(key.path) > 1}
+            stages = {_STAGES[layer] for layer in layers if layer in _STAGES}
+            if assets.is_executable and len(stages) == 1:
+                found[assets.node_def.name] = stages.pop()
+        return found
+
+    def record_ended(self, services: Services) -> int:
+        """Record the runs that ended since last time; return how many."""
+        with services.database.connection() as connection:
+            since = recorded_until(connection)
+        wanted = dg.RunsFilter(statuses=list(ENDED), updated_after=since)
+        count, cursor = 0, None
+        while True:
+            records = self.instance.get_run_records(wanted, limit=PAGE, cursor=cursor)
+            with services.database.connection() as connection:
+                new = unrecorded(connection, [one.dagster_run.run_id for one in records])
+            for record in records:
+                if record.dagster_run.run_id in new:
+                    ended = self._ended(record)
+                    with services.database.transaction() as connection:
+                        count += record_run(connection, ended)
+            if len(records) < PAGE:
+                return count
+            cursor = records[-1].dagster_run.run_id
+
+    def detail(self, pipeline: str, run_id: str) -> EndedRun:
+        """Return one run of a pipeline, ended or not; raise NotFoundError."""
+        records = self.instance.get_run_records(dg.RunsFilter(run_ids=[run_id]), limit=1)
+        if not records or not belongs(records[0].dagster_run, pipeline):
+            raise NotFoundError(f"{pipeline} has no run {run_id}.")
+        return self._ended(records[0])
+
+    def _ended(self, record: RunRecord) -> EndedRun:
+        run = record.dagster_run
+        tasks, errors = self._steps(run.run_id)
+        end = record.end_time
+        return EndedRun(
+            run_id=run.run_id,
+            pipeline=self._pipeline(run),
+            job=run.job_name,
+            status=STOPPED if STOPPED_TAG in run.tags else run.status.value,
+            created_at=record.create_timestamp.astimezone(UTC),
+            started_at=_instant(record.start_time),
+            ended_at=_instant(end) or record.update_timestamp.astimezone(UTC),
+            tasks=tasks,
+            errors=errors,
+        )
+
+    def _pipeline(self, run: dg.DagsterRun) -> str:
+        found = [name for name in pipelines(self.graph) if belongs(run, name)]
+        return found[0] if found else ""
+
+    def _steps(self, run_id: str) -> tuple[tuple[Task, ...], tuple[RunError, ...]]:
+        """Read the steps that ended, each once (its last attempt), and what failed."""
+        started: dict[str, float] = {}
+        tasks: dict[str, Task] = {}
+        errors: list[RunError] = []
+        wanted = {dg.DagsterEventType.STEP_START, *_ENDS, *_FAILURES}
+        for entry in self.instance.all_logs(run_id, of_type=wanted):
+            event = entry.get_dagster_event()
+            step = event.step_key
+            if event.event_type == dg.DagsterEventType.STEP_START and step:
+                started.setdefault(step, entry.timestamp)
+            if event.event_type in _ENDS and step:
+                seconds = max(0.0, entry.timestamp - started.get(step, entry.timestamp))
+                succeeded = _ENDS[event.event_type]
+                tasks[step] = Task(step, succeeded, seconds, self.stages.get(step))
+            if event.event_type in _FAILURES:
+                errors.append(_error(event))
+        shown = [one for one in errors if one.task] or errors
+        return tuple(tasks.values()), tuple(shown[:MAX_ERRORS])
+
+
+def _error(event: dg.DagsterEvent) -> RunError:
+    if not event.is_step_failure:
+        return RunError(None, "RunFailure", (event.message or "unknown")[:MAX_MESSAGE])
+    data = event.step_failure_data
+    failure = data.user_failure_data
+    if failure is not None and failure.description:
+        told = failure.metadata.get("failure_class")
+        name = str(told.value) if told is not None else "Failure"
+        return RunError(event.step_key, name, failure.description[:MAX_MESSAGE])
+    error = data.error
+    cause = error.cause if error is not None and error.cause is not None else error
+    if cause is None:
+        return RunError(event.step_key, "unknown", "unknown")
+    return RunError(
+        event.step_key, cause.cls_name or "unknown", cause.message[:MAX_MESSAGE].strip()
+    )
+
+
+def _instant(timestamp: float | None) -> datetime | None:
+    return None if timestamp is None else datetime.fromtimestamp(timestamp, UTC)

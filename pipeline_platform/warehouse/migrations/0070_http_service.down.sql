@@ -1,0 +1,9 @@
+DROP INDEX check_observations_latest;
+DROP INDEX data_quality_issues_of_run;
+DROP INDEX check_observations_of_run;
+DROP TABLE task_totals;
+DROP TABLE pipeline_runs;
+DROP TABLE idempotent_requests;
+DROP TABLE operator_actions;
+DROP TABLE global_stop;
+DROP TABLE pipelines;

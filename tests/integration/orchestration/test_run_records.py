@@ -1,0 +1,106 @@
+"""Ended runs as records: stages, errors, and counters that nothing sets back."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+
+from pipeline_platform.failures import BadInputError, NotFoundError
+from pipeline_platform.orchestration.failures import handled_failures
+from pipeline_platform.orchestration.run_records import RunRecorder
+from pipeline_platform.services import Services
+from pipeline_platform.warehouse import run_records
+from pipeline_platform.warehouse.run_records import Task, stage_milliseconds
+
+PIPELINE = "weather"
+
+
+def asset(layer: str, *deps: str, fails: bool = False) -> dg.AssetsDefinition:
+    @dg.asset(key=[PIPELINE, layer, "hours"], deps=[[PIPELINE, one, "hours"] for one in deps])
+    def made(context: dg.AssetExecutionContext) -> None:
+        with handled_failures(context):
+            if fails:
+                raise BadInputError("Line 3 of hours.csv has no hour.")
+
+    return made
+
+
+def recorder(instance: dg.DagsterInstance, *assets: dg.AssetsDefinition) -> RunRecorder:
+    job = dg.define_asset_job(f"{PIPELINE}_all", "*")
+    definitions = dg.Definitions(assets, jobs=[job], executor=dg.in_process_executor)
+    return RunRecorder(definitions.resolve_asset_graph(), definitions, instance)
+
+
+def run(found: RunRecorder) -> str:
+    job = found.definitions.resolve_job_def(f"{PIPELINE}_all")
+    result = job.execute_in_process(instance=found.instance, raise_on_error=False)
+    return result.run_id
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as opened:
+        yield opened
+
+
+@pytest.fixture
+def services(settings) -> Iterator[Services]:
+    with Services(settings) as opened:
+        yield opened
+
+
+def totals(services: Services) -> dict[tuple[str, str], int]:
+    with services.database.connection() as connection:
+        rows = run_records.task_totals(connection)
+    return {(row["pipeline_id"], row["status"]): row["task_count"] for row in rows}
+
+
+def test_each_layer_is_a_stage(instance) -> None:
+    found = recorder(instance, asset("bronze"), asset("silver", "bronze"), asset("serving"))
+    tasks = found.detail(PIPELINE, run(found)).tasks
+    assert {task.stage for task in tasks} == {"extraction", "transformation", "loading"}
+
+
+def test_stages_add_up_and_one_without_a_step_is_none() -> None:
+    tasks = [Task("a", True, 1.5, "extraction"), Task("b", False, 0.25, "extraction")]
+    assert stage_milliseconds(tasks) == {
+        "extraction": 1750,
+        "transformation": None,
+        "loading": None,
+    }
+
+
+def test_a_failed_run_says_why_and_of_which_class(instance) -> None:
+    found = recorder(instance, asset("bronze", fails=True))
+    (error,) = found.detail(PIPELINE, run(found)).errors
+    assert (error.failure_class, error.message) == (
+        "BadInputError",
+        "Line 3 of hours.csv has no hour.",
+    )
+
+
+def test_a_run_of_another_pipeline_is_not_found(instance) -> None:
+    found = recorder(instance, asset("bronze"))
+    with pytest.raises(NotFoundError):
+        found.detail("traffic", run(found))
+
+
+def test_each_run_is_counted_once(instance, services) -> None:
+    found = recorder(instance, asset("bronze"), asset("silver", "bronze", fails=True))
+    run(found)
+    assert [found.record_ended(services), found.record_ended(services)] == [1, 0]
+    assert totals(services) == {(PIPELINE, "success"): 1, (PIPELINE, "failure"): 1}
+    run(found)
+    found.record_ended(services)
+    assert totals(services) == {(PIPELINE, "success"): 2, (PIPELINE, "failure"): 2}
+
+
+def test_removing_old_records_sets_no_counter_back(instance, services) -> None:
+    found = recorder(instance, asset("bronze"))
+    run_id = run(found)
+    found.record_ended(services)
+    with services.database.transaction() as connection:
+        connection.execute("DELETE FROM pipeline_runs")
+    instance.delete_run(run_id)
+    found.record_ended(services)
+    assert totals(services) == {(PIPELINE, "success"): 1}
