@@ -54,7 +54,6 @@ BASELINE_EVENTS = 1_000
 def process(run: "RunContext", peaks: PeakMemory) -> dict[str, int]:
     """Take the files that wait in `incoming/` to published silver; return what became of them."""
     from pipeline_platform.partition_ranges import dates_in
-    from pipeline_platform.refinement import LAYER, complete_partitions
     from pipeline_platform.web_events.ingestion import ingest_arrivals
     from pipeline_platform.web_events.refinement import refine_days
     from pipeline_platform.web_events.tables import RAW_EVENTS, WEB_EVENTS
@@ -71,7 +70,6 @@ def process(run: "RunContext", peaks: PeakMemory) -> dict[str, int]:
                 raise RuntimeError(f"Silver was not published: {piece.objections}")
             silver += piece.counts[WEB_EVENTS.name]
             duplicates += sum(entry.deduplicated for entry in piece.ledger)
-        complete_partitions(run, LAYER, days)
     return {
         "bronze": sum(one.published_rows for one in outcomes),
         "quarantined": sum(one.quarantined_rows for one in outcomes),
@@ -183,6 +181,9 @@ def compare(settings: Settings, *, events: int, repeat: int) -> tuple[bool, Fini
             f"{answer['cpu_seconds'] / mine['cpu_seconds']:.2f}x",
         )
         print(f"{name:<14}" + "".join(f"{cell:>11}" for cell in cells))
+    if mine["failure"]:
+        print(f"Ours failed: {mine['failure']}")
+        return False, found[OURS]
     rows = mine["rows"]
     print(
         f"ours: {rows['bronze']:,} to bronze, {rows['quarantined']:,} quarantined, "

@@ -102,8 +102,10 @@ def read_anew(intake: Intake, prefix: str) -> FileOutcome:
         sha256, _, _ = registered_file(connection, zone.pipeline, prefix)
     found = zone.find(sha256)
     name = stored_name(found[1].key, sha256) if found else sha256
-    with TemporaryDirectory(dir=temporary_folder(services.settings)) as folder:
-        trial = try_file(intake, sha256, name, Path(folder))
+    folder = temporary_folder(services.settings) / zone.pipeline
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="reread-", dir=folder) as temporary:
+        trial = try_file(intake, sha256, name, Path(temporary))
     if trial.rule is not None:
         raise BadInputError(f"{trial.reason} Nothing was changed.")
     file = zone.restore(sha256)

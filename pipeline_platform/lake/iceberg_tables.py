@@ -122,7 +122,7 @@ def _take_turn(connection: "Connection", name: str) -> bool:
     if connection.scalar(text(f"SELECT pg_try_{lock}"), {"name": name}):
         return True
     try:
-        wait = {"milliseconds": str(SECONDS_FOR_A_TURN * 1000)}
+        wait = {"milliseconds": f"{SECONDS_FOR_A_TURN * 1000:.0f}"}
         connection.execute(text("SELECT set_config('lock_timeout', :milliseconds, true)"), wait)
         connection.execute(text(f"SELECT pg_{lock}"), {"name": name})
     except OperationalError as error:

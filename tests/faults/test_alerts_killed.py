@@ -70,7 +70,7 @@ def killed(new_database, tmp_path_factory, undisturbed) -> Told:
     moments = random.Random(20261125)
     # Each start does a part of the work, so that the moments fall into all parts of it.
     share = undisturbed.seconds / 3
-    kill_after = [moments.uniform(0.1, 0.1 + share) for _ in range(KILLS)]
+    kill_after = [moments.uniform(0, share) for _ in range(KILLS)]
     return play(tmp_path_factory.mktemp("killed"), new_database(), kill_after)
 
 

@@ -34,6 +34,12 @@ COLUMNS = [
 
 
 @pytest.fixture
+def nobody_waits_for_a_turn(monkeypatch):
+    """For a rival that commits in the middle of another's commit, in the same thread."""
+    monkeypatch.setattr("pipeline_platform.lake.iceberg_tables.SECONDS_FOR_A_TURN", 0.05)
+
+
+@pytest.fixture
 def balances():
     """A table of every type, partitioned by month."""
     return LakeTable(

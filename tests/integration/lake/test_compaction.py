@@ -281,6 +281,7 @@ def test_what_was_rewritten_in_vain_is_removed(
     assert not list(tmp_path.rglob("in-vain*"))
 
 
+@pytest.mark.usefixtures("nobody_waits_for_a_turn")
 def test_a_table_that_others_never_leave_alone_is_left_to_them(
     lake, balances, fragmented, append, monkeypatch, content
 ):

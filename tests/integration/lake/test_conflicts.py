@@ -153,6 +153,7 @@ def beaten_once(lake, settings, database_url, balances, monkeypatch):
     return run
 
 
+@pytest.mark.usefixtures("nobody_waits_for_a_turn")
 def test_a_property_that_moved_without_rows_just_before_the_commit_is_seen(
     lake, balances, beaten_once
 ):
@@ -170,6 +171,7 @@ def test_a_property_that_moved_without_rows_just_before_the_commit_is_seen(
     )
 
 
+@pytest.mark.usefixtures("nobody_waits_for_a_turn")
 def test_a_commit_that_leaves_the_property_alone_is_no_conflict(
     lake, settings, balances, beaten_once
 ):

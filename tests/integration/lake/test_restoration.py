@@ -126,6 +126,7 @@ def test_a_snapshot_that_is_not_remembered_is_refused(lake, balances, history):
         restore(lake, balances, 7)
 
 
+@pytest.mark.usefixtures("nobody_waits_for_a_turn")
 def test_a_publication_in_between_is_not_doubled(lake, balances, history, publish, monkeypatch):
     commit, rivals = restoration.publications.commit_files, [1]
 

@@ -111,7 +111,7 @@ def test_the_command_forecasts_what_it_can_and_says_why_not_else(forty_days):
     found = {row["series"]: row for row in json.loads(ran.stdout)}
     assert found["database/bytes"]["median"] > 0
     assert found["disk/bytes"]["not_measurable_reason"] == (
-        "1 days were observed, at least 28 are needed"
+        "1 day was observed, at least 28 are needed"
     )
 
 

@@ -282,7 +282,7 @@ def killed_when_staged(server: subprocess.Popen, staging: str) -> Iterator[None]
 
     def watch() -> None:
         while not over.wait(0.001):
-            if any(Path(staging).glob("killed-*/*")):
+            if any(Path(staging).glob("**/killed-*/*")):
                 server.kill()
                 return
 
