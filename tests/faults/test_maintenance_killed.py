@@ -1,9 +1,6 @@
 """Maintenance killed in any of its phases, and started again, leaves content and files right."""
 
-import multiprocessing
 import random
-import time
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,35 +9,9 @@ from pipeline_platform.lake.lake import Lake
 from pipeline_platform.lake.reachability import Reachability
 from tests.faults import maintaining
 from tests.faults.maintaining import MONTHS, PHASES, TABLE
+from tests.faults.phases import PhasedWork
 
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload([maintaining.__name__])
-
-
-def start(home, url):
-    said, saying = PROCESSES.Pipe(duplex=False)
-    process = PROCESSES.Process(target=maintaining.main, args=(home, url, saying))
-    process.start()
-    saying.close()
-    return process, said
-
-
-def finish(home, url):
-    """Let it work undisturbed; return how long each phase took."""
-    process, said = start(home, url)
-    began = {said.recv(): time.perf_counter() for _ in [*PHASES, "done"]}
-    process.join(60)
-    assert (process.exitcode, list(began)) == (0, [*PHASES, "done"])
-    return {one: began[then] - began[one] for one, then in pairwise(began)}
-
-
-def kill_in(phase, home, url, after):
-    process, said = start(home, url)
-    while said.recv() != phase:
-        pass
-    time.sleep(after)
-    process.kill()
-    process.join(60)
+WORK = PhasedWork(maintaining)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +20,7 @@ def undisturbed(new_database, tmp_path_factory):
     home, url = tmp_path_factory.mktemp("quiet"), new_database()
     lake = maintaining.open_lake(home, url)
     maintaining.prepare(lake)
-    seconds = finish(home, url)
+    seconds = WORK.finish(home, url)
     return maintaining.content(lake), seconds
 
 
@@ -63,9 +34,9 @@ def killed(new_database, tmp_path_factory, undisturbed):
     moments = random.Random(20261125)
     seen = []
     for phase in PHASES:
-        kill_in(phase, home, url, moments.uniform(0, undisturbed[1][phase]))
+        WORK.kill_in(phase, home, url, moments.uniform(0, undisturbed[1][phase]))
         seen.append((maintaining.content(lake), missing(lake)))
-    finish(home, url)
+    WORK.finish(home, url)
     return lake, before, seen
 
 

@@ -1,46 +1,16 @@
 """Marts killed while dbt builds them or while they are published, and built again."""
 
-import multiprocessing
 import random
-import time
-from itertools import pairwise
 
 import pytest
 
 from pipeline_platform.services import Services
 from tests.assets.platform_runs import settings_at
 from tests.faults import building
-from tests.faults.building import PHASES
+from tests.faults.phases import PhasedWork
 
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload([building.__name__])
+WORK = PhasedWork(building)
 KILLS = ("build", "publication", "publication")
-
-
-def start(home, url):
-    said, saying = PROCESSES.Pipe(duplex=False)
-    process = PROCESSES.Process(target=building.main, args=(home, url, saying))
-    process.start()
-    saying.close()
-    return process, said
-
-
-def finish(home, url):
-    """Let it work undisturbed; return how long each phase took."""
-    process, said = start(home, url)
-    began = {said.recv(): time.perf_counter() for _ in [*PHASES, "done"]}
-    process.join(60)
-    assert (process.exitcode, list(began)) == (0, [*PHASES, "done"])
-    return {one: began[then] - began[one] for one, then in pairwise(began)}
-
-
-def kill_in(phase, home, url, after):
-    process, said = start(home, url)
-    while said.recv() != phase:
-        pass
-    time.sleep(after)
-    process.kill()
-    process.join(60)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +18,7 @@ def undisturbed(new_database, tmp_path_factory):
     home, url = tmp_path_factory.mktemp("quiet_marts"), new_database()
     with Services(settings_at(home, url)) as services:
         building.prepare(services)
-        seconds = finish(home, url)
+        seconds = WORK.finish(home, url)
         return building.content(services), seconds
 
 
@@ -63,10 +33,10 @@ def killed(new_database, tmp_path_factory, undisturbed):
         for phase in KILLS:
             # Never so late that nothing is left for the next one.
             after = moments.uniform(0, 0.7) * undisturbed[1][phase]
-            kill_in(phase, home, url, after)
+            WORK.kill_in(phase, home, url, after)
             seen.append(building.content(services))
             waiting.append(building.left_to_do(services)[0])
-        finish(home, url)
+        WORK.finish(home, url)
         yield services, seen, waiting
 
 
