@@ -1,9 +1,10 @@
 """Each threshold of every pipeline, crossed: just inside passes, just outside fails.
 
-The figures are written out once more here, from the requirements and not from the runbook, so
-that a slip in the runbook turns a test red.
+The figures are written out once more in `crossings.csv`, from the requirements and not from the
+runbook, so that a slip in the runbook turns a test red. `docs/coverage.md` names them.
 """
 
+import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,87 +20,37 @@ RUNBOOKS = {
     for path in sorted(Path(pipeline_platform.__file__).parent.glob("*/runbook.yaml"))
 }
 ADVISORY, WEB = "advisory_performance", "web_events"
-NEXT = 1e-9
 
 
 @dataclass(frozen=True)
 class Crossing:
-    """The value that still passes, the one that fails, and what follows.
+    """The value that still passes, the one that fails, and what follows."""
 
-    `minutes` is the response time, by default that of advisory_performance's severities.
-    """
-
+    pipeline: str
     threshold: str
+    severity: str
     inside: float
     outside: float
-    severity: str = "warning"
-    route: str = "data_quality_issues"
-    pipeline: str = ADVISORY
-    minutes: int | None = None
-
-    @property
-    def response_minutes(self) -> int:
-        if self.minutes is not None:
-            return self.minutes
-        return {"critical": 0, "warning": 240}[self.severity]
+    route: str
+    response_minutes: int
 
 
-CROSSINGS = [
-    Crossing("pipeline_success_rate", 99 + NEXT, 99, "critical", "pipeline_failures"),
-    Crossing("data_quality_score", 95 + NEXT, 95),
-    Crossing("reconciliation_pass_rate", 95 + NEXT, 95),
-    Crossing("tolerance_violations", 1 - NEXT, 1),
-    Crossing("return_variance", 3, 3 + NEXT),
-    Crossing("data_completeness", 99 + NEXT, 99),
-    Crossing("data_validity", 99 + NEXT, 99),
-    Crossing("data_validity", 99 + NEXT, 50 - NEXT, "critical", "data_corruption"),
-    Crossing("conservation", 0, 1, "critical", "data_corruption"),
-    Crossing("refused_files", 0, NEXT),
-    Crossing("processing_latency", 120 - NEXT, 120, route="performance_degradation"),
-    Crossing("processing_time_per_file", 30 - NEXT, 30, route="performance_degradation"),
-    Crossing("oldest_file_in_processing", 30 - NEXT, 30, route="performance_degradation"),
-    Crossing("vendor_silence", 4, 4 + NEXT),
-    Crossing("last_closed_month", 0, 1),
-    Crossing("months_made_ahead", 0, 1, route="capacity_thresholds"),
-    Crossing("default_partition_rows", 0, 1, route="capacity_thresholds"),
-    Crossing("database_cpu", 80 - NEXT, 80, route="capacity_thresholds"),
-    Crossing("database_connections", 79, 80, route="capacity_thresholds"),
-    Crossing("database_connection_share", 80 - NEXT, 80, route="capacity_thresholds"),
-    Crossing("database_query_response", 5 - NEXT, 5, route="performance_degradation"),
-    Crossing("cost_anomaly", 40, 40 + NEXT, route="cost_anomalies"),
-]
-CROSSINGS += [
-    Crossing(name, inside, outside, severity, route, WEB, minutes)
-    for name, inside, outside, severity, route, minutes in [
-        ("failed_runs", 0, 1, "critical", "pipeline_failures", 0),
-        ("error_rate", 5, 5 + NEXT, "critical", "error_rate", 15),
-        ("refused_files", 5, 5 + NEXT, "critical", "error_rate", 15),
-        ("data_quality_score", 0.8, 0.8 - NEXT, "warning", "quality_degradation", 60),
-        ("data_quality_score", 0.8, 0.7 - NEXT, "critical", "error_rate", 30),
-        ("quality_trend", -0.01 + NEXT, -0.01, "warning", "quality_degradation", 240),
-        ("quality_drop", 0.05, 0.05 + NEXT, "warning", "quality_degradation", 240),
-        ("quality_drop", 0.05, 0.2 + NEXT, "critical", "error_rate", 15),
-        ("cost_increase", 20, 20 + NEXT, "warning", "cost", 1440),
-        ("stream_silence", 10, 10 + NEXT, "warning", "performance", 120),
-        ("stream_silence", 10, 60 + NEXT, "critical", "data_lag", 30),
-        ("stream_iterator_age", 60, 60 + NEXT, "warning", "performance", 120),
-        ("stream_iterator_age", 60, 240 + NEXT, "critical", "data_lag", 30),
-        ("stream_retention_used", 50, 50 + NEXT, "warning", "performance", 120),
-        ("stream_retention_used", 50, 75 + NEXT, "critical", "data_lag", 30),
-        ("stream_error_rate", 5, 5 + NEXT, "critical", "error_rate", 15),
-        ("bot_share_spike", 20, 20 + NEXT, "warning", "quality_degradation", 240),
-        ("unseen_kinds", 0, 1, "warning", "quality_degradation", 240),
-        ("schema_drift", 0, 1, "warning", "quality_degradation", 240),
-        ("hourly_volume", 5, 5 + NEXT, "warning", "quality_degradation", 240),
-        ("conservation", 0, 1, "critical", "data_corruption", 15),
-        ("processing_latency", 60, 60 + NEXT, "warning", "performance", 120),
-        ("processing_latency", 60, 240 + NEXT, "critical", "data_lag", 30),
-        ("last_closed_date", 0, 1, "warning", "quality_degradation", 120),
-        ("rows_of_today", 1, 0, "warning", "quality_degradation", 120),
-        ("query_time", 10, 10 + NEXT, "warning", "performance", 120),
-        ("slow_queries", 30, 30 + NEXT, "warning", "performance", 120),
-    ]
-]
+def _crossings() -> list[Crossing]:
+    with Path(__file__).with_name("crossings.csv").open(encoding="utf-8") as file:
+        return [
+            Crossing(
+                **{
+                    **row,
+                    "inside": float(row["inside"]),
+                    "outside": float(row["outside"]),
+                    "response_minutes": int(row["response_minutes"]),
+                }
+            )
+            for row in csv.DictReader(file)
+        ]
+
+
+CROSSINGS = _crossings()
 SAMPLES = {
     (ADVISORY, "pipeline_success_rate"): 20,
     (ADVISORY, "data_quality_score"): 100,
