@@ -9,7 +9,7 @@ RUN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check format bench requirements stop clean
+.PHONY: help demo dev test check generate format bench requirements stop clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -23,13 +23,17 @@ dev: $(VENV)/.runtime ## Dagster's UI and daemon on the embedded default, http:/
 test: $(VENV)/.development ## Run the whole test suite
 	$(RUN)/pytest -n 2 --dist loadscope
 
-check: $(VENV)/.development ## Lint, format, types, import rules, definitions, dashboards
+check: $(VENV)/.development ## Lint, format, types, import rules, definitions, generated files
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 	$(RUN)/lint-imports --no-cache
 	$(RUN)/pipeline-platform validate
-	$(RUN)/pipeline-platform dashboards --check
+	$(RUN)/pipeline-platform generate --check
+
+generate: $(VENV)/.development ## Write anew what is made from runbooks and definitions: pages, dashboards, rules, snapshots
+	$(RUN)/pipeline-platform generate
+	$(RUN)/python -m tests.platform.test_definitions_snapshot
 
 format: $(VENV)/.development ## Rewrite the code in the house's format
 	$(RUN)/ruff check --fix-only .

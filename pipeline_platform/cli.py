@@ -8,10 +8,10 @@ from pipeline_platform.commands import (
     capacity,
     cost,
     dagster,
-    dashboards,
     database,
     dbt_operation,
     demo,
+    generate,
     history,
     incidents,
     landing,
@@ -38,7 +38,8 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.command()(dagster.dev)
 app.command()(dagster.validate)
-app.command()(dashboards.dashboards)
+app.command()(generate.generate)
+app.command("dashboards", hidden=True)(generate.generate)
 app.command()(serve.serve)
 app.command()(serve.token)
 app.command()(passport.passport)

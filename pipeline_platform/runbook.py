@@ -92,6 +92,31 @@ class ServiceLevel(Part):
     recovery_minutes: int = Field(ge=1)
 
 
+class StepLimit(Part):
+    """How many percent of the steps of runs may fail, or how many seconds they may take.
+
+    Counted over a window by Prometheus, which tells it once it has been so for `for_minutes`; the
+    window must be longer than the time between two runs (D-13).
+    """
+
+    requirements: list[str] = Field(min_length=1)
+    limit: float = Field(gt=0)
+    window_minutes: int = Field(ge=1)
+    minimum_sample: int = Field(ge=1)
+    for_minutes: int = Field(ge=0)
+
+
+class PrometheusAlerts(Part):
+    """What Prometheus watches by itself, also while Dagster is down (SP-10 to SP-13).
+
+    It goes where what is overdue goes. `slow_steps` limits the 95th percentile.
+    """
+
+    stale_for_minutes: int = Field(ge=0)
+    failed_steps: StepLimit
+    slow_steps: StepLimit
+
+
 class Alerts(Part):
     """The routes of what is no threshold, and how much is told to whom.
 
@@ -109,6 +134,7 @@ class Alerts(Part):
     escalates_after_minutes: int = Field(ge=1)
     budget: MessageBudget
     service_level: ServiceLevel
+    prometheus: PrometheusAlerts
 
     @property
     def routes(self) -> list[tuple[str, str, Severity | None]]:

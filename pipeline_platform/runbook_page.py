@@ -1,8 +1,7 @@
 """What a pipeline's page says of its runbook: tables generated from it, kept between markers.
 
-Pure: text in, text out. `tests/platform/test_documentation.py` compares each page with what this
-module makes of the runbook, so a page can't say another number than the checks use. Run
-`python -m tests.platform.test_documentation` to write the pages anew.
+Pure: text in, text out. `pipeline-platform generate` writes the blocks anew, and `make check` fails
+while a page says another number than the checks use.
 """
 
 import re
@@ -14,6 +13,9 @@ from pipeline_platform.quality.thresholds import Band, Remedy, Threshold
 from pipeline_platform.runbook import Freshness, Runbook, Schedule, Sensor
 from pipeline_platform.settings import Environment
 
+OPERATING_PAGE = "docs/operating.md"
+CHECKS_PAGE = f"{OPERATING_PAGE}#what-you-see-what-to-do"
+"""Where each check by its name has a row that says what it means and what to do (XC-1)."""
 ENVIRONMENTS: tuple[Environment, ...] = get_args(Environment)
 _BLOCK = re.compile(
     r"<!-- generated: (?P<name>[a-z-]+) -->\n.*?<!-- end of generated: (?P=name) -->", re.DOTALL
@@ -42,6 +44,15 @@ def with_blocks(page: str, blocks: Mapping[str, str]) -> str:
         return f"<!-- generated: {name} -->\n\n{blocks[name]}\n\n<!-- end of generated: {name} -->"
 
     return _BLOCK.sub(filled, page)
+
+
+def new_page(runbook: Runbook) -> str:
+    """Return the page of a pipeline that has none yet: every block, not filled, below a heading."""
+    lines = [f"# {runbook.title}", "", runbook.description.strip(), ""]
+    for name in _BLOCKS:
+        lines += [f"## {name.capitalize()}", "", f"<!-- generated: {name} -->"]
+        lines += [f"<!-- end of generated: {name} -->", ""]
+    return "\n".join(lines)
 
 
 def block_names(page: str) -> list[str]:

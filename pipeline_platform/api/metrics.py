@@ -6,29 +6,34 @@ tables that the work itself writes; one that can't be read is named in
 """
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import accumulate
 from typing import Any
 
-import psutil
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
-    GaugeMetricFamily,
     HistogramMetricFamily,
     Metric,
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from pipeline_platform.api.machine_metrics import (
+    capacity_limits,
+    database_state,
+    gauge,
+    host_state,
+    sizes,
+)
 from pipeline_platform.api.platform import Platform
 from pipeline_platform.api.problems import responses
 from pipeline_platform.api.security import Reader
 from pipeline_platform.api.sharing import Shared
-from pipeline_platform.landing.zone import Folder
+from pipeline_platform.operations.service_levels import stored_figures
+from pipeline_platform.orchestration.automation import earliest_in_time
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.warehouse import figures, run_records
 from pipeline_platform.warehouse.stops import EVERYTHING, stops
@@ -40,15 +45,9 @@ SIZES_SHARED_SECONDS = 60.0
 SCORE_CHECK = "data_quality_score"
 CAPTURE_JOBS = "_stream"
 """Jobs that capture changes from a source as they come have names that end so."""
-SHOWN_FOLDERS: tuple[Folder, ...] = ("incoming", "processing", "quarantine")
 _log = logging.getLogger("pipeline_platform.api")
 router = APIRouter(tags=["metrics"])
 Families = Iterable[Metric]
-
-
-def gauge(name: str, text: str, labels: Iterable[str] = ()) -> GaugeMetricFamily:
-    """Return an empty family of gauges."""
-    return GaugeMetricFamily(name, text, labels=list(labels))
 
 
 class Metrics:
@@ -56,18 +55,19 @@ class Metrics:
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
-        self._sizes = Shared(lambda: list(self._read_sizes()), SIZES_SHARED_SECONDS)
+        self._sizes = Shared(lambda: list(sizes(platform)), SIZES_SHARED_SECONDS)
         self.shared = Shared(self.families, SHARED_SECONDS)
         self._sections: dict[str, Callable[[], Families]] = {
             "runs": self._runs,
             "freshness": self._freshness,
             "checks": self._checks,
             "arrivals": self._arrivals,
+            "incidents": self._incidents,
             "stops": self._stops,
-            "database": self._database,
+            "database": lambda: database_state(platform),
             "sizes": self._sizes.get,
-            "capacity": self._capacity,
-            "host": self._host,
+            "capacity": lambda: capacity_limits(platform),
+            "host": lambda: host_state(platform),
         }
 
     def families(self) -> list[Metric]:
@@ -92,15 +92,27 @@ class Metrics:
             counts = run_records.run_counts(connection, now - DAY)
             successes = run_records.last_successes(connection)
         tasks = CounterMetricFamily(
-            "pipeline_tasks", "Steps of runs that ended (SP-7).", labels=["pipeline", "status"]
+            "potato_pipeline_tasks",
+            "Steps of runs that ended (SP-7).",
+            labels=["pipeline", "status"],
         )
         durations = HistogramMetricFamily(
-            "pipeline_task_duration_seconds", "How long steps took (SP-9).", labels=["pipeline"]
+            "potato_pipeline_task_duration_seconds",
+            "How long steps took (SP-9).",
+            labels=["pipeline"],
         )
         by_pipeline: dict[str, list[dict[str, Any]]] = {}
+        # A series that begins with its first failure would hide that one from `increase`.
+        ended_tasks = {
+            (pipeline, status): 0
+            for pipeline in self._platform.pipelines
+            for status in ("success", "failure")
+        }
         for row in totals:
-            tasks.add_metric([row["pipeline_id"], row["status"]], row["task_count"])
+            ended_tasks[row["pipeline_id"], row["status"]] = row["task_count"]
             by_pipeline.setdefault(row["pipeline_id"], []).append(row)
+        for (pipeline, status), count in ended_tasks.items():
+            tasks.add_metric([pipeline, status], count)
         ends = [*map(str, run_records.BUCKETS), "+Inf"]
         for pipeline, rows in by_pipeline.items():
             summed = [
@@ -112,7 +124,7 @@ class Metrics:
                 sum_value=sum(one["seconds"] for one in rows),
             )
         last = gauge(
-            "pipeline_last_successful_run_timestamp",
+            "potato_pipeline_last_successful_run_timestamp",
             "When the last successful run ended (SP-5).",
             ["pipeline"],
         )
@@ -140,13 +152,22 @@ class Metrics:
             "Since an asset with a freshness was last materialized.",
             ["pipeline", "asset"],
         )
+        missed = gauge(
+            "pipeline_deadline_missed",
+            "1 if an asset with a deadline was not materialized in time for the last one.",
+            ["pipeline", "asset"],
+        )
         for pipeline, runbook in self._platform.runbooks.items():
             for asset, at in self._platform.history.last_materialized(runbook.freshness).items():
-                if at is not None:
-                    age.add_metric([pipeline, asset], (now - at).total_seconds())
+                if at is None:
+                    continue
+                age.add_metric([pipeline, asset], (now - at).total_seconds())
+                earliest = earliest_in_time(runbook.freshness[asset], now)
+                if earliest is not None:
+                    missed.add_metric([pipeline, asset], at < earliest)
         active = gauge("active_capture_engines", "Runs that capture changes now (SC-2).")
         active.add_metric([], self._platform.history.count_unfinished(CAPTURE_JOBS))
-        yield from (age, active)
+        yield from (age, missed, active)
 
     def _checks(self) -> Iterator[Metric]:
         with self._platform.services.database.connection() as connection:
@@ -161,8 +182,20 @@ class Metrics:
         value = gauge("pipeline_check_value", "What each check observed last.", labels)
         limit = gauge("pipeline_check_limit", "The limit of each check's latest outcome.", labels)
         score = gauge("pipeline_data_quality_score", "0 to 100 (X-2).", ["pipeline"])
+        observed = gauge(
+            "pipeline_check_observed_timestamp",
+            "When each check was evaluated last, 0 if it never was (SP-16, B-14).",
+            labels,
+        )
+        never = {
+            (pipeline, threshold.name): threshold.asset
+            for pipeline, runbook in self._platform.runbooks.items()
+            for threshold in runbook.thresholds.values()
+        }
         for row in checks:
+            never.pop((row["pipeline"], row["check_name"]), None)
             names = [row["pipeline"], row["check_name"], row["asset_key"] or ""]
+            observed.add_metric(names, row["observed_at"].timestamp())
             outcome.add_metric([*names, row["outcome"], row["severity"] or ""], 1)
             if row["value"] is not None:
                 value.add_metric(names, row["value"])
@@ -171,10 +204,12 @@ class Metrics:
             if row["check_name"] == SCORE_CHECK and row["value"] is not None:
                 scale = score_scale(self._platform, row["pipeline"])
                 score.add_metric([row["pipeline"]], row["value"] * scale)
+        for (pipeline, name), asset in never.items():
+            observed.add_metric([pipeline, name, asset], 0)
         opened = gauge("pipeline_open_issues", "Unresolved issues.", ["pipeline", "severity"])
         for row in issues:
             opened.add_metric([row["pipeline"], row["severity"]], row["open_issues"])
-        yield from (outcome, value, limit, score, opened)
+        yield from (outcome, value, limit, observed, score, opened)
 
     def _arrivals(self) -> Iterator[Metric]:
         now = utc_now()
@@ -230,6 +265,31 @@ class Metrics:
             spent.add_metric([row["currency"] or ""], row["amount"])
         yield from (pending, quarantine, lag, spent)
 
+    def _incidents(self) -> Iterator[Metric]:
+        services, now = self._platform.services, utc_now()
+        with services.database.connection() as connection:
+            severities = figures.open_incidents(connection)
+        labels = ["pipeline"]
+        opened = gauge("pipeline_open_incidents", "Not resolved (XC-4).", [*labels, "severity"])
+        for row in severities:
+            opened.add_metric([row["pipeline"], row["severity"]], row["incidents"])
+        columns = {
+            "availability_pct": gauge(
+                "pipeline_availability_pct", "Of this month's watched time (SA-88).", labels
+            ),
+            "budget_left_minutes": gauge(
+                "pipeline_error_budget_left_minutes", "Of this month (SA-88).", labels
+            ),
+            "recover_minutes": gauge(
+                "pipeline_recovery_minutes", "Mean time to recovery this month (SA-81).", labels
+            ),
+        }
+        for one in stored_figures(services, 1, now):
+            for name, family in columns.items():
+                if getattr(one, name) is not None:
+                    family.add_metric([one.pipeline], getattr(one, name))
+        yield from (opened, *columns.values())
+
     def _stops(self) -> Iterator[Metric]:
         with self._platform.services.database.connection() as connection:
             stopped = stops(connection)
@@ -237,70 +297,6 @@ class Metrics:
         for pipeline in self._platform.pipelines:
             family.add_metric([pipeline], pipeline in stopped or EVERYTHING in stopped)
         yield family
-
-    def _database(self) -> Iterator[Metric]:
-        began = datetime.now(UTC)
-        with self._platform.services.database.connection() as connection:
-            state = figures.database_state(connection)
-        took = gauge("database_query_seconds", "How long this reading took (SA-87).")
-        took.add_metric([], (datetime.now(UTC) - began).total_seconds())
-        size = gauge("database_size_bytes", "Size of the platform's database.")
-        size.add_metric([], state["size_bytes"])
-        connections = gauge(
-            "database_connections", "Clients of the whole server (SA-16, SA-23).", ["state"]
-        )
-        for name in ("open", "active", "idle_in_transaction"):
-            connections.add_metric([name], state[f"{name}_count"])
-        most = gauge("database_max_connections", "How many clients the server takes.")
-        most.add_metric([], state["max_connections"])
-        yield from (took, size, connections, most)
-
-    def _read_sizes(self) -> Iterator[Metric]:
-        services = self._platform.services
-        columns = {
-            "rows": gauge("lake_table_rows", "Rows of a lake table.", ["table"]),
-            "bytes": gauge("lake_table_bytes", "Bytes of its live files (SW-24).", ["table"]),
-            "files": gauge("lake_table_files", "Its live files.", ["table"]),
-        }
-        for table, found in services.lake.table_sizes().items():
-            for name, family in columns.items():
-                family.add_metric([table], getattr(found, name))
-        objects = gauge("landing_objects", "Objects in a folder.", ["pipeline", "folder"])
-        size = gauge("landing_bytes", "Bytes in a folder (SA-40).", ["pipeline", "folder"])
-        for pipeline in self._platform.runbooks:
-            zone = services.landing(pipeline)
-            for folder in SHOWN_FOLDERS:
-                state = zone.observe(folder)
-                objects.add_metric([pipeline, folder], state.object_count)
-                size.add_metric([pipeline, folder], state.total_bytes)
-        yield from (*columns.values(), objects, size)
-
-    def _capacity(self) -> Iterator[Metric]:
-        limits = gauge(
-            "capacity_limit", "How far a series may grow (SW-66).", ["pipeline", "series"]
-        )
-        for pipeline, runbook in self._platform.runbooks.items():
-            for series, capacity in runbook.capacity.items():
-                limits.add_metric([pipeline, series], capacity.limit)
-        yield limits
-
-    def _host(self) -> Iterator[Metric]:
-        memory = psutil.virtual_memory()
-        disk = psutil.disk_usage(str(self._platform.services.settings.home.anchor))
-        if self._platform.services.settings.home.exists():
-            disk = psutil.disk_usage(str(self._platform.services.settings.home))
-        families = {
-            "host_memory_used_pct": ("Memory in use (SP-29, SP-66).", memory.percent),
-            "host_disk_used_pct": ("Disk of the home folder in use (SP-67).", disk.percent),
-            "host_load_per_processor": (
-                "Load of the last minute by processor (SP-29, SP-65).",
-                os.getloadavg()[0] / (os.cpu_count() or 1),
-            ),
-        }
-        for name, (text, value) in families.items():
-            family = gauge(name, text)
-            family.add_metric([], value)
-            yield family
 
 
 def score_scale(platform: Platform, pipeline: str) -> float:

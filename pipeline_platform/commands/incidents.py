@@ -3,7 +3,6 @@
 import getpass
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -22,11 +21,10 @@ from pipeline_platform.commands.printing import show_rows
 from pipeline_platform.failures import BadInputError
 from pipeline_platform.operations import alerting
 from pipeline_platform.operations import incident_store as store
-from pipeline_platform.operations.incident_figures import month_figures
 from pipeline_platform.operations.incident_words import days_in_words, postmortem_page
 from pipeline_platform.operations.incidents import Incident
 from pipeline_platform.operations.plan import alertings
-from pipeline_platform.partition_ranges import month_of, shifted
+from pipeline_platform.operations.service_levels import stored_figures
 from pipeline_platform.run_context import utc_now
 
 app = typer.Typer(
@@ -160,21 +158,8 @@ def figures(
     Exit code 1 if a promise is broken this month. A month in which nobody watched is not measured.
     """
     with plain_failures(), services() as opened:
-        name = _pipeline(pipeline)
         now = utc_now()
-        this_month = month_of(now.date())
-        starts = [_instant(shifted(this_month, -back)) for back in range(months)]
-        with opened.database.connection() as connection:
-            found = store.incidents(
-                connection, since=min(starts) - timedelta(days=1), limit=1_000_000
-            )
-            watched = store.watched_periods(connection)
-        levels = {
-            one.pipeline: one.alerts.service_level
-            for one in alertings().values()
-            if name in {None, one.pipeline}
-        }
-        rows = month_figures(found, watched, levels, starts, now)
+        rows = stored_figures(opened, months, now, _pipeline(pipeline))
         if as_json:
             show_rows("Figures", [asdict(one) for one in rows], as_json=True)
         else:
@@ -194,7 +179,7 @@ def figures(
                 for one in rows
             ]
             show_rows("Incidents by month", shown, as_json=False)
-    present = [one for one in rows if one.month == f"{this_month:%Y-%m}"]
+    present = [one for one in rows if one.month == f"{now:%Y-%m}"]
     is_broken = any(False in (one.keeps_availability, one.keeps_recovery) for one in present)
     raise typer.Exit(FOUND_FAULTS if is_broken else 0)
 
@@ -214,10 +199,6 @@ def _row(one: Incident, lost: Sequence[str]) -> dict[str, object]:
         "undelivered": list(lost) or None,
         "what": one.title,
     }
-
-
-def _instant(month: date) -> datetime:
-    return datetime(month.year, month.month, 1, tzinfo=UTC)
 
 
 def _number(value: float | None, *, per: float = 1, digits: int = 1) -> str | None:

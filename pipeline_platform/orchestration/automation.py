@@ -5,12 +5,13 @@ laptop never starts production's work.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
 import dagster as dg
 from dagster._core.definitions.target import ExecutableDefinition
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster._utils.schedules import get_latest_completed_cron_tick
 
 from pipeline_platform.failures import InvalidRunbookError
 from pipeline_platform.orchestration.resources import ServicesParam
@@ -27,6 +28,7 @@ __all__ = [
     "WORKFLOW_TAG",
     "ExecutableDefinition",
     "UnresolvedAssetJobDefinition",
+    "earliest_in_time",
     "freshness_policies",
     "freshness_policy",
     "range_tags",
@@ -194,3 +196,11 @@ def freshness_policy(freshness: Freshness) -> dg.FreshnessPolicy:
         lower_bound_delta=timedelta(minutes=freshness.lower_bound_minutes or 0),
         timezone=freshness.timezone,
     )
+
+
+def earliest_in_time(freshness: Freshness, now: datetime) -> datetime | None:
+    """Return from when on data are in time for the last deadline; None without a deadline."""
+    if freshness.deadline_cron is None:
+        return None
+    deadline = get_latest_completed_cron_tick(freshness.deadline_cron, now, freshness.timezone)
+    return deadline - timedelta(minutes=freshness.lower_bound_minutes or 0)

@@ -15,6 +15,7 @@ import dagster as dg
 from pipeline_platform.quality.contracts import Contract, ExpectationResult
 from pipeline_platform.quality.measurements import Measurement, Verdict
 from pipeline_platform.quality.thresholds import Threshold
+from pipeline_platform.runbook_page import CHECKS_PAGE
 
 _SEVERITIES = {
     "critical": dg.AssetCheckSeverity.ERROR,
@@ -22,8 +23,6 @@ _SEVERITIES = {
     "info": dg.AssetCheckSeverity.WARN,
 }
 POINTS_OF_A_TREND = 3
-RUNBOOK_PAGE = "docs/operating.md#what-you-see-what-to-do"
-"""Where each check by its name has a row that says what it means and what to do (XC-1)."""
 
 
 def expectation_specs(asset: dg.AssetKey, contract: Contract) -> list[dg.AssetCheckSpec]:
@@ -78,7 +77,7 @@ def threshold_specs(
                 "bands": dg.MetadataValue.md(_bands(threshold)),
                 "window": threshold.window,
                 "minimum_sample": threshold.minimum_sample,
-                "runbook": RUNBOOK_PAGE,
+                "runbook": CHECKS_PAGE,
             },
         )
         for threshold in thresholds
@@ -105,7 +104,7 @@ def threshold_result(
     metadata.update({name: value for name, value in numbers.items() if value is not None})
     metadata.update({f"part/{name}": value for name, value in verdict.parts.items()})
     if verdict.outcome != "pass":
-        metadata["runbook"] = RUNBOOK_PAGE
+        metadata["runbook"] = CHECKS_PAGE
     if verdict.route:
         metadata["route"] = verdict.route
     if len(measurement.history) >= POINTS_OF_A_TREND:

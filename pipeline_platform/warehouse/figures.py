@@ -28,6 +28,10 @@ _ISSUES = """
     SELECT pipeline, severity, count(*) AS open_issues FROM data_quality_issues
     WHERE resolved_at IS NULL GROUP BY 1, 2 ORDER BY 1, 2
 """
+_INCIDENTS = """
+    SELECT pipeline, severity, count(*) AS incidents FROM incidents
+    WHERE resolved_at IS NULL GROUP BY 1, 2 ORDER BY 1, 2
+"""
 _CHECKS = """
     SELECT DISTINCT ON (pipeline, check_name, asset_key)
         pipeline, check_name, asset_key, partition_key, outcome, severity, value, limit_value,
@@ -78,6 +82,11 @@ def open_issues(conn: Connection) -> list[Row]:
 def latest_observations(conn: Connection, pipeline: str | None = None) -> list[Row]:
     """Return the latest observation of every check, of one pipeline if given."""
     return _rows(conn, _CHECKS, pipeline=pipeline)
+
+
+def open_incidents(conn: Connection) -> list[Row]:
+    """Return how many incidents of each pipeline and severity are not resolved."""
+    return _rows(conn, _INCIDENTS)
 
 
 def stream_lags(conn: Connection, since: datetime) -> list[Row]:

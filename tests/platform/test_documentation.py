@@ -1,7 +1,4 @@
-"""README and docs name only what exists, and say of the runbook what the runbook says.
-
-`python -m tests.platform.test_documentation` writes the generated blocks of the pages anew.
-"""
+"""README and docs name only what exists, and say of the runbook what the runbook says."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -25,10 +22,9 @@ from pipeline_platform.advisory_performance.vendors import load_mapping
 from pipeline_platform.cli import app
 from pipeline_platform.definitions import build_defs
 from pipeline_platform.failures import InvalidRunbookError
-from pipeline_platform.orchestration.checks import RUNBOOK_PAGE
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.runbook import Runbook
-from pipeline_platform.runbook_page import block_names, generated_blocks, with_blocks
+from pipeline_platform.runbook_page import CHECKS_PAGE, block_names, generated_blocks, with_blocks
 from pipeline_platform.settings import PREFIX, Settings
 from pipeline_platform.web_events import run_context as web_events
 from pipeline_platform.web_events.run_context import shipped_sources
@@ -294,7 +290,7 @@ def test_every_job_and_sensor_is_named_on_its_page(page: Path, tmp_path: Path) -
 def test_every_threshold_has_a_row_where_its_check_leads_to(
     runbook_of: Callable[[], Runbook],
 ) -> None:
-    page, _, anchor = RUNBOOK_PAGE.partition("#")
+    page, _, anchor = CHECKS_PAGE.partition("#")
     text = (ROOT / page).read_text("utf-8")
     assert anchor in anchors_of(text)
     assert [name for name in runbook_of().thresholds if f"`{name}`" not in text] == []
@@ -311,14 +307,3 @@ def test_every_job_of_the_platform_itself_is_named_in_operating(tmp_path: Path) 
     jobs = build_defs(Settings(home=tmp_path, environment="test")).jobs or []
     names = [job.name for job in jobs if job.name.startswith("operations")]
     assert [name for name in names if f"`{name}`" not in page] == []
-
-
-def rewrite() -> None:
-    """Write the generated blocks of every pipeline's page anew."""
-    for page, runbook_of in PIPELINE_PAGES.items():
-        text = page.read_text("utf-8")
-        page.write_text(with_blocks(text, generated_blocks(runbook_of())), "utf-8")
-
-
-if __name__ == "__main__":
-    rewrite()

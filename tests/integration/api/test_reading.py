@@ -13,9 +13,9 @@ from tests.integration.api.conftest import SECRETS, TOKENS, Service
 
 PIPELINE = "advisory_performance"
 ROWS = {
-    "pipeline_tasks_total": "SP-7",
-    "pipeline_task_duration_seconds_bucket": "SP-9",
-    "pipeline_last_successful_run_timestamp": "SP-5",
+    "potato_pipeline_tasks_total": "SP-7",
+    "potato_pipeline_task_duration_seconds_bucket": "SP-9",
+    "potato_pipeline_last_successful_run_timestamp": "SP-5",
     "pipeline_success_rate_pct": "SP-6",
     "pipeline_file_duration_seconds_max": "SA-86",
     "pipeline_start_delay_seconds_max": "SA-56",
@@ -73,7 +73,7 @@ def test_metrics_are_prometheus_text_where_that_is_accepted(service: Service) ->
     answer = service.get("/metrics", headers={"Accept": accept})
     assert answer.headers["content-type"].startswith("text/plain")
     names = {one.name for one in text_string_to_metric_families(answer.text)}
-    assert {"pipeline_tasks", "pipeline_task_duration_seconds"} <= names
+    assert {"potato_pipeline_tasks", "potato_pipeline_task_duration_seconds"} <= names
 
 
 @pytest.mark.parametrize("name", ROWS, ids=lambda name: f"{ROWS[name]} {name}")

@@ -117,10 +117,10 @@ def test_a_value_that_must_lie_between_limits_has_both() -> None:
 
 @pytest.fixture
 def command(tmp_path: Path) -> Callable[..., Any]:
-    return lambda *given: CliRunner().invoke(app, ["dashboards", "--folder", str(tmp_path), *given])
+    return lambda *given: CliRunner().invoke(app, ["generate", "--folder", str(tmp_path), *given])
 
 
-def test_dashboards_are_written_and_then_up_to_date(command: Callable[..., Any]) -> None:
+def test_files_are_written_and_then_up_to_date(command: Callable[..., Any]) -> None:
     codes = [command(*given).exit_code for given in (["--check"], [], ["--check"])]
     assert codes == [1, 0, 0]
 
@@ -129,6 +129,6 @@ def test_one_that_was_changed_by_hand_is_out_of_date(
     command: Callable[..., Any], tmp_path: Path
 ) -> None:
     command()
-    (tmp_path / "web_events.json").write_text("{}")
+    (tmp_path / "dashboards" / "web_events.json").write_text("{}")
     result = command("--check")
     assert (result.exit_code, "web_events.json" in result.stderr.replace("\n", "")) == (1, True)

@@ -5,12 +5,12 @@ import dagster as dg
 from pipeline_platform.advisory_performance.audit import contracts
 from pipeline_platform.advisory_performance.run_context import load_runbook
 from pipeline_platform.orchestration.checks import (
-    RUNBOOK_PAGE,
     expectation_result,
     threshold_result,
     threshold_specs,
 )
 from pipeline_platform.quality.measurements import Measurement, judge
+from pipeline_platform.runbook_page import CHECKS_PAGE
 
 EXPECTATION = contracts()["valuations"].expectations[0]
 SCORE = load_runbook().thresholds["data_quality_score"]
@@ -29,13 +29,13 @@ def test_a_score_tells_each_dimension_as_a_number() -> None:
 
 
 def test_a_check_that_does_not_pass_says_where_the_remedy_is() -> None:
-    assert result_of(10.0).metadata["runbook"].value == RUNBOOK_PAGE
+    assert result_of(10.0).metadata["runbook"].value == CHECKS_PAGE
     assert "runbook" not in result_of(97.0).metadata
 
 
 def test_every_check_of_a_threshold_is_declared_with_its_runbook() -> None:
     specs = threshold_specs(load_runbook().thresholds.values())
-    assert {spec.metadata["runbook"] for spec in specs} == {RUNBOOK_PAGE}
+    assert {spec.metadata["runbook"] for spec in specs} == {CHECKS_PAGE}
 
 
 def test_a_rule_about_rows_tells_how_many_break_it_of_how_many() -> None:
