@@ -23,7 +23,7 @@ from benchmarks.sandbox import environment, platform_home, run_module
 from pipeline_platform.advisory_performance.marts import MARTS
 from pipeline_platform.advisory_performance.tables import RESTATEMENTS
 from pipeline_platform.lake.column_types import duckdb_type
-from pipeline_platform.orchestration.marts import build_marts, publish_marts
+from pipeline_platform.orchestration.mart_builds import build_marts, publish_marts
 from pipeline_platform.partition_ranges import range_filter
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Engine, Settings

@@ -120,14 +120,11 @@ def to_restatements(run: "RunContext") -> int:
 
 
 def to_marts(run: "RunContext") -> int:
-    """Build and publish the marts of all months in one run of dbt; return how many marts."""
+    """Build and publish the marts of all months; return in how many pieces."""
     from pipeline_platform.advisory_performance.marts import MARTS
-    from pipeline_platform.orchestration.marts import build_marts, publish_marts
+    from pipeline_platform.orchestration.mart_builds import build_pieces
 
-    months = [*_months(run)]
-    span = (months[0], months[-1])
-    build = build_marts(run.services, MARTS, span, {}, run.run_id)
-    return len(publish_marts(run.services, MARTS, build, span))
+    return sum(1 for _ in build_pieces(run.services, MARTS, [*_months(run)], {}, run.run_id))
 
 
 def to_serving(run: "RunContext") -> int:

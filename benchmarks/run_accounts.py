@@ -26,7 +26,7 @@ def account_for_work(spans: Spans) -> None:
     """Put the accounts around the functions that a run calls."""
     from pipeline_platform.advisory_performance import assets, checks, refinement
     from pipeline_platform.lake.lake import Lake
-    from pipeline_platform.orchestration import dbt, marts, threshold_checks
+    from pipeline_platform.orchestration import dbt, mart_builds, marts, threshold_checks
     from pipeline_platform.quality import suites
     from pipeline_platform.services import Services
 
@@ -38,13 +38,13 @@ def account_for_work(spans: Spans) -> None:
         spans.wrap(refinement, name, OWN_WORK)
     for name in ("measure_range", "reconcile_range", "compare_versions", "serve_months"):
         spans.wrap(assets, name, OWN_WORK)
-    for name in ("publish_marts", "pruning_of"):
-        spans.wrap(marts, name, OWN_WORK)
+    spans.wrap(mart_builds, "publish_marts", OWN_WORK)
+    spans.wrap(marts, "pruning_of", OWN_WORK)
     spans.wrap(checks, "measure", OWN_WORK)
     for name in ("record_verdict", "record_issues"):
         spans.wrap(threshold_checks, name, OWN_WORK)
     spans.wrap(dbt, "start_dbt_run", OWN_WORK)
-    build_models = vars(marts)["build_models"]
+    build_models = vars(mart_builds)["build_models"]
 
     def accounted_build(*arguments: Any, **options: Any) -> Any:
         with spans.inside("dbt: import"):
@@ -53,7 +53,7 @@ def account_for_work(spans: Spans) -> None:
         with spans.inside(DBT_START):
             return build_models(*arguments, **options)
 
-    vars(marts)["build_models"] = accounted_build
+    vars(mart_builds)["build_models"] = accounted_build
     spans.watch_imports(IMPORTS, during={OWN_WORK, DAGSTER})
 
 

@@ -22,6 +22,9 @@ def with_month_before(first: date, last: date) -> tuple[date, date]:
     return shifted(first, -1), last
 
 
+ROWS_PER_MEGABYTE = 5_000
+"""How many valuations one build of the marts may read per megabyte of the memory limit."""
+
 MARTS = MartGroup(
     pipeline=PIPELINE,
     sources=(VALUATIONS, TIME_WEIGHTED_RETURNS, RECONCILIATION, RESTATEMENTS),
@@ -31,4 +34,5 @@ MARTS = MartGroup(
         Mart(QUALITY_SUMMARY),
         Mart(COMPOSITE_RETURNS, reads=with_month_before),
     ),
+    rows_per_megabyte=ROWS_PER_MEGABYTE,
 )

@@ -13,12 +13,10 @@ from pipeline_platform.commands.arguments import FromDay, Limit, ToDay, check_pe
 from pipeline_platform.commands.output import AsJson, console, plain_failures, services
 from pipeline_platform.commands.printing import show_facts, show_rows
 from pipeline_platform.orchestration.mart_previews import preview_marts
-from pipeline_platform.partition_ranges import rows_within
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse.proposals import Proposal, find_proposal, list_proposals
 from pipeline_platform.web_events import bots, proposals
 from pipeline_platform.web_events.marts import MARTS, mart_variables
-from pipeline_platform.web_events.refinement import ROWS_PER_MEGABYTE
 from pipeline_platform.web_events.relabelling import Change
 from pipeline_platform.web_events.rulings import Runbook
 from pipeline_platform.web_events.run_context import RunContext, load_runbook
@@ -135,7 +133,6 @@ def mart_effects(run: RunContext, proposed: RunContext, days: Sequence[date]) ->
         days,
         mart_variables(run.runbook.rulings),
         run.run_id,
-        rows_at_once=rows_within(run.services.settings.memory_limit, ROWS_PER_MEGABYTE),
     )
     return {
         "marts": [asdict(change) for change in preview.changes],

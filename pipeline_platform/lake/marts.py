@@ -5,7 +5,7 @@ the range has a day, from all days of these weeks.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import TypeAlias
 
@@ -48,13 +48,15 @@ class Mart:
 class MartGroup:
     """The marts of one pipeline, built together, and every table that they read.
 
-    `are_last` says that no layer comes after them: a request for partitions is answered only when
-    all of the marts were published.
+    `rows_per_megabyte` is how many rows of the first source one build may have per megabyte of the
+    memory limit: more are built in pieces. `are_last` says that no layer comes after them: a
+    request for partitions is answered only when all of the marts were published.
     """
 
     pipeline: str
     sources: Sequence[LakeTable]
     marts: Sequence[Mart]
+    rows_per_megabyte: int
     are_last: bool = False
 
     @property
@@ -77,4 +79,4 @@ class MartGroup:
             )
         chosen = tuple(mart for mart in self.marts if mart.name in names)
         are_last = self.are_last and len(chosen) == len(self.marts)
-        return MartGroup(self.pipeline, self.sources, chosen, are_last)
+        return replace(self, marts=chosen, are_last=are_last)

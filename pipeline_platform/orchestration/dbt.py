@@ -23,6 +23,7 @@ from pipeline_platform.failures import (
 )
 from pipeline_platform.lake.dbt_runs import DbtRun, publish_staged_models, start_dbt_run
 from pipeline_platform.lake.publications import Publication
+from pipeline_platform.lake.staging import row_group_rows
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.orchestration.parsed_project import hold_parsed_project, parsed_project
 from pipeline_platform.services import Services
@@ -125,6 +126,35 @@ class ModelBuild:
     tests: Sequence[TestOutcome]
     queries: Mapping[str, str]
     answers: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def failed_tests(self) -> list[TestOutcome]:
+        """The tests that forbid publication."""
+        return [outcome for outcome in self.tests if not outcome.passed]
+
+
+def merged_outcomes(builds: Sequence[ModelBuild]) -> list[TestOutcome]:
+    """Return how each test ended in the builds of all pieces of a range, as one outcome.
+
+    A test passed if it did in every piece; its message names the pieces in which it did not.
+    """
+    found: dict[str, dict[str, TestOutcome]] = {}
+    for build in builds:
+        for outcome in build.tests:
+            found.setdefault(outcome.name, {})[build.run.partition] = outcome
+    return [_merged(outcomes) for outcomes in found.values()]
+
+
+def _merged(outcomes: Mapping[str, TestOutcome]) -> TestOutcome:
+    first = next(iter(outcomes.values()))
+    failed = {span: outcome for span, outcome in outcomes.items() if not outcome.passed}
+    return TestOutcome(
+        name=first.name,
+        passed=not failed,
+        failing_rows=sum(outcome.failing_rows for outcome in failed.values()),
+        message="; ".join(f"{span}: {outcome.message}" for span, outcome in failed.items())
+        or first.message,
+    )
 
 
 def models_with_parents(pipeline: str, models: Collection[str]) -> list[str]:
@@ -241,7 +271,8 @@ def _invoke(
 ) -> list[Any]:
     """Run a command of dbt over some models and return what became of each node."""
     chosen = ["--select", *select, "--indirect-selection", "buildable"]
-    given = ["--vars", yaml.safe_dump(dict(variables))]
+    rows = row_group_rows(services.settings.memory_bytes)
+    given = ["--vars", yaml.safe_dump({"row_group_rows": rows, **variables})]
     # What it compiles dbt prints, even when quiet.
     silence = ["--log-level", "none"] if command == "compile" else []
     result = _run_dbt(services.settings, engine, [*silence, command, *chosen, *given])
@@ -275,11 +306,11 @@ def publish_models(
 
     Each table comes with the filter of the rows that are replaced.
     """
-    failed = [outcome for outcome in build.tests if not outcome.passed]
+    failed = build.failed_tests
     if failed:
         raise AuditFailedError(
             f"The dbt test {failed[0].name} failed for {failed[0].failing_rows} rows "
-            f"({failed[0].message}); no model of this run was published."
+            f"({failed[0].message}); no model of {build.run.partition} was published."
         )
     published = publish_staged_models(
         services.lake,

@@ -13,8 +13,8 @@ from pipeline_platform.lake.engine import sql_name
 from pipeline_platform.lake.marts import Mart, MartGroup
 from pipeline_platform.lake.staging import columns_of
 from pipeline_platform.lake.tables import LakeTable
-from pipeline_platform.orchestration.marts import build_marts
-from pipeline_platform.partition_ranges import dates_in, pieces, stretches
+from pipeline_platform.orchestration.mart_builds import build_marts, mart_spans
+from pipeline_platform.partition_ranges import stretches
 from pipeline_platform.services import Services
 
 
@@ -50,27 +50,22 @@ def preview_marts(
     days: Sequence[date],
     variables: Mapping[str, Any],
     run_id: str,
-    *,
-    rows_at_once: int,
 ) -> MartPreview:
     """Build the marts of days from proposed rows and compare them with the published ones.
 
-    `proposed` are the services over the lake that shows the proposed rows. Days are built in
-    pieces of at most so many rows of the first source, or of one day. Nothing is published.
+    `proposed` are the services over the lake that shows the proposed rows. Nothing is published.
     """
-    rows = dates_in(services.lake.partitions(group.sources[0]))
     changes: dict[tuple[str, date], MartChange] = {}
     failed: list[str] = []
     for stretch in stretches(days):
-        for piece in pieces(stretch, rows, rows_at_once):
-            span = (piece[0], piece[-1])
+        for span in mart_spans(services, group, stretch):
             build = build_marts(proposed, group, span, variables, run_id)
             try:
                 for change in _compare(services, group, span, staged_files(build.run)):
                     changes[change.mart, change.partition] = change
             finally:
                 forget_dbt_run(build.run)
-            failed += [f"{one.name}: {one.message}" for one in build.tests if not one.passed]
+            failed += [f"{one.name}: {one.message}" for one in build.failed_tests]
     return MartPreview(tuple(changes.values()), tuple(failed))
 
 

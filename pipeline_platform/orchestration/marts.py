@@ -1,41 +1,32 @@
 """A pipeline's marts as one asset of many tables: built and tested by dbt, published together."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
 from datetime import date
 from typing import Any
 
 import dagster as dg
 
-from pipeline_platform.lake.marts import Mart, MartGroup
-from pipeline_platform.lake.pruning import Pruning, measure_pruning
-from pipeline_platform.lake.publications import Publication
+from pipeline_platform.lake.marts import Mart, MartGroup, Range
+from pipeline_platform.lake.pruning import Pruning
 from pipeline_platform.orchestration.compute import ComputeSize
 from pipeline_platform.orchestration.dbt import (
-    ModelBuild,
     ModelTest,
-    build_models,
+    merged_outcomes,
     model_sources,
     model_tests,
     models_with_parents,
-    publish_models,
     test_results,
     test_specs,
 )
 from pipeline_platform.orchestration.failures import handled_failures
+from pipeline_platform.orchestration.mart_builds import BuiltPiece, build_pieces, pruning_of
 from pipeline_platform.orchestration.metadata import asset_key, table_spec
 from pipeline_platform.orchestration.resources import ServicesParam
-from pipeline_platform.partition_ranges import day_range
-from pipeline_platform.refinement import complete_partitions, refined_versions
-from pipeline_platform.run_context import utc_now
+from pipeline_platform.partition_ranges import dates_in
 from pipeline_platform.services import Services
-from pipeline_platform.warehouse.locks import named_lock
-from pipeline_platform.warehouse.stops import require_running
 
 PRUNING_CHECK = "partitions_are_pruned"
-WAIT_SECONDS = 900.0
-"""How long a build waits for another one of the same pipeline."""
+_PrunedModels = Mapping[str, Sequence[Pruning]]
 
 
 def marts_asset(
@@ -72,7 +63,7 @@ def marts_asset(
     def marts(
         context: dg.AssetExecutionContext, config: ComputeSize, services: ServicesParam
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        """Build marts with dbt, test them, and publish all of them or none."""
+        """Build marts with dbt, test them, and publish all of a piece of the range or none."""
         selected = [
             table.name for table in group.tables if asset_key(table) in context.selected_asset_keys
         ]
@@ -84,22 +75,31 @@ def marts_asset(
             )
         sized = config.sized(services)
         days = partitions_of_run(context)
-        span = (days[0], days[-1])
         chosen = group.only(models_with_parents(group.pipeline, selected))
         checks = {(key.asset_key, key.name) for key in context.selected_asset_check_keys}
-        with handled_failures(context), only_builder(sized, group):
-            require_running(sized.database, group.pipeline)
-            build = build_marts(sized, chosen, span, variables(), context.run.run_id)
-            results = (
-                *test_results(group.pipeline, _tests_of(tests, chosen), build.tests),
-                *_pruning_results(sized, chosen, build, span),
-            )
-            for result in results:
+        chosen_tests = _tests_of(tests, chosen)
+        built: list[BuiltPiece] = []
+        pruned: list[_PrunedModels] = []
+
+        def results() -> Iterator[dg.AssetCheckResult]:
+            outcomes = merged_outcomes([piece.build for piece in built])
+            for result in (
+                *test_results(group.pipeline, chosen_tests, outcomes),
+                *_pruning_results(chosen, pruned),
+            ):
                 if (result.asset_key, result.check_name) in checks:
                     yield result
-            publications = publish_marts(sized, chosen, build, span)
-        for table in chosen.tables:
-            metadata = _metadata(publications[table.name])
+
+        with handled_failures(context):
+            for piece in build_pieces(sized, chosen, days, variables(), context.run.run_id):
+                built.append(piece)
+                pruned.append(_pruning_of_models(sized, chosen, piece))
+                if piece.build.failed_tests:
+                    yield from results()
+            yield from results()
+        for mart in chosen.marts:
+            table = mart.table
+            metadata = _metadata(sized, mart, (days[0], days[-1]))
             if table.name in selected:
                 yield dg.MaterializeResult(asset_key=asset_key(table), metadata=metadata)
             else:
@@ -111,76 +111,6 @@ def marts_asset(
                     )
 
     return marts
-
-
-@contextmanager
-def only_builder(services: Services, group: MartGroup) -> Iterator[None]:
-    """Let one process at a time build a pipeline's marts, from pinning until publishing.
-
-    A build that pinned its sources earlier could otherwise publish later, over newer figures.
-    """
-    name = f"marts of {group.pipeline}"
-    with named_lock(services.database, name, wait_seconds=WAIT_SECONDS):
-        yield
-
-
-def build_marts(
-    services: Services,
-    group: MartGroup,
-    span: tuple[date, date],
-    variables: Mapping[str, Any],
-    run_id: str,
-) -> ModelBuild:
-    """Stage the marts of a range of partitions, each source pinned to what the marts read."""
-    first, last = span
-    answers = (
-        refined_versions(services.database, group.pipeline, day_range(first, last))
-        if group.are_last
-        else {}
-    )
-    build = build_models(
-        services,
-        pipeline=group.pipeline,
-        models=[mart.name for mart in group.marts],
-        sources=[(table, group.read_range(first, last)) for table in group.sources],
-        variables={"first_date": str(first), "last_date": str(last), **variables},
-        run_id=run_id,
-        partition=f"{first}_{last}",
-    )
-    return replace(build, answers=answers)
-
-
-def publish_marts(
-    services: Services, group: MartGroup, build: ModelBuild, span: tuple[date, date]
-) -> dict[str, Publication]:
-    """Publish what was staged, in place of the marts' partitions that the range touches.
-
-    Where the marts are the last layer, the requests that they answer are complete then: a build
-    that was killed before is asked for again.
-    """
-    published = publish_models(
-        services, [(mart.table, mart.replaced(*span)) for mart in group.marts], build
-    )
-    complete_partitions(services.database, group.pipeline, build.answers, utc_now())
-    return published
-
-
-def pruning_of(
-    services: Services, group: MartGroup, mart: Mart, build: ModelBuild, span: tuple[date, date]
-) -> list[Pruning]:
-    """Count the files that a built mart's query reads of each source, and those that it should."""
-    others = (*group.sources, *group.tables)
-    return [
-        measure_pruning(
-            build.queries[mart.name],
-            source,
-            services.lake.file_counts(source, snapshot_id=build.run.inputs[name]),
-            mart.reads(*span),
-            others=[table for table in others if table is not source],
-        )
-        for source in group.sources
-        for name in [".".join(source.identifier)]
-    ]
 
 
 def _tests_of(tests: Sequence[ModelTest], group: MartGroup) -> list[ModelTest]:
@@ -199,14 +129,25 @@ def _pruning_specs(group: MartGroup) -> list[dg.AssetCheckSpec]:
     ]
 
 
+def _pruning_of_models(services: Services, group: MartGroup, piece: BuiltPiece) -> _PrunedModels:
+    """Measure every model that was built, which one after a failed test is not."""
+    return {
+        mart.name: pruning_of(services, group, mart, piece.build, piece.span)
+        for mart in group.marts
+        if mart.name in piece.build.queries
+    }
+
+
 def _pruning_results(
-    services: Services, group: MartGroup, build: ModelBuild, span: tuple[date, date]
+    group: MartGroup, pieces: Sequence[_PrunedModels]
 ) -> Iterator[dg.AssetCheckResult]:
+    """Report each mart once: it is pruned if it was in every piece; files are counted by piece."""
     for mart in group.marts:
-        if mart.name not in build.queries:
+        found = [one for piece in pieces for one in piece.get(mart.name, [])]
+        if not found:
             continue  # not built, after a test that failed
-        found = pruning_of(services, group, mart, build, span)
         strays = sorted({day for one in found for day in one.strays})
+        present = {one.source: one.files_present for one in found}
         yield dg.AssetCheckResult(
             asset_key=asset_key(mart.table),
             check_name=PRUNING_CHECK,
@@ -215,11 +156,20 @@ def _pruning_results(
             metadata={
                 "files_scanned": sum(one.files_scanned for one in found),
                 "files_expected": sum(one.files_expected for one in found),
-                "files_present": sum(one.files_present for one in found),
+                "files_present": sum(present.values()),
                 "partitions_not_needed": [str(day) for day in strays[:10]],
             },
         )
 
 
-def _metadata(published: Publication) -> dict[str, int]:
-    return {"dagster/row_count": published.row_count, "snapshot_id": published.snapshot_id}
+def _metadata(services: Services, mart: Mart, span: Range) -> dict[str, int]:
+    """Return how many rows the mart's partitions of a range have, and the snapshot that says so."""
+    first, last = mart.builds(*span)
+    rows = dates_in(services.lake.partitions(mart.table))
+    metadata = {
+        "dagster/row_count": sum(count for day, count in rows.items() if first <= day <= last)
+    }
+    publication = services.lake.last_publication(mart.table)
+    if publication is not None:
+        metadata["snapshot_id"] = publication.snapshot_id
+    return metadata

@@ -167,6 +167,9 @@ def days_of_touched_weeks(first: date, last: date) -> tuple[date, date]:
     return week_start(first), week_start(last) + timedelta(days=6)
 
 
+ROWS_PER_MEGABYTE = 2_000
+"""How many events one build of the marts may read per megabyte of the memory limit."""
+
 MARTS = MartGroup(
     pipeline=PIPELINE,
     sources=(WEB_EVENTS,),
@@ -178,5 +181,6 @@ MARTS = MartGroup(
         Mart(FUNNEL),
         Mart(TRAFFIC_BY_SOURCE),
     ),
+    rows_per_megabyte=ROWS_PER_MEGABYTE,
     are_last=True,
 )

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from datetime import date, timedelta
 
-from pipeline_platform.orchestration.marts import build_marts, only_builder, publish_marts
+from pipeline_platform.orchestration.mart_builds import build_pieces
 from pipeline_platform.orchestration.warm_start import IMPORTED_ON_FIRST_USE
 from pipeline_platform.partition_ranges import stretches
 from pipeline_platform.services import Services
@@ -50,12 +50,9 @@ def answer_requests(services, say=lambda _: None):
     run = RunContext(services, f"run-{os.getpid()}-{time.time_ns()}")
     variables = mart_variables(load_runbook().rulings)
     for days in stretches(requested_days(run)):
-        span = (days[0], days[-1])
-        with only_builder(services, MARTS):
-            say("build")
-            build = build_marts(services, MARTS, span, variables, run.run_id)
+        say("build")
+        for _ in build_pieces(services, MARTS, days, variables, run.run_id):
             say("publication")
-            publish_marts(services, MARTS, build, span)
 
 
 def content(services: Services) -> dict[str, Counter[tuple[object, ...]]]:

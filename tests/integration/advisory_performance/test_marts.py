@@ -24,7 +24,7 @@ from pipeline_platform.advisory_performance.tables import (
     VENDOR_RECONCILIATION_DAILY,
 )
 from pipeline_platform.lake.tables import LakeTable
-from pipeline_platform.orchestration.marts import build_marts, publish_marts
+from pipeline_platform.orchestration.mart_builds import build_marts, publish_marts
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 from tests.integration.advisory_performance import expected_marts as expected

@@ -39,7 +39,7 @@ from pipeline_platform.lake.spark import PROFILE, apply_profile, profile, spark_
 from pipeline_platform.lake.staging import staging_location
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.orchestration.dbt import PROJECT, ModelBuild
-from pipeline_platform.orchestration.marts import build_marts, publish_marts
+from pipeline_platform.orchestration.mart_builds import build_marts, publish_marts
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 from pipeline_platform.web_events import marts as web_events

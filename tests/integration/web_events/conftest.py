@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from pipeline_platform.lake.marts import MartGroup
 from pipeline_platform.orchestration.dbt import ModelBuild
-from pipeline_platform.orchestration.marts import build_marts, publish_marts
+from pipeline_platform.orchestration.mart_builds import build_marts, publish_marts
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 from pipeline_platform.web_events.marts import MARTS, mart_variables

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline_platform.orchestration.marts import build_marts
+from pipeline_platform.orchestration.mart_builds import build_marts
 from pipeline_platform.services import Services
 from pipeline_platform.web_events.marts import MARTS, week_start
 from pipeline_platform.web_events.tables import WEB_EVENTS

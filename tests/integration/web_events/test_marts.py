@@ -11,7 +11,7 @@ import pytest
 
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.orchestration.dbt import model_tests
-from pipeline_platform.orchestration.marts import pruning_of
+from pipeline_platform.orchestration.mart_builds import pruning_of
 from pipeline_platform.services import Services
 from pipeline_platform.web_events.marts import (
     DAILY_SUMMARY,

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 import dagster as dg
 import pytest
 
-from pipeline_platform.orchestration import marts as marts_module
+from pipeline_platform.orchestration import mart_builds
 from pipeline_platform.orchestration.automation import range_tags
 from pipeline_platform.orchestration.marts import PRUNING_CHECK
 from pipeline_platform.orchestration.metadata import asset_key
@@ -154,7 +154,7 @@ def test_a_model_without_a_filter_fails_the_pruning_check(
     services: Services, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish_silver(services, [event(noon(DAY), 1)])
-    build_models = marts_module.build_models
+    build_models = mart_builds.build_models
 
     def without_filter(*arguments, **options):
         build = build_models(*arguments, **options)
@@ -163,7 +163,7 @@ def test_a_model_without_a_filter_fails_the_pruning_check(
         build.queries["daily_summary"] = query[:start] + query[end:]
         return build
 
-    monkeypatch.setattr(marts_module, "build_models", without_filter)
+    monkeypatch.setattr(mart_builds, "build_models", without_filter)
     result = materialize(services, instance)
 
     checks = {mart: fine for (mart, name), fine in passed(result).items() if name == PRUNING_CHECK}
@@ -174,7 +174,7 @@ def test_a_build_waits_for_another_one_of_the_same_pipeline(
     services: Services, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish_silver(services, [event(noon(DAY), 1)])
-    monkeypatch.setattr(marts_module, "WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(mart_builds, "WAIT_SECONDS", 0.2)
 
     with named_lock(services.database, "marts of web_events"):
         result = materialize(services, instance)
