@@ -45,6 +45,8 @@ def build(
 ) -> None:
     """Build marts over days: dbt builds and tests, then all are published or none.
 
+    Many days are built in pieces that fit into the memory limit, one after another.
+
     What the runbook calls `dbt run --models marts.analytics.daily_summary` (SW-10) and
     `reports.weekly_performance_summary` (SW-38).
     """

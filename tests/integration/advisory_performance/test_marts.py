@@ -1,7 +1,7 @@
 """Every mart holds what plain Python computes from the same rows of silver and gold."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from random import Random
@@ -24,7 +24,7 @@ from pipeline_platform.advisory_performance.tables import (
     VENDOR_RECONCILIATION_DAILY,
 )
 from pipeline_platform.lake.tables import LakeTable
-from pipeline_platform.orchestration.mart_builds import build_marts, publish_marts
+from pipeline_platform.orchestration.mart_builds import build_pieces
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 from tests.integration.advisory_performance import expected_marts as expected
@@ -238,8 +238,8 @@ def built(
         publish(services, RECONCILIATION, figures)
         publish(services, VALUATIONS, valuations)
         publish(services, RESTATEMENTS, restatements)
-        build = build_marts(services, MARTS, (SEPTEMBER, OCTOBER), {}, "marts")
-        publish_marts(services, MARTS, build, (SEPTEMBER, OCTOBER))
+        for _ in build_pieces(services, MARTS, (SEPTEMBER, OCTOBER), {}, "marts"):
+            pass
         yield Built(services, returns, figures, valuations, restatements)
 
 
@@ -312,3 +312,17 @@ def test_a_composite_holds_whoever_was_in_it_for_the_whole_month(
 
     assert built.accounts(composite, month) == members
     assert row["account_count"] == len(members)
+
+
+def test_months_built_in_pieces_equal_months_built_in_one_go(built: Built) -> None:
+    at_once = [built.rows(table) for table in MARTS.tables]
+    by_month = replace(MARTS, rows_per_megabyte=0)
+
+    for table in MARTS.tables:
+        publish(built.services, table, [])
+    pieces = list(
+        build_pieces(built.services, by_month, (SEPTEMBER, OCTOBER), {}, "marts in pieces")
+    )
+
+    assert [piece.span for piece in pieces] == [(SEPTEMBER, SEPTEMBER), (OCTOBER, OCTOBER)]
+    assert [built.rows(table) for table in MARTS.tables] == at_once

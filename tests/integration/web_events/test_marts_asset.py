@@ -6,11 +6,15 @@ from datetime import date, timedelta
 import dagster as dg
 import pytest
 
+from pipeline_platform.failures import StoppedError
+from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.orchestration import mart_builds
 from pipeline_platform.orchestration.automation import range_tags
+from pipeline_platform.orchestration.mart_builds import build_pieces
 from pipeline_platform.orchestration.marts import PRUNING_CHECK
 from pipeline_platform.orchestration.metadata import asset_key
 from pipeline_platform.services import Services
+from pipeline_platform.warehouse import stops
 from pipeline_platform.warehouse.locks import named_lock
 from pipeline_platform.web_events.assets import marts
 from pipeline_platform.web_events.marts import (
@@ -20,10 +24,12 @@ from pipeline_platform.web_events.marts import (
     TRAFFIC_BY_SOURCE,
     WEEKLY_PERFORMANCE_SUMMARY,
 )
-from tests.integration.web_events.conftest import rows_of
+from tests.integration.web_events.conftest import VARIABLES, rows_of
 from tests.integration.web_events.silver_events import event, noon, publish_silver
 
 DAY = date(2025, 1, 1)
+DAYS = [DAY + timedelta(days=number) for number in range(3)]
+"""Wednesday to Friday of one week."""
 
 
 @pytest.fixture
@@ -57,6 +63,18 @@ def passed(result: dg.ExecuteInProcessResult) -> Mapping[tuple[str, str], bool]:
     }
 
 
+def empty(services: Services, table: LakeTable) -> None:
+    staged = services.lake.stage(
+        table, table.schema.empty_table(), run_id="empty", partition="all of it"
+    )
+    services.lake.publish(staged, replace="true", properties={})
+
+
+def build_at_most(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    """Let a piece have at most so many rows, as a small memory limit does."""
+    monkeypatch.setattr(mart_builds, "rows_within", lambda *_: rows)
+
+
 def test_all_marts_of_a_range_are_built_checked_and_published(
     services: Services, instance: dg.DagsterInstance
 ) -> None:
@@ -72,6 +90,72 @@ def test_all_marts_of_a_range_are_built_checked_and_published(
         table.name for table in MARTS.tables
     }
     assert [row["event_date"] for row in rows_of(services, DAILY_SUMMARY)] == days
+
+
+def test_a_range_built_in_pieces_equals_one_built_in_one_go(
+    services: Services, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_silver(
+        services,
+        [
+            event(noon(day), number, session=visitor, visitor=visitor)
+            for day in DAYS
+            for visitor in ("ann", "bob")
+            for number in (1, 2)
+        ],
+    )
+    materialize(services, instance, DAYS[0], DAYS[-1])
+    at_once = [rows_of(services, table) for table in MARTS.tables]
+
+    for table in MARTS.tables:
+        empty(services, table)
+    build_at_most(monkeypatch, 8)
+    result = materialize(services, instance, DAYS[0], DAYS[-1])
+
+    assert all(passed(result).values())
+    assert [rows_of(services, table) for table in MARTS.tables] == at_once
+    recorded = instance.get_latest_materialization_event(asset_key(WEEKLY_PERFORMANCE_SUMMARY))
+    assert recorded.asset_materialization.metadata["dagster/row_count"].value == 1
+
+
+def test_a_test_that_fails_in_a_later_piece_stops_it_and_those_after(
+    services: Services, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices = ("desktop", "toaster", "desktop")
+    publish_silver(
+        services,
+        [event(noon(day), 1, device_type=one) for day, one in zip(DAYS, devices, strict=True)],
+    )
+    build_at_most(monkeypatch, 1)
+
+    result = materialize(services, instance, DAYS[0], DAYS[-1])
+
+    checks = {one.check_name: one for one in result.get_asset_check_evaluations()}
+    (failed,) = [one for one in result.all_events if one.is_step_failure]
+    found = checks["sessions_have_a_known_device"]
+    assert (found.passed, found.metadata["failing_rows"].value) == (False, 1)
+    assert str(found.metadata["message"].value).startswith("2025-01-02_2025-01-02: ")
+    assert failed.step_failure_data.user_failure_data.description.endswith(
+        "no model of 2025-01-02_2025-01-02 was published. "
+        "The marts of 2025-01-01_2025-01-01 were published before."
+    )
+    assert [row["event_date"] for row in rows_of(services, DAILY_SUMMARY)] == DAYS[:1]
+
+
+def test_a_stopped_pipeline_ends_between_two_pieces(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_silver(services, [event(noon(day), 1) for day in DAYS])
+    build_at_most(monkeypatch, 1)
+
+    pieces = build_pieces(services, MARTS, DAYS, VARIABLES, "stopped")
+    next(pieces)
+    with services.database.transaction() as connection:
+        stops.stop(connection, "*", by="me", reason=None, now=noon(DAY))
+
+    with pytest.raises(StoppedError):
+        next(pieces)
+    assert [row["event_date"] for row in rows_of(services, DAILY_SUMMARY)] == DAYS[:1]
 
 
 def test_a_selected_mart_is_built_alone(services: Services, instance: dg.DagsterInstance) -> None:
