@@ -3,7 +3,6 @@
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -13,6 +12,7 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 
+from pipeline_platform.aws_sessions import aws_session
 from pipeline_platform.failures import InvalidSettingError, UnavailableError
 from pipeline_platform.operations.cost import METRIC, DayCost, day_costs
 from pipeline_platform.settings import Settings
@@ -66,8 +66,7 @@ def daily_costs(settings: Settings, first: date, last: date) -> list[DayCost]:
 
 
 def _results(first: date, last: date) -> "Iterator[dict[str, Any]]":
-    # A session of its own: boto3's shared one would keep credentials that were taken away.
-    client: Any = boto3.Session().client("ce", region_name=REGION, config=_TRIES)
+    client: Any = aws_session().client("ce", region_name=REGION, config=_TRIES)
     wanted: dict[str, Any] = {
         "TimePeriod": {"Start": first.isoformat(), "End": last.isoformat()},
         "Granularity": "DAILY",
