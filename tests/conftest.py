@@ -21,8 +21,15 @@ from pipeline_platform.warehouse.database import Database
 from pipeline_platform.warehouse.migrations import migrate
 
 SERVER_FOLDER = "embedded-server"
-TOGETHER = ("tests/integration/api/", "tests/integration/commands/")
-"""Packages whose modules share one platform that takes long to prepare."""
+TOGETHER = {
+    "tests/integration/api/": "api",
+    "tests/integration/commands/": "commands",
+    "tests/faults/test_ingest_killed": "killable runs",
+    "tests/faults/test_months_killed": "killable runs",
+    "tests/faults/test_relabelling_killed": "killable runs",
+    "tests/faults/test_web_events_killed": "killable runs",
+}
+"""Modules that share what takes long to prepare, by the beginning of their names."""
 
 # How long an example takes says how busy the machine is; benchmarks measure speed.
 settings.register_profile("any_machine", deadline=None)
@@ -79,19 +86,19 @@ def settings(tmp_path: Path, database_url: str) -> Settings:
     )
 
 
-class OneWorkerForAPlatform(LoadScopeScheduling):
-    """Each module to a worker, as `loadscope` does, but all that share a platform to one."""
+class OneWorkerForWhatIsShared(LoadScopeScheduling):
+    """Each module to a worker, as `loadscope` does, but all that share something to one."""
 
     def _split_scope(self, nodeid: str) -> str:
-        shared = [package for package in TOGETHER if nodeid.startswith(package)]
+        shared = [name for begin, name in TOGETHER.items() if nodeid.startswith(begin)]
         return shared[0] if shared else str(super()._split_scope(nodeid))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling | None:
-    """Have what a package shares prepared once, not once by each worker."""
+    """Have what modules share prepared once, not once by each worker."""
     is_by_scope = config.getvalue("dist") == "loadscope"
-    return OneWorkerForAPlatform(config, log) if is_by_scope else None
+    return OneWorkerForWhatIsShared(config, log) if is_by_scope else None
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

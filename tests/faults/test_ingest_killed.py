@@ -7,8 +7,8 @@ import pytest
 from tests.assets.content import differences
 from tests.faults.killing import delivered, end_state, leaks
 
-SEEDS = (101, 102)
-KILLS_PER_SEED = 2
+SEEDS = (101,)
+KILLS_PER_SEED = 4
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def killed(killable_runs, undisturbed_pipeline, new_database, tmp_path_factory):
 
 
 def test_the_runs_were_really_killed(killed) -> None:
-    assert sum(killed[1]) >= len(SEEDS)
+    assert sum(killed[1]) >= 2
 
 
 def test_nothing_is_lost_and_nothing_there_twice(killed, undisturbed_pipeline) -> None:
