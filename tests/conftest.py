@@ -24,8 +24,7 @@ SERVER_FOLDER = "embedded-server"
 TOGETHER = {
     "tests/integration/api/": "api",
     "tests/integration/commands/": "commands",
-    "tests/faults/test_ingest_killed": "killable runs",
-    "tests/faults/test_months_killed": "killable runs",
+    "tests/faults/test_advisory_killed": "killable runs",
     "tests/faults/test_relabelling_killed": "killable runs",
     "tests/faults/test_web_events_killed": "killable runs",
 }
