@@ -9,8 +9,11 @@ from pipeline_platform.commands import (
     cost,
     dagster,
     database,
+    database_activity,
     dbt_operation,
     demo,
+    doctor,
+    errors,
     generate,
     history,
     incidents,
@@ -22,6 +25,7 @@ from pipeline_platform.commands import (
     quality,
     quarantine,
     reports,
+    run_details,
     sample,
     serve,
     stopping,
@@ -46,6 +50,9 @@ app.command()(passport.passport)
 app.command()(cost.cost)
 app.command()(history.runs)
 app.command()(history.check)
+app.command()(errors.errors)
+app.command()(errors.slowest)
+app.command()(doctor.doctor)
 app.command("partition-status")(history.partition_status)
 app.command()(dbt_operation.dbt_operation)
 app.command()(capacity.capacity)
@@ -66,6 +73,8 @@ app.add_typer(reports.app, name="reports")
 app.add_typer(maintenance.app, name="maintenance")
 app.add_typer(maintenance.backup_app, name="backup")
 app.add_typer(database.app, name="database")
+app.add_typer(database_activity.app, name="db")
+app.add_typer(run_details.app, name="run")
 app.add_typer(sample.app, name="sample")
 
 
