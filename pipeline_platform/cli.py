@@ -4,6 +4,7 @@ import typer
 
 from pipeline_platform.commands import (
     alerts,
+    backups,
     bots,
     capacity,
     cost,
@@ -25,6 +26,7 @@ from pipeline_platform.commands import (
     quality,
     quarantine,
     reports,
+    restoring,
     run_details,
     sample,
     serve,
@@ -57,7 +59,7 @@ app.command("partition-status")(history.partition_status)
 app.command()(dbt_operation.dbt_operation)
 app.command()(capacity.capacity)
 app.command()(maintenance.optimize)
-app.command()(maintenance.restore)
+app.command()(restoring.restore)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(incidents.app, name="incidents")
 app.add_typer(bots.app, name="bots")
@@ -71,7 +73,7 @@ app.add_typer(vendor.app, name="vendor")
 app.add_typer(web.app, name="web")
 app.add_typer(reports.app, name="reports")
 app.add_typer(maintenance.app, name="maintenance")
-app.add_typer(maintenance.backup_app, name="backup")
+app.add_typer(backups.app, name="backup")
 app.add_typer(database.app, name="database")
 app.add_typer(database_activity.app, name="db")
 app.add_typer(run_details.app, name="run")

@@ -22,10 +22,18 @@ class CostPlan(Part):
     history_days: int = Field(ge=14)
 
 
+class BackupPlan(Part):
+    """How long backups are kept, and how many always (SA-91)."""
+
+    kept_days: int = Field(ge=1)
+    kept_count: int = Field(ge=1)
+
+
 class OperationsPlan(Alerting):
     """Everything of `operations.yaml`; `pipeline` is the first part of its asset keys."""
 
     cost: CostPlan
+    backups: BackupPlan
     schedules: dict[str, Schedule]
     sensors: dict[str, Sensor]
 
