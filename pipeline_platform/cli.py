@@ -21,6 +21,7 @@ from pipeline_platform.commands import (
     passport,
     quality,
     quarantine,
+    report_pages,
     reports,
     sample,
     serve,
@@ -46,6 +47,7 @@ app.command()(passport.passport)
 app.command()(cost.cost)
 app.command()(history.runs)
 app.command()(history.check)
+app.command("morning-check")(report_pages.morning)
 app.command("partition-status")(history.partition_status)
 app.command()(dbt_operation.dbt_operation)
 app.command()(capacity.capacity)

@@ -7,9 +7,6 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-
-from pipeline_platform.failures import UnavailableError
-from pipeline_platform.operations.growth import record_size
 from pipeline_platform.operations.reviews import (
     Reviewed,
     Section,
@@ -20,6 +17,9 @@ from pipeline_platform.operations.reviews import (
     temporary_files,
 )
 from pipeline_platform.orchestration.reviews import review_job
+
+from pipeline_platform.failures import UnavailableError
+from pipeline_platform.operations.growth import record_size
 from pipeline_platform.runbook import CapacityLimit
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse.proposals import begin_proposal
