@@ -10,6 +10,8 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from pipeline_platform.failures import NotFoundError
+
 Connection = psycopg.Connection[Any]
 Row = dict[str, Any]
 
@@ -196,8 +198,12 @@ def held_by_rule(conn: Connection, pipeline: str) -> list[Row]:
 def growth_by_month(conn: Connection, table: str, first: datetime) -> list[Row]:
     """Return rows and their bytes by month of `created_at`, the newest first (SA-48, D-3).
 
-    Indexes, and what updates left behind, are not in the bytes.
+    Indexes, and what updates left behind, are not in the bytes. Raises NotFoundError.
     """
+    if conn.execute("SELECT to_regclass(quote_ident(%s))", (table,)).fetchone() == (None,):
+        raise NotFoundError(
+            f"PostgreSQL has no table {table}; correct reports.growing_tables in the runbook."
+        )
     query = sql.SQL(
         "SELECT to_char(date_trunc('month', grown.created_at, 'UTC') AT TIME ZONE 'UTC', 'YYYY-MM')"
         " AS month, count(*) AS row_count,"

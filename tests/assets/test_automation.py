@@ -236,8 +236,10 @@ def test_every_schedule_of_the_runbook_exists_with_its_cron_and_zone(settings) -
     found = {one.name: (one.cron_schedule, one.execution_timezone)
              for one in build_defs(settings).schedules
              if one.name.startswith(PIPELINE)}  # fmt: skip
+    runbook = load_runbook()
     expected = {f"{PIPELINE}_{name}": (one.cron, one.timezone)
-                for name, one in load_runbook().schedules.items()}  # fmt: skip
+                for of_it in (runbook.schedules, runbook.reports.pages)
+                for name, one in of_it.items()}  # fmt: skip
     assert found == expected
 
 

@@ -31,23 +31,31 @@ _WORK: Sequence[SectionOf] = (
 )
 
 
+Period = tuple[datetime, datetime]
+"""From an instant (included) to another (excluded)."""
+
+
 @dataclass(frozen=True)
 class Report:
-    """A page's title, when its period begins if it ends now, and its sections in order."""
+    """A page's title, its period if it is made now, and its sections in order."""
 
     title: str
-    first: Callable[[datetime], datetime]
+    period: Callable[[datetime], Period]
     sections: Sequence[SectionOf]
 
 
-def _last_month(now: datetime) -> datetime:
-    first = month_of(month_of(now.date()) - ONE_DAY)
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    return midnight.replace(year=first.year, month=first.month, day=1)
+def _last_month(now: datetime) -> Period:
+    end = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    first = month_of(end.date() - ONE_DAY)
+    return end.replace(year=first.year, month=first.month), end
 
 
-def _last_day(now: datetime) -> datetime:
-    return now - ONE_DAY
+def _last_day(now: datetime) -> Period:
+    return now - ONE_DAY, now
+
+
+def _last_week(now: datetime) -> Period:
+    return now - timedelta(days=7), now
 
 
 REPORTS: Mapping[ReportName, Report] = {
@@ -78,7 +86,7 @@ REPORTS: Mapping[ReportName, Report] = {
     ),
     "weekly_report": Report(
         "Weekly report",
-        lambda now: now - timedelta(days=7),
+        _last_week,
         (*_QUESTIONS, *_WORK, periods.issues, periods.cost),
     ),
     "monthly_review": Report(
@@ -108,10 +116,11 @@ def make_page(
 ) -> Page:
     """Answer one section after the other; one that can't be answered says why (B-14).
 
-    `first` is when the period begins; without it as long ago as the page is about.
+    `first` is when the period begins, if not where the page's own does.
     """
     report = REPORTS[name]
-    reviewed = Reviewed(services, runbook, first or report.first(now), now, present)
+    usual, end = report.period(now)
+    reviewed = Reviewed(services, runbook, first or usual, end, now, present)
     sections = [_answered(section, reviewed) for section in report.sections]
     return Page(runbook.pipeline, name, report.title, now, sections)
 
@@ -119,6 +128,9 @@ def make_page(
 def _answered(section: SectionOf, reviewed: Reviewed) -> Section:
     try:
         return section(reviewed)
-    except PlatformError as error:
+    except Exception as error:  # one section must not take the others with it
         title = section.__name__.replace("_", " ").capitalize()
-        return Section(f"{title}: not answered", (), str(error), kind="broken")
+        known = isinstance(error, PlatformError)
+        # The text of a foreign error may hold an address with a password.
+        why = str(error) if known else f"A fault of the code ({type(error).__name__})."
+        return Section(f"{title}: not answered", (), why, kind="broken")

@@ -28,11 +28,11 @@ _Query = Callable[[Any, str, datetime, datetime], list[figures.Row]]
 
 def totals(reviewed: Reviewed) -> Section:
     """Return files, records and time per file, against the period before (SA-30, SA-31)."""
-    before = reviewed.first - (reviewed.now - reviewed.first)
+    before = reviewed.first - (reviewed.end - reviewed.first)
     with reviewed.services.database.connection() as connection:
-        now = figures.file_totals(connection, reviewed.pipeline, reviewed.first, reviewed.now)
+        now = figures.file_totals(connection, reviewed.pipeline, reviewed.first, reviewed.end)
         then = figures.file_totals(connection, reviewed.pipeline, before, reviewed.first)
-        days = figures.files_by_day(connection, reviewed.pipeline, reviewed.first, reviewed.now)
+        days = figures.files_by_day(connection, reviewed.pipeline, reviewed.first, reviewed.end)
     names = {
         "files": "files",
         "refused_files": "refused files",
@@ -70,10 +70,10 @@ def vendors(reviewed: Reviewed) -> Section:
 
 def quality_trend(reviewed: Reviewed) -> Section:
     """Return the score and each of its dimensions, with a plot of each (SA-33, SC-46)."""
-    first = min(reviewed.first, reviewed.now - HISTORY)
+    first = min(reviewed.first, reviewed.end - HISTORY)
     with reviewed.services.database.connection() as connection:
         found = figures.scores_by_day(
-            connection, reviewed.pipeline, SCORE_CHECK, first, reviewed.now
+            connection, reviewed.pipeline, SCORE_CHECK, first, reviewed.end
         )
     dimensions: dict[str, list[tuple[date, float]]] = {}
     for one in found:
@@ -117,9 +117,9 @@ def work_by_day(reviewed: Reviewed) -> Section:
 
 def jobs(reviewed: Reviewed) -> Section:
     """Return duration of each job and its stages, the slowest first, against before (SC-48)."""
-    before = reviewed.first - (reviewed.now - reviewed.first)
+    before = reviewed.first - (reviewed.end - reviewed.first)
     with reviewed.services.database.connection() as connection:
-        found = figures.runs_by_job(connection, reviewed.pipeline, reviewed.first, reviewed.now)
+        found = figures.runs_by_job(connection, reviewed.pipeline, reviewed.first, reviewed.end)
         earlier = {
             one["job"]: one["median_seconds"]
             for one in figures.runs_by_job(connection, reviewed.pipeline, before, reviewed.first)
@@ -156,9 +156,9 @@ def refusals(reviewed: Reviewed) -> Section:
 
 def issues(reviewed: Reviewed) -> Section:
     """Return issues by day and severity of at least a week (SA-27)."""
-    first = min(reviewed.first, reviewed.now - timedelta(days=7))
+    first = min(reviewed.first, reviewed.end - timedelta(days=7))
     with reviewed.services.database.connection() as connection:
-        rows = figures.issues_by_day(connection, reviewed.pipeline, first, reviewed.now)
+        rows = figures.issues_by_day(connection, reviewed.pipeline, first, reviewed.end)
     count = sum(one["still_open"] for one in rows)
     return Section("Issues by day", rows, f"{count} are open.")
 
@@ -182,19 +182,19 @@ def files(reviewed: Reviewed) -> Section:
 
 def cost(reviewed: Reviewed) -> Section:
     """Return what the known days of the period cost, by service (SA-34, SW-9)."""
-    first, last = reviewed.first.date(), reviewed.now.date() - ONE_DAY
-    return cost_of(reviewed, "Cost", min(first, last), last)
+    last = reviewed.now.date() - ONE_DAY
+    first = min(reviewed.first.date(), last)
+    return cost_of(reviewed, "Cost", first, last, first - (last - first + ONE_DAY))
 
 
-def cost_of(reviewed: Reviewed, title: str, first: date, last: date) -> Section:
-    """Return the cost of days, both included, against as many before; or why it is not known."""
-    length = last - first + ONE_DAY
+def cost_of(reviewed: Reviewed, title: str, first: date, last: date, before_first: date) -> Section:
+    """Return the cost of days, both included, against those before; or why it is not known."""
     with reviewed.services.database.connection() as connection:
         reading = last_reading(connection)
         days = stored_costs(connection, first, last)
-        before = stored_costs(connection, first - length, first - ONE_DAY)
+        before = stored_costs(connection, before_first, first - ONE_DAY)
     refusal = reading.reason if reading else None
-    return _cost_section(reviewed, title, days, before, refusal, length.days)
+    return _cost_section(reviewed, title, days, before, refusal, (last - first).days + 1)
 
 
 def _cost_section(
@@ -315,7 +315,7 @@ def _plots_of(wanted: ShownTable, rows: Sequence[Mapping[str, Any]]) -> Iterable
 
 def _asked(reviewed: Reviewed, query: _Query) -> list[figures.Row]:
     with reviewed.services.database.connection() as connection:
-        return query(connection, reviewed.pipeline, reviewed.first, reviewed.now)
+        return query(connection, reviewed.pipeline, reviewed.first, reviewed.end)
 
 
 def _by_day(days: Iterable[figures.Row], name: str) -> list[tuple[str, float]]:

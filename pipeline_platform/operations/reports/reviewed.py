@@ -65,11 +65,12 @@ class Present:
 
 @dataclass(frozen=True)
 class Reviewed:
-    """What a page is about; its period is from `first` (included) to `now`."""
+    """What a page is about; its period is from `first` (included) to `end` (excluded)."""
 
     services: Services
     runbook: Runbook
     first: datetime
+    end: datetime
     now: datetime
     present: Present
 

@@ -22,7 +22,9 @@ SHOWN_MAINTENANCE = 30
 def cost_by_service(reviewed: Reviewed) -> Section:
     """Return what each service cost last month, against the month before (SW-41, SA-49)."""
     last = month_of(reviewed.now.date()) - ONE_DAY
-    return cost_of(reviewed, f"Cost of {last:%Y-%m} by service", month_of(last), last)
+    month = month_of(last)
+    title = f"Cost of {last:%Y-%m} by service"
+    return cost_of(reviewed, title, month, last, month_of(month - ONE_DAY))
 
 
 def temporary_files(reviewed: Reviewed) -> Section:

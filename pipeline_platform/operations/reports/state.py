@@ -3,9 +3,10 @@
 Each row has the command that mends it, from the runbook's routes and thresholds; none is made up.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from statistics import median
+from typing import Any
 
 from pipeline_platform.landing.zone import Folder
 from pipeline_platform.operations import incident_store as store
@@ -19,6 +20,7 @@ from pipeline_platform.warehouse.stops import stop_of
 
 MOST_INCIDENTS = 50
 MOST_PROPOSALS = 1000
+MOST_RULES = 5
 _FOLDERS: tuple[Folder, ...] = ("incoming", "processing", "archive", "quarantine")
 _WAITS: tuple[tuple[Folder, str], ...] = (("incoming", "wait in"), ("processing", "were left in"))
 
@@ -90,17 +92,7 @@ def what_waits_for_a_person(reviewed: Reviewed) -> Section:
             connection, pipeline=pipeline, is_open=True, limit=MOST_INCIDENTS
         )
         stop = stop_of(connection, pipeline)
-    rows = [
-        {
-            "what": f"{one['held']} {one['kind']} in quarantine: {one['rule']}",
-            "since": one["oldest_at"],
-            "command": (
-                f"pipeline-platform quarantine list --pipeline {pipeline} --kind {one['kind']}"
-                f" --rule {one['rule']}"
-            ),
-        }
-        for one in held
-    ]
+    rows = [_held_row(pipeline, kind, held) for kind in ("files", "rows") if _of(kind, held)]
     decide = reviewed.runbook.reports.proposal_command
     pending = [one for one in proposals if one.is_pending]
     rows += [
@@ -187,6 +179,8 @@ def landing_zone(reviewed: Reviewed) -> Section:
 def _late_assets(reviewed: Reviewed) -> Iterator[Row]:
     runbook = reviewed.runbook
     for one in reviewed.present.late:
+        if one.severity is None and reviewed.present.silent_daemons:
+            continue  # told by the daemon's own row
         severity = one.severity or "warning"
         route = runbook.routes[runbook.alerts.overdue[severity]]
         words = {"critical": "is overdue", "warning": "will soon be overdue"}
@@ -225,6 +219,22 @@ def _late_checks(reviewed: Reviewed) -> Iterator[Row]:
         more = f" and {len(overdue) - 3} more" if len(overdue) > 3 else ""
         command = f"pipeline-platform check {reviewed.pipeline}"
         yield _late(f"checks not evaluated: {names}{more}", min(since, default=None), command)
+
+
+def _of(kind: str, held: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [one for one in held if one["kind"] == kind]
+
+
+def _held_row(pipeline: str, kind: str, held: Sequence[Mapping[str, Any]]) -> Row:
+    """Tell how much of one kind quarantine holds, by the rule that refused it."""
+    found = sorted(_of(kind, held), key=lambda one: -one["held"])
+    rules = ", ".join(f"{one['rule']} {one['held']}" for one in found[:MOST_RULES])
+    more = f" and {len(found) - MOST_RULES} rules more" if len(found) > MOST_RULES else ""
+    return {
+        "what": f"{sum(one['held'] for one in found)} {kind} in quarantine: {rules}{more}",
+        "since": min(one["oldest_at"] for one in found),
+        "command": f"pipeline-platform quarantine list --pipeline {pipeline} --kind {kind}",
+    }
 
 
 def _late(what: str, since: datetime | None, command: str) -> Row:
