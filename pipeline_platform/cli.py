@@ -25,6 +25,7 @@ from pipeline_platform.commands import (
     passport,
     quality,
     quarantine,
+    report_pages,
     reports,
     restoring,
     run_details,
@@ -55,6 +56,7 @@ app.command()(history.check)
 app.command()(errors.errors)
 app.command()(errors.slowest)
 app.command()(doctor.doctor)
+app.command("morning-check")(report_pages.morning)
 app.command("partition-status")(history.partition_status)
 app.command()(dbt_operation.dbt_operation)
 app.command()(capacity.capacity)

@@ -7,7 +7,7 @@ freshness policies, schedules and pages are derived from the objects of this mod
 import hashlib
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import yaml
 from pydantic import AwareDatetime, ConfigDict, Field, ValidationError, model_validator
@@ -37,6 +37,8 @@ __all__ = [
     "Maintenance",
     "MessageBudget",
     "Remedy",
+    "ReportName",
+    "Reports",
     "Route",
     "Rulings",
     "Runbook",
@@ -45,6 +47,9 @@ __all__ = [
     "Severity",
     "Threshold",
 ]
+
+ReportName = Literal["morning_check", "end_of_day", "weekly_report", "monthly_review"]
+"""The four pages that every pipeline has (XC-13)."""
 
 
 class Contact(Part):
@@ -212,6 +217,35 @@ class Sensor(_Started):
     """How often a sensor looks; an environment that isn't listed keeps the sensor stopped."""
 
     interval_seconds: int = Field(ge=1)
+
+
+class ShownTable(Part):
+    """A table by day (`layer/noun`) of which these columns stand on the pages."""
+
+    table: str = Field(pattern=r"^(silver|gold)/[a-z][a-z0-9_]*$")
+    columns: list[str] = Field(min_length=1)
+
+
+class Reports(Part):
+    """The pages of a pipeline: when each is made, and what only this pipeline shows (XC-13).
+
+    What waits for longer than `late_after_minutes` is late. `growing_tables` are PostgreSQL's,
+    whose rows and size by month of `created_at` the monthly review tells (SA-48).
+    `proposal_command` shows a `{proposal}` that waits for a decision, where there are any.
+    """
+
+    late_after_minutes: int = Field(ge=1)
+    proposal_command: str | None = Field(default=None, pattern=r"^pipeline-platform \S")
+    growing_tables: list[str] = Field(default_factory=list)
+    tables: list[ShownTable] = Field(default_factory=list)
+    pages: dict[ReportName, Schedule]
+
+    @model_validator(mode="after")
+    def _has_every_page(self) -> Self:
+        missing = [name for name in get_args(ReportName) if name not in self.pages]
+        if missing:
+            raise ValueError(f"pages lacks {missing[0]}")
+        return self
 
 
 class Freshness(Part):
@@ -384,6 +418,7 @@ class Runbook(Alerting):
     maintenance: Maintenance
     score_weights: dict[Dimension, float] = Field(default_factory=dict)
     schedules: dict[str, Schedule]
+    reports: Reports
     sensors: dict[str, Sensor] = Field(default_factory=dict)
     freshness: dict[str, Freshness]
     thresholds: dict[str, Threshold] = Field(min_length=1)

@@ -120,6 +120,10 @@ def starts_table(runbook: Runbook) -> str:
         for name, one in runbook.schedules.items()
     ]
     rows += [
+        (f"`{runbook.pipeline}_{name}`", one.title, f"`{one.cron}` {one.timezone}", *_where(one))
+        for name, one in runbook.reports.pages.items()
+    ]
+    rows += [
         (f"sensor `{name}`", one.title, f"every {one.interval_seconds} s", *_where(one))
         for name, one in runbook.sensors.items()
     ]

@@ -58,7 +58,7 @@ class Settings(BaseModel):
     of the advisory data lake (SA-1): raw, processed, temp and archive; a fifth keeps backups.
     `engine` builds the dbt models; `spark_remote` is the cluster's address in Spark Connect's own
     form, which may hold a token. Without one the platform starts an engine of its own for each
-    build. `channels` are the addresses of the channels that the runbooks' routes name.
+    build. `api_url` is where people's browsers find the HTTP service. `channels` are the addresses of the channels that the runbooks' routes name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -88,6 +88,7 @@ class Settings(BaseModel):
     channels: dict[str, SecretStr] = Field(default_factory=dict)
     channels_secret_name: str | None = None
 
+    api_url: str | None = Field(default=None, pattern=r"^https?://[^\s/]+(/\S*)?$")
     api_tokens: SecretStr | None = None
     api_requests_per_minute: int = Field(default=6000, ge=1)
 

@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from pipeline_platform.api import admin, health, metrics, pipelines, quality
+from pipeline_platform.api import admin, health, metrics, pipelines, quality, reports
 from pipeline_platform.api.limits import BoundedRequests
 from pipeline_platform.api.platform import Platform
 from pipeline_platform.api.problems import add_handlers
@@ -37,7 +37,7 @@ def create_app(platform: Platform) -> FastAPI:
     app = FastAPI(
         title="Pipeline platform",
         version=version("pipeline-platform"),
-        description="Health, metrics, pipelines, quality reports, stop and resume.",
+        description="Health, metrics, pipelines, quality reports, pages, stop and resume.",
         lifespan=running,
     )
     settings = platform.services.settings
@@ -50,7 +50,7 @@ def create_app(platform: Platform) -> FastAPI:
     )
     app.add_middleware(BoundedRequests)
     add_handlers(app)
-    for module in (health, metrics, pipelines, quality, admin):
+    for module in (health, metrics, pipelines, quality, reports, admin):
         app.include_router(module.router)
     return app
 

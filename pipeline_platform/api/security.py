@@ -5,7 +5,12 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request, Security
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import (
+    HTTPAuthorizationCredentials,
+    HTTPBasic,
+    HTTPBasicCredentials,
+    HTTPBearer,
+)
 
 from pipeline_platform.api.rate_limit import RateLimit
 from pipeline_platform.api.tokens import Holder, Role, Tokens
@@ -16,6 +21,8 @@ FAILED_LOGINS_PER_MINUTE = 30
 ANONYMOUS = Holder("anonymous", "read")
 _bearer = HTTPBearer(auto_error=False, description="`pipeline-platform token` makes one.")
 _Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+_basic = HTTPBasic(auto_error=False, description="Any name, and the token as password.")
+_Password = Annotated[HTTPBasicCredentials | None, Security(_basic)]
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,24 @@ def require(role: Role) -> Callable[..., Caller]:
     return caller
 
 
+def browser(request: Request, credentials: _Credentials, password: _Password) -> Caller:
+    """Return who reads a page: a browser can't send a bearer token, but asks for a password.
+
+    Only what is read may be asked for like this: browsers send passwords on their own.
+    """
+    gate: Gate = request.app.state.gate
+    if credentials is None and password is not None:
+        credentials = HTTPAuthorizationCredentials(scheme="Bearer", credentials=password.password)
+    try:
+        return gate.caller(request, credentials, "read")
+    except HTTPException as error:
+        if error.status_code != 401:
+            raise
+        asked = {"WWW-Authenticate": 'Basic realm="pages", Bearer'}
+        raise HTTPException(401, error.detail, headers=asked) from None
+
+
+BrowserReader = Annotated[Caller, Depends(browser)]
 Reader = Annotated[Caller, Depends(require("read"))]
 Operator = Annotated[Caller, Depends(require("operate"))]
 Admin = Annotated[Caller, Depends(require("admin"))]

@@ -14,6 +14,7 @@ from pipeline_platform.commands.output import plain_failures, services
 from pipeline_platform.definitions import build_defs
 from pipeline_platform.orchestration.history import History, pipelines
 from pipeline_platform.orchestration.instance import open_instance
+from pipeline_platform.orchestration.run_records import RunRecorder
 from pipeline_platform.services import Services
 
 
@@ -30,6 +31,12 @@ class CodeLocation:
     def history(self) -> History:
         """What the instance remembers."""
         return History(self.graph, self.instance)
+
+    @property
+    def recorder(self) -> RunRecorder:
+        """What keeps ended runs in the control tables."""
+        jobs = list(self.definitions.resolve_all_job_defs())
+        return RunRecorder(self.graph, jobs, self.instance)
 
     def pipeline(self, name: str) -> str:
         """Return the pipeline of that name, or the only one that begins so."""

@@ -37,7 +37,8 @@ def dev(
         options = ["--with-parent", "--host", host, "--port", str(api_port)]
         subprocess.Popen([*program, *options], env={**os.environ, "PLATFORM_HOME": home})
     command = [_dagster(), "dev", "-w", "workspace.yaml", "-h", host, "-p", str(port)]
-    os.execve(command[0], command, {**os.environ, **environment})  # noqa: S606 -- our own command
+    told = {"PLATFORM_API_URL": f"http://{host}:{api_port}"} if api_port else {}
+    os.execve(command[0], command, {**told, **os.environ, **environment})  # noqa: S606 -- ours
 
 
 def validate() -> None:

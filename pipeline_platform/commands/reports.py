@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from pipeline_platform.commands import control_reports, lake_reports
+from pipeline_platform.commands import control_reports, lake_reports, report_pages
 from pipeline_platform.commands.arguments import (
     Day,
     Duration,
@@ -34,13 +34,20 @@ from pipeline_platform.commands.output import (
 )
 from pipeline_platform.commands.pipelines import ADVISORY, Pipeline
 from pipeline_platform.commands.printing import show_rows
+from pipeline_platform.operations.latest_checks import coverage, latest_checks
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse import reports as warehouse_reports
 from pipeline_platform.warehouse.control import Connection
 from pipeline_platform.warehouse.database import connect, database_failures, reporting_url
 
-app = typer.Typer(help="Reports: files, issues, partitions, reconciliation, restatements, checks.")
+app = typer.Typer(
+    help="Morning, end of day, week and month; files, issues, partitions, reconciliation, checks."
+)
+app.command()(report_pages.morning)
+app.command("end-of-day")(report_pages.end_of_day)
+app.command()(report_pages.weekly)
+app.command()(report_pages.monthly)
 Status = Literal["PENDING", "COMPLETED", "BREACH", "MISSING_VENDOR", "MISSING_OURS"]
 By = Literal["day", "type"]
 
@@ -120,10 +127,10 @@ def checks(pipeline: Pipeline = ADVISORY, as_json: AsJson = False) -> None:
     """
     with _reading() as connection:
         runbook = runbook_of(pipeline_named(pipeline))
-        found = control_reports.latest_checks(connection, runbook, utc_now())
+        found = latest_checks(connection, runbook, utc_now())
         show_rows("Checks, latest outcome", found, as_json=as_json)
         if not as_json:
-            measured, count = control_reports.coverage(found)
+            measured, count = coverage(found)
             console.print(f"{measured} of {count} checks were measured in time.", highlight=False)
     raise typer.Exit(FOUND_FAULTS if any(row["outcome"] == "fail" for row in found) else 0)
 

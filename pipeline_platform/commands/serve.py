@@ -38,7 +38,6 @@ def serve(
     from pipeline_platform.commands.code_location import code_location  # noqa: PLC0415
     from pipeline_platform.operations.plan import runbooks  # noqa: PLC0415
     from pipeline_platform.orchestration.launching import Workflows  # noqa: PLC0415
-    from pipeline_platform.orchestration.run_records import RunRecorder  # noqa: PLC0415
     from pipeline_platform.warehouse.stops import register_pipelines  # noqa: PLC0415
 
     with plain_failures():
@@ -52,7 +51,7 @@ def serve(
             services=location.services,
             history=location.history,
             workflows=Workflows(location.definitions, location.instance),
-            recorder=RunRecorder(location.graph, location.definitions, location.instance),
+            recorder=location.recorder,
             runbooks=runbooks(),
         )
         with location.services.database.transaction() as connection:

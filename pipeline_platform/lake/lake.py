@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar, get_args
 
 import duckdb
 import pyarrow as pa
@@ -33,7 +33,7 @@ from pipeline_platform.lake.staging import (
     write_rows,
 )
 from pipeline_platform.lake.streamed_files import StreamedFiles, WaitingRows
-from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.lake.tables import LakeTable, Layer
 from pipeline_platform.settings import Settings
 
 if TYPE_CHECKING:
@@ -420,6 +420,20 @@ class Lake:
         catalog = self.catalog
         with catalog_failures():
             return sorted(".".join(one) for one in catalog.list_namespaces())
+
+    def tables(self, pipeline: str) -> list[LakeTable]:
+        """Return a pipeline's tables as the catalog knows them, for who has no declaration."""
+        from pipeline_platform.lake.table_definitions import stored_table  # noqa: PLC0415
+
+        catalog = self.catalog
+        with catalog_failures():
+            known = {".".join(one) for one in catalog.list_namespaces()}
+            return [
+                stored_table(pipeline, layer, catalog.load_table(identifier))
+                for layer in get_args(Layer)
+                if f"{pipeline}_{layer}" in known
+                for identifier in sorted(catalog.list_tables(f"{pipeline}_{layer}"))
+            ]
 
     def table_sizes(self) -> dict[str, TableSize]:
         """Return rows, bytes and files of every table's current state, as its snapshot says."""

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from pipeline_platform.failures import ConflictError, PermanentError
 from pipeline_platform.lake.column_types import iceberg_type
-from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.lake.tables import LakeTable, Layer
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -15,6 +15,19 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table
 
 NAME_MAPPING = "schema.name-mapping.default"
+
+
+def stored_table(pipeline: str, layer: Layer, found: "Table") -> LakeTable:
+    """Return the declaration that a table of the catalog is as good as."""
+    schema, spec = found.schema(), found.spec().fields
+    return LakeTable(
+        pipeline,
+        layer,
+        found.name()[-1],
+        schema.as_arrow(),
+        "",
+        schema.find_column_name(spec[0].source_id) if spec else None,
+    )
 
 
 def create_table(catalog: "Catalog", declared: LakeTable, location: str) -> "Table":

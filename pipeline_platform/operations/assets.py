@@ -1,4 +1,4 @@
-"""What the platform itself shows as assets: the cost of all pipelines by day and service."""
+"""What the platform itself shows as assets: cost by day and service, and every pipeline's pages."""
 
 from datetime import timedelta
 from typing import Any
@@ -7,7 +7,9 @@ import dagster as dg
 
 from pipeline_platform.operations.cost import DayCost
 from pipeline_platform.operations.cost_readings import Reading, read_costs, stored_costs
-from pipeline_platform.operations.plan import operations_plan
+from pipeline_platform.operations.plan import operations_plan, runbooks
+from pipeline_platform.operations.reports.catalog import REPORTS
+from pipeline_platform.orchestration.reports import page_asset
 from pipeline_platform.orchestration.resources import ServicesParam
 from pipeline_platform.run_context import utc_now
 
@@ -36,6 +38,12 @@ def daily_cost(context: dg.OpExecutionContext, services: ServicesParam) -> dg.Ob
     with services.database.connection() as connection:
         (day,) = stored_costs(connection, settled_date, settled_date)
     return dg.ObserveResult(metadata=_metadata(reading, day))
+
+
+ASSETS: list[dg.AssetsDefinition | dg.SourceAsset] = [
+    daily_cost,
+    *(page_asset(runbook, name) for runbook in runbooks().values() for name in REPORTS),
+]
 
 
 def _metadata(reading: Reading, day: DayCost) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pipeline_platform.settings import Environment
 def build_defs(environment: Environment) -> dg.Definitions:
     """Assemble the platform's own assets, jobs and sensors; resources are bound by the root."""
     return dg.Definitions(
-        assets=[assets.daily_cost],
+        assets=assets.ASSETS,
         jobs=automation.JOBS,
         schedules=automation.schedules(environment),
         sensors=automation.sensors(environment),

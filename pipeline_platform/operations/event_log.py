@@ -167,7 +167,7 @@ class EventLog:
                 severity=route.severity,
                 route=alerting.alerts.failed_runs,
                 response_minutes=alerting.responses[route.severity],
-                sentence="" if is_fine else self._why(run),
+                sentence="" if is_fine else why_failed(self.instance, run),
                 touches=() if is_fine else self._downstream(planned, with_themselves=True),
                 remedy=_filled(route.remedy, alerting.pipeline, subject, run.run_id),
             )
@@ -280,21 +280,22 @@ class EventLog:
         own = set() if with_themselves else set(assets)
         return tuple(key.to_user_string() for key in seen if key not in own)
 
-    def _why(self, run: dg.DagsterRun) -> str:
-        """Say which step failed and why, without what may hold a secret."""
-        records = self.instance.get_records_for_run(
-            run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE, limit=1
-        ).records
-        head = f"A run of {run.job_name} failed"
-        if not records:
-            return f"{head} before or between its steps."
-        event = records[0].event_log_entry.get_dagster_event()
-        data = event.step_failure_data
-        reason = data.user_failure_data.description if data.user_failure_data else None
-        if not reason and data.error is not None:
-            cause = data.error.cause or data.error
-            reason = cause.message
-        return _told(f"{head} in {event.step_key}: {' '.join((reason or 'unknown').split())}")
+
+def why_failed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+    """Say which step failed and why, without what may hold a secret."""
+    records = instance.get_records_for_run(
+        run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE, limit=1
+    ).records
+    head = f"A run of {run.job_name} failed"
+    if not records:
+        return f"{head} before or between its steps."
+    event = records[0].event_log_entry.get_dagster_event()
+    data = event.step_failure_data
+    reason = data.user_failure_data.description if data.user_failure_data else None
+    if not reason and data.error is not None:
+        cause = data.error.cause or data.error
+        reason = cause.message
+    return _told(f"{head} in {event.step_key}: {' '.join((reason or 'unknown').split())}")
 
 
 def _told(text: str) -> str:

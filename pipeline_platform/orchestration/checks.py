@@ -5,13 +5,11 @@ plot where there is a trend. "Not measurable" never passes: Dagster knows only p
 so it is a failed check with severity WARN whose outcome says what it is (B-14).
 """
 
-import base64
 from collections.abc import Iterable, Sequence
-from datetime import datetime
-from xml.sax.saxutils import escape
 
 import dagster as dg
 
+from pipeline_platform import plots
 from pipeline_platform.quality.contracts import Contract, ExpectationResult
 from pipeline_platform.quality.measurements import Measurement, Verdict
 from pipeline_platform.quality.thresholds import Threshold
@@ -109,7 +107,9 @@ def threshold_result(
         metadata["route"] = verdict.route
     if len(measurement.history) >= POINTS_OF_A_TREND:
         metadata["trend"] = dg.MetadataValue.md(
-            trend_plot(threshold.title, measurement.history, verdict.limit)
+            plots.in_markdown(
+                threshold.title, plots.trend(threshold.title, measurement.history, verdict.limit)
+            )
         )
     severity = verdict.severity or "warning"
     return dg.AssetCheckResult(
@@ -120,49 +120,6 @@ def threshold_result(
         description=verdict.sentence,
         metadata=metadata,
     )
-
-
-def trend_plot(title: str, history: Sequence[tuple[datetime, float]], limit: float | None) -> str:
-    """Draw earlier values and the limit; return Markdown with the picture inside.
-
-    An SVG made of text: a plotting library needs some fifty times as long, for each check of a run.
-    """
-    width, height, left, top, bottom = 480, 176, 64, 28, 24
-    values = [value for _, value in history]
-    shown = values if limit is None else [*values, limit]
-    low, high = min(shown), max(shown)
-    first, last = history[0][0].timestamp(), history[-1][0].timestamp()
-
-    def y(value: float) -> float:
-        share = (value - low) / (high - low) if high > low else 0.5
-        return round(height - bottom - share * (height - top - bottom), 1)
-
-    def x(at: datetime) -> float:
-        share = (at.timestamp() - first) / (last - first) if last > first else 0.5
-        return round(left + share * (width - left - 16), 1)
-
-    points = [(x(at), y(value)) for at, value in history]
-    line = " ".join(f"{across},{down}" for across, down in points)
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"',
-        ' font-family="sans-serif" font-size="10">',
-        f'<rect width="{width}" height="{height}" fill="white"/>',
-        f'<text x="{width / 2}" y="16" font-size="12" text-anchor="middle">{escape(title)}</text>',
-        f'<text x="{left - 6}" y="{y(high) + 4}" text-anchor="end">{high:.6g}</text>',
-        f'<text x="{left - 6}" y="{y(low) + 4}" text-anchor="end">{low:.6g}</text>',
-        f'<text x="{left}" y="{height - 8}">{history[0][0]:%Y-%m-%d}</text>',
-        f'<text x="{width - 16}" y="{height - 8}" text-anchor="end">'
-        f"{history[-1][0]:%Y-%m-%d}</text>",
-        f'<polyline points="{line}" fill="none" stroke="#1f77b4"/>',
-        *(f'<circle cx="{across}" cy="{down}" r="2" fill="#1f77b4"/>' for across, down in points),
-    ]
-    if limit is not None:
-        parts.append(
-            f'<line x1="{left}" x2="{width - 16}" y1="{y(limit)}" y2="{y(limit)}"'
-            ' stroke="#d62728" stroke-dasharray="5 3"/>'
-        )
-    encoded = base64.b64encode("".join([*parts, "</svg>"]).encode()).decode()
-    return f"![{title}](data:image/svg+xml;base64,{encoded})"
 
 
 def _bands(threshold: Threshold) -> str:

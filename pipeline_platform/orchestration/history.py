@@ -290,7 +290,7 @@ class History:
         )
 
     def _row_count(self, made: dg.EventLogRecord) -> int | None:
-        span = _covered(self._tags(made.run_id))
+        span = covered(self._tags(made.run_id))
         told = made.asset_materialization
         if told is None or (span is not None and span[0] != span[1]):
             return None
@@ -317,7 +317,7 @@ class History:
 
         Of a check that never runs for partitions (of the service, of the landing zone), all.
         """
-        ranges = [(record, _covered(self._tags(record.run_id))) for record in records]
+        ranges = [(record, covered(self._tags(record.run_id))) for record in records]
         if all(span is None for _, span in ranges):
             return list(records)
         return [record for record, span in ranges if span and span[0] <= partition <= span[1]]
@@ -366,11 +366,12 @@ def outcome_of(evaluation: dg.AssetCheckEvaluation) -> str:
 
 def covered_partitions(run: dg.DagsterRun) -> str | None:
     """Return the partition that a run covers, or `first to last`; None for one without."""
-    span = _covered(run.tags)
+    span = covered(run.tags)
     return None if span is None else span[0] if span[0] == span[1] else " to ".join(span)
 
 
-def _covered(tags: Mapping[str, str]) -> tuple[str, str] | None:
+def covered(tags: Mapping[str, str]) -> tuple[str, str] | None:
+    """Return the first and the last partition that a run's tags name; None without any."""
     one = tags.get(ONE_PARTITION_TAG)
     first, last = tags.get(RANGE_START_TAG, one), tags.get(RANGE_END_TAG, one)
     return (first, last) if first and last else None

@@ -1,6 +1,6 @@
 """Runs of Dagster as records: steps, stage durations and errors, stored once each has ended."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -42,14 +42,14 @@ class RunRecorder:
     """Reads runs of a code location from an instance."""
 
     graph: AssetGraph
-    definitions: dg.Definitions
+    jobs: Sequence[dg.JobDefinition]
     instance: dg.DagsterInstance
 
     @cached_property
     def stages(self) -> dict[str, Stage]:
         """Return the stage of each step: of the layer of its assets, or of its tag `layer`."""
         found: dict[str, Stage] = {}
-        for one in self.definitions.resolve_all_job_defs():
+        for one in self.jobs:
             for node in one.nodes:
                 layer = node.definition.tags.get("layer", "")
                 if layer in _STAGES:

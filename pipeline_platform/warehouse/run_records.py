@@ -96,8 +96,9 @@ def record_run(conn: Connection, run: EndedRun) -> bool:
         """
         INSERT INTO pipeline_runs (
             run_id, pipeline_id, job_name, status, created_at, started_at, ended_at,
-            extraction_duration_ms, transformation_duration_ms, loading_duration_ms, errors
-        ) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
+            extraction_duration_ms, transformation_duration_ms, loading_duration_ms, errors,
+            succeeded_tasks, failed_tasks
+        ) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
         """,
         (
             run.run_id,
@@ -111,6 +112,8 @@ def record_run(conn: Connection, run: EndedRun) -> bool:
             stages["transformation"],
             stages["loading"],
             Jsonb([vars(error) for error in run.errors]),
+            sum(task.succeeded for task in run.tasks),
+            sum(not task.succeeded for task in run.tasks),
         ),
     )
     if inserted.rowcount == 0:

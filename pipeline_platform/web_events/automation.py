@@ -4,12 +4,6 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from pipeline_platform.operations.reviews import (
-    capacity_of,
-    cost_by_service,
-    pending_proposals,
-    temporary_files,
-)
 from pipeline_platform.orchestration import streams
 from pipeline_platform.orchestration.automation import (
     WORKFLOW_TAG,
@@ -20,8 +14,6 @@ from pipeline_platform.orchestration.automation import (
 from pipeline_platform.orchestration.landing import landing_key
 from pipeline_platform.orchestration.maintenance import expiry_job, maintenance_job
 from pipeline_platform.orchestration.pipeline_runs import work_tags
-from pipeline_platform.orchestration.resources import ServicesParam
-from pipeline_platform.orchestration.reviews import review_job
 from pipeline_platform.orchestration.sensors import (
     RequestedRange,
     arrivals_sensor,
@@ -39,13 +31,11 @@ from pipeline_platform.web_events.checks import (
 )
 from pipeline_platform.web_events.ingestion import event_files, events_stream
 from pipeline_platform.web_events.marts import MARTS
-from pipeline_platform.web_events.measures import hours_until
 from pipeline_platform.web_events.refinement import requested_days
 from pipeline_platform.web_events.run_context import RunContext, load_runbook
 from pipeline_platform.web_events.tables import PIPELINE, RAW_EVENTS, TABLES
 
 WORKFLOW = "web_events_s3_tables_pipeline"
-HOURS_SHOWN = 24
 
 ingest_job = dg.define_asset_job(
     f"{PIPELINE}_ingest",
@@ -82,39 +72,8 @@ query_times_job = dg.define_asset_job(
 )
 
 
-@dg.op(description="Tell what arrived by hour in the last day, and how good it is (SW-7, SW-8).")
-def summarise_day(context: dg.OpExecutionContext, services: ServicesParam) -> None:
-    """Report each hour as a table in the run's metadata, and the sums of the day."""
-    run = RunContext(services, context.run.run_id)
-    hours = hours_until(run, run.now(), HOURS_SHOWN)
-    sums = {
-        name: sum(getattr(one, name) for one in hours)
-        for name in ("arrived", "rejected", "events", "bots", "errors")
-    }
-    lines = [f"| hour (UTC) | {' | '.join(sums)} | score |", "|---" * (len(sums) + 2) + "|"]
-    for one in hours:
-        counts = " | ".join(str(getattr(one, name)) for name in sums)
-        score = "" if one.mean_score is None else f"{one.mean_score:.3f}"
-        lines.append(f"| {one.begins_at:%Y-%m-%d %H}:00 | {counts} | {score} |")
-    scored = sum(one.events * one.mean_score for one in hours if one.mean_score is not None)
-    quality = {"mean_score": scored / sums["events"]} if sums["events"] else {}
-    by_hour = dg.MetadataValue.md("\n".join(lines))
-    context.add_output_metadata({**sums, **quality, "by_hour": by_hour})
-
-
-@dg.job(name=f"{PIPELINE}_end_of_day")
-def end_of_day_job() -> None:
-    """Tell what the day brought (SW-7)."""
-    summarise_day()
-
-
 maintain_job = maintenance_job(PIPELINE, (*TABLES, *MARTS.tables), load_runbook)
 expire_job = expiry_job(PIPELINE, (*TABLES, *MARTS.tables), load_runbook)
-monthly_review_job = review_job(
-    "monthly_review",
-    [cost_by_service, temporary_files, capacity_of((*TABLES, *MARTS.tables)), pending_proposals],
-    load_runbook,
-)
 stream_job = streams.stream_job(
     RAW_EVENTS, event_files, events_stream, load_runbook().rulings.stream
 )
@@ -126,10 +85,8 @@ JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     health_job,
     service_health_job,
     query_times_job,
-    end_of_day_job,
     maintain_job,
     expire_job,
-    monthly_review_job,
 ]
 
 
@@ -160,9 +117,7 @@ def schedules(environment: Environment) -> Sequence[dg.ScheduleDefinition]:
         "morning_health_check": health_job,
         "service_health": service_health_job,
         "query_times": query_times_job,
-        "end_of_day_summary": end_of_day_job,
         "weekly_maintenance": maintain_job,
         "daily_expiry": expire_job,
-        "monthly_review": monthly_review_job,
     }
     return schedules_from_runbook(load_runbook(), jobs, environment)

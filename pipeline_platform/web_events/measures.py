@@ -7,8 +7,7 @@ query, or `all`); `MEASURES` maps the runbook's names to them. See `quality.meas
 import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from functools import cache, partial
 from typing import Any
 
@@ -31,57 +30,6 @@ from pipeline_platform.web_events.tables import RAW_EVENTS, WEB_EVENTS
 
 Scope = measures.Scope[RunContext]
 LEAST_DAYS_OF_A_BASELINE = 3
-
-
-@dataclass(frozen=True)
-class Hour:
-    """What an hour brought: records by their arrival, events by when they happened.
-
-    `errors` are events with a status of 400 or more; `mean_score` is None without events.
-    """
-
-    begins_at: datetime
-    arrived: int = 0
-    rejected: int = 0
-    events: int = 0
-    bots: int = 0
-    errors: int = 0
-    mean_score: float | None = None
-
-
-def hours_until(run: RunContext, until: datetime, hours: int) -> list[Hour]:
-    """Return the last hours that brought anything, oldest first (SW-7, SW-8)."""
-    since = until - timedelta(hours=hours)
-    found: dict[datetime, Hour] = {}
-    arrivals = Scope(run, ()).rows(
-        "SELECT date_trunc('hour', log.arrived_at, 'UTC'), sum(entry.arrived)::bigint,"
-        " sum(entry.quarantined)::bigint FROM conservation_ledger AS entry"
-        " JOIN etl_processing_log AS log USING (pipeline, file_sha256)"
-        " WHERE pipeline = %(pipeline)s AND hop = 'landing_to_bronze'"
-        " AND log.arrived_at > %(since)s AND log.arrived_at <= %(until)s GROUP BY 1",
-        since=since,
-        until=until,
-    )
-    for begins_at, arrived, rejected in arrivals:
-        hour = begins_at.astimezone(UTC)
-        found[hour] = Hour(hour, arrived, rejected)
-    with run.services.connect() as engine:
-        events = (
-            _events(run, engine, since.date(), until.date())
-            .filter(f"event_at > TIMESTAMPTZ '{since}' AND event_at <= TIMESTAMPTZ '{until}'")
-            .aggregate(
-                "date_trunc('hour', event_at) AS hour, count(*), count(*) FILTER (is_bot),"
-                " count(*) FILTER (status_code >= 400), avg(data_quality_score)",
-                "hour",
-            )
-            .fetchall()
-        )
-    for begins_at, count, bots, errors, score in events:
-        hour = begins_at.astimezone(UTC)
-        found[hour] = replace(
-            found.get(hour, Hour(hour)), events=count, bots=bots, errors=errors, mean_score=score
-        )
-    return [found[hour] for hour in sorted(found)]
 
 
 def _events(

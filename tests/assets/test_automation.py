@@ -191,7 +191,7 @@ def test_every_job_that_makes_assets_is_marked_as_work_and_no_other(settings) ->
         if not job.name.startswith("__")
         for key in job.asset_layer.asset_graph.get_all_asset_keys()
         & job.asset_layer.selected_asset_keys
-        if graph.get(key).is_materializable
+        if graph.get(key).is_materializable and key.path[0] != "operations"  # no pipeline's work
     }
     marked = {name: job.tags[WORK_TAG] for name, job in found.items() if WORK_TAG in job.tags}
     assert marked == {**making, "web_events_stream": "web_events"}
@@ -217,6 +217,7 @@ def test_schedules_and_sensors_run_where_the_runbook_says(environment, settings)
     runbook = load_runbook()
     listed = {
         **{f"{PIPELINE}_{name}": one for name, one in runbook.schedules.items()},
+        **{f"{PIPELINE}_{name}": one for name, one in runbook.reports.pages.items()},
         f"{PIPELINE}_arrivals": runbook.sensors["arrivals"],
         f"{PIPELINE}_months": runbook.sensors["months_to_process"],
     }
@@ -236,8 +237,10 @@ def test_every_schedule_of_the_runbook_exists_with_its_cron_and_zone(settings) -
     found = {one.name: (one.cron_schedule, one.execution_timezone)
              for one in build_defs(settings).schedules
              if one.name.startswith(PIPELINE)}  # fmt: skip
+    runbook = load_runbook()
     expected = {f"{PIPELINE}_{name}": (one.cron, one.timezone)
-                for name, one in load_runbook().schedules.items()}  # fmt: skip
+                for of_it in (runbook.schedules, runbook.reports.pages)
+                for name, one in of_it.items()}  # fmt: skip
     assert found == expected
 
 

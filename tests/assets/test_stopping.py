@@ -166,7 +166,7 @@ def test_a_run_in_work_ends_after_its_commit(loaded, stopped_run) -> None:
 
 def test_it_says_why_it_ended(loaded, stopped_run) -> None:
     graph = loaded.definitions.resolve_asset_graph()
-    recorder = RunRecorder(graph, loaded.definitions, loaded.instance)
+    recorder = RunRecorder(graph, list(loaded.definitions.resolve_all_job_defs()), loaded.instance)
     told = recorder.detail(PIPELINE, stopped_run.run_id)
     errors = told.errors
     assert told.status == STOPPED

@@ -35,6 +35,8 @@ ENDPOINTS = [
     ("POST", "/pipelines/{pipeline}/resume"),
     ("GET", "/quality/reports/latest"),
     ("GET", "/quality/reports/{run_id}"),
+    ("GET", "/reports"),
+    ("GET", "/reports/{pipeline}/{report}/{day}"),
     ("POST", "/admin/stop-all"),
     ("POST", "/admin/resume-all"),
 ]

@@ -9,7 +9,8 @@ import psycopg
 import pytest
 
 from pipeline_platform.advisory_performance.run_context import load_runbook
-from pipeline_platform.commands.control_reports import conservation, coverage, latest_checks
+from pipeline_platform.commands.control_reports import conservation
+from pipeline_platform.operations.latest_checks import coverage, latest_checks
 from tests.integration.commands.conftest import Processed, Shell
 
 RUNBOOK = load_runbook()

@@ -28,11 +28,12 @@ def asset(layer: str, *deps: str, fails: bool = False) -> dg.AssetsDefinition:
 def recorder(instance: dg.DagsterInstance, *assets: dg.AssetsDefinition) -> RunRecorder:
     job = dg.define_asset_job(f"{PIPELINE}_all", "*")
     definitions = dg.Definitions(assets, jobs=[job], executor=dg.in_process_executor)
-    return RunRecorder(definitions.resolve_asset_graph(), definitions, instance)
+    jobs = list(definitions.resolve_all_job_defs())
+    return RunRecorder(definitions.resolve_asset_graph(), jobs, instance)
 
 
 def run(found: RunRecorder) -> str:
-    job = found.definitions.resolve_job_def(f"{PIPELINE}_all")
+    (job,) = [one for one in found.jobs if one.name == f"{PIPELINE}_all"]
     result = job.execute_in_process(instance=found.instance, raise_on_error=False)
     return result.run_id
 

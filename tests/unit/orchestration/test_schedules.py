@@ -51,7 +51,7 @@ def test_a_job_for_a_schedule_that_is_not_there_is_an_error() -> None:
 
 
 def test_the_monthly_review_is_on_first_sundays_only() -> None:
-    schedule = load_runbook().schedules["monthly_review"]
+    schedule = load_runbook().reports.pages["monthly_review"]
     start = datetime(2026, 1, 1, tzinfo=UTC)
     ticks = schedule_execution_time_iterator(
         start.timestamp(), schedule.cron, schedule.timezone, ascending=True
