@@ -58,7 +58,8 @@ class Settings(BaseModel):
     of the advisory data lake (SA-1): raw, processed, temp and archive; a fifth keeps backups.
     `engine` builds the dbt models; `spark_remote` is the cluster's address in Spark Connect's own
     form, which may hold a token. Without one the platform starts an engine of its own for each
-    build. `api_url` is where people's browsers find the HTTP service. `channels` are the addresses of the channels that the runbooks' routes name.
+    build. `api_url` is where people's browsers find the HTTP service. `channels` are the
+    addresses of the channels that the runbooks' routes name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
