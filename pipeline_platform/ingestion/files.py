@@ -9,8 +9,10 @@ not come to record is looked up.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Literal
 
 from pipeline_platform.code_version import code_version
@@ -97,6 +99,7 @@ def file_lock(pipeline: str, sha256: str) -> str:
 def ingest_arrivals(intake: Intake, keys: Sequence[str] | None = None) -> Iterator[FileOutcome]:
     """Take waiting files to bronze, what a killed run left first; `None` takes all that wait.
 
+    A thread claims the next files while one is read, for a claim waits for the disk or the network.
     Yields one outcome per file as it is done. A bad file never stops the next one; only a fault
     of the platform itself is raised.
     """
@@ -107,19 +110,17 @@ def ingest_arrivals(intake: Intake, keys: Sequence[str] | None = None) -> Iterat
         waiting = [one.key for one in zone.list("incoming")] if keys is None else list(keys)
         starts = range(0, len(waiting), FILES_PER_COMMIT)
         for start in while_running(database, zone.pipeline, starts):
-            outcomes: list[FileOutcome] = []
-            claimed = [
-                file
-                for key in waiting[start : start + FILES_PER_COMMIT]
-                if (file := _claim(intake, key, outcomes)) is not None
-            ]
-            yield from outcomes
-            yield from ingest_files(intake, claimed)
+            keys_of_commit = waiting[start : start + FILES_PER_COMMIT]
+            unclaimed: list[FileOutcome] = []
+            with ThreadPoolExecutor(1, thread_name_prefix="claim") as thread:
+                claims = thread.map(partial(_claim, intake, unclaimed), keys_of_commit)
+                yield from ingest_files(intake, (file for file in claims if file is not None))
+            yield from unclaimed
 
 
 def ingest_files(
     intake: Intake,
-    files: Sequence[ClaimedFile],
+    files: Iterable[ClaimedFile],
     *,
     again: bool = False,
     advance: Advance | None = None,
@@ -219,21 +220,21 @@ def recover_arrivals(intake: Intake) -> Iterator[FileOutcome]:
         return
 
 
-def _claim(intake: Intake, key: str, outcomes: list[FileOutcome]) -> ClaimedFile | None:
-    """Claim one object of `incoming/`, or add to `outcomes` why it could not be claimed."""
+def _claim(intake: Intake, unclaimed: list[FileOutcome], key: str) -> ClaimedFile | None:
+    """Claim one object of `incoming/`, or add to `unclaimed` why it could not be claimed."""
     try:
         return landing_of(intake).claim(key)
     except NotFoundError:
         reason = "It is no longer in incoming/."
-        outcomes.append(FileOutcome(key, "taken_by_another_run", reason=reason))
+        unclaimed.append(FileOutcome(key, "taken_by_another_run", reason=reason))
     except ObjectChangedError as error:
         _record_file_issue(intake, key, None, "changed_while_read", str(error), "info")
-        outcomes.append(FileOutcome(key, "left_waiting", reason=str(error)))
+        unclaimed.append(FileOutcome(key, "left_waiting", reason=str(error)))
     except UnsafeNameError as error:
         status = _put_away(intake, key, str(error))
         if status != "taken_by_another_run":
             _record_file_issue(intake, key, None, "unsafe_name", str(error), "warning")
-        outcomes.append(FileOutcome(key, status, reason=str(error)))
+        unclaimed.append(FileOutcome(key, status, reason=str(error)))
     return None
 
 

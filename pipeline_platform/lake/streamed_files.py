@@ -1,9 +1,12 @@
 """Arrow tables written to Parquet files as they come, in bounded memory.
 
 DuckDB's own partitioned COPY holds half a million rows per thread before it writes any, and more
-outside of its memory limit; here few bytes wait for their row group (`WaitingRows`).
+outside of its memory limit; here few bytes wait for their row group (`WaitingRows`). While a row
+group is encoded the next rows are already computed.
 """
 
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -35,11 +38,16 @@ KB, so that a file of a gigabyte took 50 MB)."""
 
 
 class WaitingRows:
-    """The rows of streams that are written side by side: at most `max_bytes` wait together."""
+    """The rows of streams that are written side by side: at most `max_bytes` are held together.
+
+    Half of it may wait, the other half is being written, by one thread for all of the streams.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._streams: list[StreamedFiles] = []
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="parquet")
+        self._written: Future[None] | None = None
 
     def join(self, stream: "StreamedFiles") -> None:
         """Count the rows of one more stream."""
@@ -47,8 +55,19 @@ class WaitingRows:
 
     def settle(self) -> None:
         """Write the largest parts until what waits is little enough."""
-        while sum(one.waiting_bytes for one in self._streams) > self._max_bytes:
+        while sum(one.waiting_bytes for one in self._streams) > self._max_bytes // 2:
             max(self._streams, key=lambda one: one.largest_bytes).flush_largest()
+
+    def write(self, step: Callable[[], None]) -> None:
+        """Let the thread take a step when the one before is done, whose failure is raised here."""
+        self.wait()
+        self._written = self._thread.submit(step)
+
+    def wait(self) -> None:
+        """Return when all steps are done; raise what the last one failed with."""
+        written, self._written = self._written, None
+        if written is not None:
+            written.result()
 
 
 class StreamedFiles:
@@ -107,11 +126,11 @@ class StreamedFiles:
                 self._flush(value)
         self._waiting.settle()
 
-    def copy(self, rows: duckdb.DuckDBPyRelation) -> None:
-        """Add the rows of a relation, sorted as the table declares; see `write`."""
+    def copy(self, rows: duckdb.DuckDBPyRelation, *, is_sorted: bool = True) -> None:
+        """Add the rows of a relation, sorted as the table declares or as they come; see `write`."""
         ordered = ", ".join(sql_name(name) for name in self.table.sort_by)
         check_columns(self.table, rows.columns)
-        typed = rows.order(ordered) if ordered else rows
+        typed = rows.order(ordered) if ordered and is_sorted else rows
         for batch in typed.project(columns_of(self.table)).to_arrow_reader(BATCH_ROWS):
             self.write(_compact(batch))
 
@@ -119,6 +138,7 @@ class StreamedFiles:
         """Write what waits, and end every file."""
         for value in [*self._pending]:
             self._flush(value)
+        self._waiting.wait()
         for value in [*self._writers]:
             self._end(value)
 
@@ -155,6 +175,9 @@ class StreamedFiles:
 
     def _flush(self, value: object) -> None:
         rows = pa.concat_tables(self._pending.pop(value))
+        self._waiting.write(lambda: self._write_row_group(value, rows))
+
+    def _write_row_group(self, value: object, rows: pa.Table) -> None:
         if value not in self._writers:
             if len(self._writers) >= MAX_OPEN_FILES:
                 self._end(next(iter(self._writers)))

@@ -166,8 +166,9 @@ class EventFiles:
 
     @contextmanager
     def read(self, file: ClaimedFile, path: Path, received_at: datetime) -> Iterator[EventReading]:
-        """Open a file's content through its source's mapping."""
-        with self.run.services.connect() as engine:
+        """Open a file's content through its source's mapping; lines are split by a thread more."""
+        services = self.run.services
+        with services.connect(threads=max(1, services.settings.engine_threads - 1)) as engine:
             yield EventReading(
                 engine,
                 path,

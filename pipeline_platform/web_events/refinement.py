@@ -125,7 +125,7 @@ def stage_days(run: RunContext, days: Sequence[date]) -> StagedSilver:
         normalised = normalise_days(run, engine, days)
         with lake.streams(WEB_EVENTS, run_id=run.run_id, partition=span_of(days)) as (stream,):
             for condition in normalised.slices:
-                stream.copy(normalised.events.filter(condition))
+                stream.copy(normalised.events.filter(condition), is_sorted=False)
         staged = lake.stage_stream(stream)
         written = lake.staged_relation(engine, staged)
         return audited(
