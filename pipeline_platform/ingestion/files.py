@@ -9,7 +9,7 @@ not come to record is looked up.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -127,24 +127,32 @@ def ingest_files(
 ) -> Iterator[FileOutcome]:
     """Take claimed files to bronze in one commit; `again` reads published ones anew (replay).
 
-    Each content is locked until it is filed away. Of two files with the same content the second
-    is looked at when the first is done, and is then known to be a duplicate. With `advance` a
+    Each content is locked until it is filed away; `files_at_once` of the settings are read side by
+    side. Of two files with the same content the second is looked at when the first is done, and is
+    then known to be a duplicate. With `advance` a
     stream's positions move in the same commit; raises ConflictError if another run moved them.
     """
-    staged: dict[str, _StagedFile] = {}
+    services = intake.run.services
+    read: dict[str, Future[_StagedFile | FileOutcome]] = {}
     repeated: list[ClaimedFile] = []
-    with session_locks(intake.run.services.database) as locks:
+    with (
+        session_locks(services.database) as locks,
+        ThreadPoolExecutor(services.settings.files_at_once, thread_name_prefix="file") as threads,
+    ):
         for file in files:
-            if file.sha256 in staged:
+            if file.sha256 in read:
                 repeated.append(file)
                 continue
             locks.take(file_lock(intake.table.pipeline, file.sha256))
-            outcome = _stage_file(intake, file, again=again)
+            read[file.sha256] = threads.submit(_stage_file, intake, file, again=again)
+        staged = []
+        for future in read.values():
+            outcome = future.result()
             if isinstance(outcome, FileOutcome):
                 yield outcome
             else:
-                staged[file.sha256] = outcome
-        yield from _publish(intake, list(staged.values()), advance)
+                staged.append(outcome)
+        yield from _publish(intake, staged, advance)
         for file in repeated:
             yield _file_known_content(intake, file)
 

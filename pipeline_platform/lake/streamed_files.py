@@ -7,7 +7,7 @@ group is encoded the next rows are already computed.
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -15,6 +15,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline_platform.ahead import ahead
 from pipeline_platform.failures import AuditFailedError
 from pipeline_platform.lake.engine import sql_name
 from pipeline_platform.lake.staging import (
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetWriter
     from pyiceberg.io import FileIO, OutputStream
 
-BATCH_ROWS = 20_480
+BATCH_ROWS = 10_240
 MAX_OPEN_FILES = 64
 """How many partitions are written to at once; a further one closes the one that came first."""
 ROW_GROUPS_PER_FILE = 32
@@ -90,7 +91,7 @@ class StreamedFiles:
         self._files = files
         self._folder, self._stem = new_names(location, run_id, partition)
         self._waiting = waiting
-        self._pending: dict[object, list[pa.Table]] = {}
+        self._pending: dict[object, _WaitingPart] = {}
         self._writers: dict[object, _OpenFile] = {}
         self.paths: list[str] = []
         waiting.join(self)
@@ -98,16 +99,16 @@ class StreamedFiles:
     @property
     def waiting_bytes(self) -> int:
         """How many bytes wait for their row group."""
-        return sum(map(_size, self._pending.values()))
+        return sum(part.bytes for part in self._pending.values())
 
     @property
     def largest_bytes(self) -> int:
         """How many of them wait for one file, at most."""
-        return max(map(_size, self._pending.values()), default=0)
+        return max((part.bytes for part in self._pending.values()), default=0)
 
     def flush_largest(self) -> None:
         """Write what waits for the file for which most does."""
-        self._flush(max(self._pending, key=lambda value: _size(self._pending[value])))
+        self._flush(max(self._pending, key=lambda value: self._pending[value].bytes))
 
     def write(self, rows: pa.Table | pa.RecordBatch) -> None:
         """Add rows; raise AuditFailedError if they can't be rows of the table."""
@@ -121,8 +122,9 @@ class StreamedFiles:
                 "before they are staged."
             ) from error
         for value, part in self._by_value(declared):
-            self._pending.setdefault(value, []).append(part)
-            if _row_count(self._pending[value]) >= ROW_GROUP_ROWS:
+            waiting = self._pending.setdefault(value, _WaitingPart())
+            waiting.add(part)
+            if waiting.rows >= ROW_GROUP_ROWS:
                 self._flush(value)
         self._waiting.settle()
 
@@ -131,8 +133,8 @@ class StreamedFiles:
         ordered = ", ".join(sql_name(name) for name in self.table.sort_by)
         check_columns(self.table, rows.columns)
         typed = rows.order(ordered) if ordered and is_sorted else rows
-        for batch in typed.project(columns_of(self.table)).to_arrow_reader(BATCH_ROWS):
-            self.write(_compact(batch))
+        for batch in ahead(typed.project(columns_of(self.table)).to_arrow_reader(BATCH_ROWS), 1):
+            self.write(batch if batch.num_rows == BATCH_ROWS else _compact(batch))
 
     def close(self) -> None:
         """Write what waits, and end every file."""
@@ -174,7 +176,7 @@ class StreamedFiles:
         ]
 
     def _flush(self, value: object) -> None:
-        rows = pa.concat_tables(self._pending.pop(value))
+        rows = pa.concat_tables(self._pending.pop(value).tables)
         self._waiting.write(lambda: self._write_row_group(value, rows))
 
     def _write_row_group(self, value: object, rows: pa.Table) -> None:
@@ -209,6 +211,20 @@ class StreamedFiles:
 
 
 @dataclass
+class _WaitingPart:
+    """Rows of one file; their bytes are counted once, for a table of many columns counts long."""
+
+    tables: list[pa.Table] = field(default_factory=list)
+    rows: int = 0
+    bytes: int = 0
+
+    def add(self, rows: pa.Table) -> None:
+        self.tables.append(rows)
+        self.rows += rows.num_rows
+        self.bytes += rows.nbytes
+
+
+@dataclass
 class _OpenFile:
     writer: "ParquetWriter"
     target: "OutputStream"
@@ -216,13 +232,6 @@ class _OpenFile:
 
 
 def _compact(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Copy rows that DuckDB hands out: its buffers are as large as for a full batch (3 MB)."""
+    """Copy the few rows that DuckDB hands out last: its buffers are as large as for all."""
     return pa.ipc.read_record_batch(batch.serialize(), batch.schema)
 
-
-def _row_count(tables: list[pa.Table]) -> int:
-    return sum(table.num_rows for table in tables)
-
-
-def _size(tables: list[pa.Table]) -> int:
-    return sum(table.nbytes for table in tables)

@@ -166,9 +166,12 @@ class EventFiles:
 
     @contextmanager
     def read(self, file: ClaimedFile, path: Path, received_at: datetime) -> Iterator[EventReading]:
-        """Open a file's content through its source's mapping; lines are split by a thread more."""
-        services = self.run.services
-        with services.connect(threads=max(1, services.settings.engine_threads - 1)) as engine:
+        """Open a file's content through its source's mapping."""
+        settings = self.run.services.settings
+        with self.run.services.connect(
+            memory_limit=settings.file_memory_limit,
+            threads=max(1, settings.engine_threads // settings.files_at_once),
+        ) as engine:
             yield EventReading(
                 engine,
                 path,
