@@ -42,9 +42,6 @@ ROWS_PER_MEGABYTE = 1_000
 MEGABYTES_PER_THREAD = 120
 """What a thread needs to write rows of so many columns to a temporary table (fails with 70)."""
 
-SLICE_ROWS_PER_MEGABYTE = 100
-"""How many wide rows of silver are sorted at once; a day may have any number (measured)."""
-
 
 @cache
 def contract() -> Contract:
@@ -106,7 +103,6 @@ def normalise_days(
             published_neighbours=around(WEB_EVENTS),
         ),
         reading_of(run),
-        slice_rows=rows_within(run, SLICE_ROWS_PER_MEGABYTE),
     )
 
 
