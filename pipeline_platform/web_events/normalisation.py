@@ -186,29 +186,34 @@ def typed_records(
                         THEN upper(given_currency)
                     WHEN given_currency IS NULL AND given_value IS NOT NULL
                         THEN default_currency END AS currency,
-                url, referrer, {urls.url_parts("url")} AS part,
+                url, referrer, {urls.plain_url_parts("url")} AS plain,
                 {urls.referrer_host("referrer")} AS referrer_host,
                 epoch_us(received_at) - epoch_us(event_at) > {late_after_us} AS is_late,
                 {_properties()} AS properties
             FROM given
+        ),
+        parted AS (
+            SELECT * EXCLUDE (plain), {urls.url_parts("url", "plain")} AS part FROM typed
         ),
         located AS (
             SELECT * EXCLUDE (part), nullif(lower(part.scheme), '') AS url_scheme,
                 nullif(lower(part.host), '') AS url_host,
                 coalesce(nullif(part.path, ''), CASE WHEN part.host <> '' THEN '/' END) AS url_path,
                 nullif(part.query, '') AS url_query,
+                CASE WHEN contains(part.query, '{urls.CAMPAIGN_PREFIX}') THEN part.query END
+                    AS campaign_query,
                 CASE WHEN anonymous_id IS NOT NULL THEN anonymous_id
                     WHEN user_id IS NOT NULL THEN user_id
                     WHEN client_address IS NULL AND user_agent IS NULL
                         THEN left(sha256(event_id), 16)
                     ELSE left(sha256(concat_ws(' ', client_address, user_agent)), 16)
                 END AS visitor_id
-            FROM typed
+            FROM parted
         ),
         campaigns AS (
-            SELECT *, {
+            SELECT * EXCLUDE (campaign_query), {
             ", ".join(
-                f"{urls.campaign_parameter('url_query', name)} AS {name}"
+                f"{urls.campaign_parameter('campaign_query', name)} AS {name}"
                 for name in urls.CAMPAIGN_PARAMETERS
             )
         }
