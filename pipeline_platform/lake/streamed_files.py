@@ -234,4 +234,3 @@ class _OpenFile:
 def _compact(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Copy the few rows that DuckDB hands out last: its buffers are as large as for all."""
     return pa.ipc.read_record_batch(batch.serialize(), batch.schema)
-

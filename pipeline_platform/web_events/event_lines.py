@@ -44,21 +44,25 @@ def fields(layout: JsonEvents, records: str) -> str:
     """
     places = _places(layout)
     found = [f"{places.get(name, 'CAST(NULL AS VARCHAR)')} AS {name}" for name in TEXTS]
-    structure = json.dumps(dict.fromkeys(_struct_keys(layout), "VARCHAR"))
+    keys = dict.fromkeys(_struct_keys(layout), "VARCHAR")
+    struct = f"json_transform(raw, {sql_text(json.dumps(keys))})" if keys else "NULL"
     return f"""
         SELECT * EXCLUDE (found, raw), {", ".join(found)},
             CAST({places.get("event_id", "NULL")} AS VARCHAR) AS given_event_id,
             {str("event_id" in places).lower()} AS has_own_id, {_untaken(layout)} AS untaken
-        FROM (SELECT *, json_transform(raw, {sql_text(structure)}) AS found FROM {records})
+        FROM (SELECT *, {struct} AS found FROM {records})
     """
 
 
 def _places(layout: JsonEvents) -> dict[str, str]:
     """Return the SQL of each field over `found`, or over `raw` if it lies deeper in the record."""
-    names = {f'$."{key}"': f"found.{sql_name(key)}" for key in _struct_keys(layout)}
-    names |= {f"$.{key}": name for key, name in zip(_struct_keys(layout), names.values(), strict=True)}
+    columns = {
+        path: f"found.{sql_name(key)}"
+        for key in _struct_keys(layout)
+        for path in (f"$.{key}", f'$."{key}"')
+    }
     return {
-        field: names.get(path, f"json_extract_string(raw, {sql_text(path)})")
+        field: columns.get(path, f"json_extract_string(raw, {sql_text(path)})")
         for field, path in layout.fields.items()
     }
 
@@ -81,7 +85,9 @@ def _untaken(layout: JsonEvents) -> str:
     rest = f"CAST(json_merge_patch(raw, {sql_text(patch)}) AS VARCHAR)"
     if len(layout.taken_keys) < len(layout.fields):
         return rest
-    count = " + ".join(f"CAST({place} IS NOT NULL AS TINYINT)" for place in _places(layout).values())
+    count = " + ".join(
+        f"CAST({place} IS NOT NULL AS TINYINT)" for place in _places(layout).values()
+    )
     return f"CASE WHEN len(json_keys(raw)) = {count} THEN '{{}}' ELSE {rest} END"
 
 

@@ -107,8 +107,8 @@ def normalise(
 ) -> Normalised:
     """Return the events of consecutive dates from their bronze records (columns of RAW_EVENTS).
 
-    `slice_rows` is how many events a slice is to have. Raises NotFoundError if a record's source has
-    no mapping any more.
+    `slice_rows` is how many events a slice is to have. Raises NotFoundError if a record's source
+    has no mapping any more.
     """
     present = [name for (name,) in bronze.project("source").distinct().fetchall()]
     typed = _table(engine, typed_records(engine, bronze, present, reading), "typed")

@@ -234,9 +234,7 @@ def _trimmed(data: Bytes, offsets: Offsets) -> tuple[Offsets, Offsets]:
     return first, last
 
 
-def _texts(
-    block: bytes, data: Bytes, first: Offsets, last: Offsets
-) -> pa.StringViewArray:
+def _texts(block: bytes, data: Bytes, first: Offsets, last: Offsets) -> pa.StringViewArray:
     """Return parts of a block as texts that point into it: nothing is copied.
 
     A view is length, first four bytes, number of the buffer and place; a text of up to twelve
@@ -256,7 +254,9 @@ def _texts(
 
 def _bytes_from(data: Bytes, first: Offsets, count: int) -> Bytes:
     """Return so many bytes from each place on; beyond the end the last byte is repeated."""
-    return data[np.minimum(first[:, None] + np.arange(count), len(data) - 1)]
+    places = np.minimum(first[:, None] + np.arange(count), len(data) - 1)
+    found: Bytes = data[places]
+    return found
 
 
 def _undecodable(block: bytes, offsets: Offsets) -> Iterator[int]:

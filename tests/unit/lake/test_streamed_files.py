@@ -71,9 +71,11 @@ def test_streams_side_by_side_share_what_may_wait(tmp_path: Path) -> None:
 
 
 def test_a_row_group_that_cannot_be_written_fails_the_stream(tmp_path: Path) -> None:
-    with pytest.raises(FileExistsError), stream(tmp_path) as files:
-        (tmp_path / "data" / "a" / "as_of_month=2026-10-01").write_text("no folder")
-        files.write(rows([10]))
+    files = stream(tmp_path)
+    (tmp_path / "data" / "a" / "as_of_month=2026-10-01").write_text("no folder")
+    files.write(rows([10]))
+    with pytest.raises(FileExistsError):
+        files.close()
 
 
 def test_a_file_ends_after_some_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
