@@ -15,7 +15,6 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline_platform.ahead import ahead
 from pipeline_platform.failures import AuditFailedError
 from pipeline_platform.lake.engine import sql_name
 from pipeline_platform.lake.staging import (
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetWriter
     from pyiceberg.io import FileIO, OutputStream
 
-BATCH_ROWS = 10_240
+BATCH_ROWS = 4_096
 MAX_OPEN_FILES = 64
 """How many partitions are written to at once; a further one closes the one that came first."""
 ROW_GROUPS_PER_FILE = 32
@@ -133,7 +132,7 @@ class StreamedFiles:
         ordered = ", ".join(sql_name(name) for name in self.table.sort_by)
         check_columns(self.table, rows.columns)
         typed = rows.order(ordered) if ordered and is_sorted else rows
-        for batch in ahead(typed.project(columns_of(self.table)).to_arrow_reader(BATCH_ROWS), 1):
+        for batch in typed.project(columns_of(self.table)).to_arrow_reader(BATCH_ROWS):
             self.write(batch if batch.num_rows == BATCH_ROWS else _compact(batch))
 
     def close(self) -> None:
