@@ -31,6 +31,8 @@ WAITING_SHARE = 16
 """Rows that wait for their Parquet file take one part in so many, as Arrow counts them."""
 BYTES_PER_THREAD = 60_000_000
 """What a thread of DuckDB needs to read, type and write wide rows (measured: fails with 32 MB)."""
+BYTES_PER_FILE = 1_000_000_000
+"""Of so much memory another file is read beside the first."""
 SMALLEST_MEMORY_BYTES = ENGINE_SHARE * 64_000_000
 """With less than 64 MB DuckDB can't judge delivered records, even with one thread (measured)."""
 _ENTRY = r"[a-z][a-z0-9_-]{0,39}:(?:read|operate|admin):[0-9a-f]{64}"
@@ -121,6 +123,11 @@ class Settings(BaseModel):
         return f"{self.memory_bytes // ENGINE_SHARE // 10**6}MB"
 
     @property
+    def file_memory_limit(self) -> str:
+        """What the DuckDB of one of the files may take that are read side by side."""
+        return f"{self.memory_bytes // ENGINE_SHARE // self.files_at_once // 10**6}MB"
+
+    @property
     def waiting_bytes(self) -> int:
         """How many bytes of rows may wait for their Parquet files, in all files of a step."""
         return self.memory_bytes // WAITING_SHARE
@@ -129,6 +136,14 @@ class Settings(BaseModel):
     def engine_threads(self) -> int:
         """How many threads DuckDB may use: each needs memory of its own."""
         return max(1, min(self.threads, self.memory_bytes // ENGINE_SHARE // BYTES_PER_THREAD))
+
+    @property
+    def files_at_once(self) -> int:
+        """How many arrived files are read side by side; each gets its part of memory and threads.
+
+        Reading one can't keep all threads busy: its lines come one after the other.
+        """
+        return max(1, min(self.threads, self.memory_bytes // BYTES_PER_FILE))
 
     @field_validator("spark_remote")
     @classmethod

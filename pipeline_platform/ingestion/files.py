@@ -9,8 +9,10 @@ not come to record is looked up.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Literal
 
 from pipeline_platform.code_version import code_version
@@ -97,6 +99,7 @@ def file_lock(pipeline: str, sha256: str) -> str:
 def ingest_arrivals(intake: Intake, keys: Sequence[str] | None = None) -> Iterator[FileOutcome]:
     """Take waiting files to bronze, what a killed run left first; `None` takes all that wait.
 
+    A thread claims the next files while one is read, for a claim waits for the disk or the network.
     Yields one outcome per file as it is done. A bad file never stops the next one; only a fault
     of the platform itself is raised.
     """
@@ -107,43 +110,49 @@ def ingest_arrivals(intake: Intake, keys: Sequence[str] | None = None) -> Iterat
         waiting = [one.key for one in zone.list("incoming")] if keys is None else list(keys)
         starts = range(0, len(waiting), FILES_PER_COMMIT)
         for start in while_running(database, zone.pipeline, starts):
-            outcomes: list[FileOutcome] = []
-            claimed = [
-                file
-                for key in waiting[start : start + FILES_PER_COMMIT]
-                if (file := _claim(intake, key, outcomes)) is not None
-            ]
-            yield from outcomes
-            yield from ingest_files(intake, claimed)
+            keys_of_commit = waiting[start : start + FILES_PER_COMMIT]
+            unclaimed: list[FileOutcome] = []
+            with ThreadPoolExecutor(1, thread_name_prefix="claim") as thread:
+                claims = thread.map(partial(_claim, intake, unclaimed), keys_of_commit)
+                yield from ingest_files(intake, (file for file in claims if file is not None))
+            yield from unclaimed
 
 
 def ingest_files(
     intake: Intake,
-    files: Sequence[ClaimedFile],
+    files: Iterable[ClaimedFile],
     *,
     again: bool = False,
     advance: Advance | None = None,
 ) -> Iterator[FileOutcome]:
     """Take claimed files to bronze in one commit; `again` reads published ones anew (replay).
 
-    Each content is locked until it is filed away. Of two files with the same content the second
-    is looked at when the first is done, and is then known to be a duplicate. With `advance` a
+    Each content is locked until it is filed away; `files_at_once` of the settings are read side by
+    side. Of two files with the same content the second is looked at when the first is done, and is
+    then known to be a duplicate. With `advance` a
     stream's positions move in the same commit; raises ConflictError if another run moved them.
     """
-    staged: dict[str, _StagedFile] = {}
+    services = intake.run.services
+    read: dict[str, Future[_StagedFile | FileOutcome]] = {}
     repeated: list[ClaimedFile] = []
-    with session_locks(intake.run.services.database) as locks:
+    with (
+        session_locks(services.database) as locks,
+        ThreadPoolExecutor(services.settings.files_at_once, thread_name_prefix="file") as threads,
+    ):
         for file in files:
-            if file.sha256 in staged:
+            if file.sha256 in read:
                 repeated.append(file)
                 continue
             locks.take(file_lock(intake.table.pipeline, file.sha256))
-            outcome = _stage_file(intake, file, again=again)
+            read[file.sha256] = threads.submit(_stage_file, intake, file, again=again)
+        staged = []
+        for future in read.values():
+            outcome = future.result()
             if isinstance(outcome, FileOutcome):
                 yield outcome
             else:
-                staged[file.sha256] = outcome
-        yield from _publish(intake, list(staged.values()), advance)
+                staged.append(outcome)
+        yield from _publish(intake, staged, advance)
         for file in repeated:
             yield _file_known_content(intake, file)
 
@@ -219,21 +228,21 @@ def recover_arrivals(intake: Intake) -> Iterator[FileOutcome]:
         return
 
 
-def _claim(intake: Intake, key: str, outcomes: list[FileOutcome]) -> ClaimedFile | None:
-    """Claim one object of `incoming/`, or add to `outcomes` why it could not be claimed."""
+def _claim(intake: Intake, unclaimed: list[FileOutcome], key: str) -> ClaimedFile | None:
+    """Claim one object of `incoming/`, or add to `unclaimed` why it could not be claimed."""
     try:
         return landing_of(intake).claim(key)
     except NotFoundError:
         reason = "It is no longer in incoming/."
-        outcomes.append(FileOutcome(key, "taken_by_another_run", reason=reason))
+        unclaimed.append(FileOutcome(key, "taken_by_another_run", reason=reason))
     except ObjectChangedError as error:
         _record_file_issue(intake, key, None, "changed_while_read", str(error), "info")
-        outcomes.append(FileOutcome(key, "left_waiting", reason=str(error)))
+        unclaimed.append(FileOutcome(key, "left_waiting", reason=str(error)))
     except UnsafeNameError as error:
         status = _put_away(intake, key, str(error))
         if status != "taken_by_another_run":
             _record_file_issue(intake, key, None, "unsafe_name", str(error), "warning")
-        outcomes.append(FileOutcome(key, status, reason=str(error)))
+        unclaimed.append(FileOutcome(key, status, reason=str(error)))
     return None
 
 

@@ -167,7 +167,8 @@ class Lake:
         A reader's batches are written as they come, in bounded memory and in their own order.
         """
         if isinstance(source, pa.RecordBatchReader):
-            with self.streams(table, run_id=run_id, partition=partition) as (stream,):
+            share = self.settings.files_at_once
+            with self.streams(table, run_id=run_id, partition=partition, share=share) as (stream,):
                 for batch in source:
                     stream.write(batch)
             return self.stage_stream(stream)
@@ -190,14 +191,15 @@ class Lake:
 
     @contextmanager
     def streams(
-        self, *tables: LakeTable, run_id: str, partition: str
+        self, *tables: LakeTable, run_id: str, partition: str, share: int = 1
     ) -> Iterator[tuple[StreamedFiles, ...]]:
         """Open files for rows that come bit by bit, for each table; it is created if missing.
 
         What was written is given to `stage_stream` after the `with` block. As for `stage`,
         `partition` is a key, and rows that can't be rows of the table raise AuditFailedError.
+        `share` is how many such groups of files may be written at once.
         """
-        waiting = WaitingRows(self.settings.waiting_bytes)
+        waiting = WaitingRows(self.settings.waiting_bytes // share)
         with ExitStack() as opened:
             yield tuple(
                 opened.enter_context(

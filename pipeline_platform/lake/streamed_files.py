@@ -1,10 +1,13 @@
 """Arrow tables written to Parquet files as they come, in bounded memory.
 
 DuckDB's own partitioned COPY holds half a million rows per thread before it writes any, and more
-outside of its memory limit; here few bytes wait for their row group (`WaitingRows`).
+outside of its memory limit; here few bytes wait for their row group (`WaitingRows`). While a row
+group is encoded the next rows are already computed.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetWriter
     from pyiceberg.io import FileIO, OutputStream
 
-BATCH_ROWS = 20_480
+BATCH_ROWS = 4_096
 MAX_OPEN_FILES = 64
 """How many partitions are written to at once; a further one closes the one that came first."""
 ROW_GROUPS_PER_FILE = 32
@@ -35,11 +38,16 @@ KB, so that a file of a gigabyte took 50 MB)."""
 
 
 class WaitingRows:
-    """The rows of streams that are written side by side: at most `max_bytes` wait together."""
+    """The rows of streams that are written side by side: at most `max_bytes` are held together.
+
+    Half of it may wait, the other half is being written, by one thread for all of the streams.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._streams: list[StreamedFiles] = []
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="parquet")
+        self._written: Future[None] | None = None
 
     def join(self, stream: "StreamedFiles") -> None:
         """Count the rows of one more stream."""
@@ -47,8 +55,19 @@ class WaitingRows:
 
     def settle(self) -> None:
         """Write the largest parts until what waits is little enough."""
-        while sum(one.waiting_bytes for one in self._streams) > self._max_bytes:
+        while sum(one.waiting_bytes for one in self._streams) > self._max_bytes // 2:
             max(self._streams, key=lambda one: one.largest_bytes).flush_largest()
+
+    def write(self, step: Callable[[], None]) -> None:
+        """Let the thread take a step when the one before is done, whose failure is raised here."""
+        self.wait()
+        self._written = self._thread.submit(step)
+
+    def wait(self) -> None:
+        """Return when all steps are done; raise what the last one failed with."""
+        written, self._written = self._written, None
+        if written is not None:
+            written.result()
 
 
 class StreamedFiles:
@@ -71,7 +90,7 @@ class StreamedFiles:
         self._files = files
         self._folder, self._stem = new_names(location, run_id, partition)
         self._waiting = waiting
-        self._pending: dict[object, list[pa.Table]] = {}
+        self._pending: dict[object, _WaitingPart] = {}
         self._writers: dict[object, _OpenFile] = {}
         self.paths: list[str] = []
         waiting.join(self)
@@ -79,16 +98,16 @@ class StreamedFiles:
     @property
     def waiting_bytes(self) -> int:
         """How many bytes wait for their row group."""
-        return sum(map(_size, self._pending.values()))
+        return sum(part.bytes for part in self._pending.values())
 
     @property
     def largest_bytes(self) -> int:
         """How many of them wait for one file, at most."""
-        return max(map(_size, self._pending.values()), default=0)
+        return max((part.bytes for part in self._pending.values()), default=0)
 
     def flush_largest(self) -> None:
         """Write what waits for the file for which most does."""
-        self._flush(max(self._pending, key=lambda value: _size(self._pending[value])))
+        self._flush(max(self._pending, key=lambda value: self._pending[value].bytes))
 
     def write(self, rows: pa.Table | pa.RecordBatch) -> None:
         """Add rows; raise AuditFailedError if they can't be rows of the table."""
@@ -102,23 +121,25 @@ class StreamedFiles:
                 "before they are staged."
             ) from error
         for value, part in self._by_value(declared):
-            self._pending.setdefault(value, []).append(part)
-            if _row_count(self._pending[value]) >= ROW_GROUP_ROWS:
+            waiting = self._pending.setdefault(value, _WaitingPart())
+            waiting.add(part)
+            if waiting.rows >= ROW_GROUP_ROWS:
                 self._flush(value)
         self._waiting.settle()
 
-    def copy(self, rows: duckdb.DuckDBPyRelation) -> None:
-        """Add the rows of a relation, sorted as the table declares; see `write`."""
+    def copy(self, rows: duckdb.DuckDBPyRelation, *, is_sorted: bool = True) -> None:
+        """Add the rows of a relation, sorted as the table declares or as they come; see `write`."""
         ordered = ", ".join(sql_name(name) for name in self.table.sort_by)
         check_columns(self.table, rows.columns)
-        typed = rows.order(ordered) if ordered else rows
+        typed = rows.order(ordered) if ordered and is_sorted else rows
         for batch in typed.project(columns_of(self.table)).to_arrow_reader(BATCH_ROWS):
-            self.write(_compact(batch))
+            self.write(batch if batch.num_rows == BATCH_ROWS else _compact(batch))
 
     def close(self) -> None:
         """Write what waits, and end every file."""
         for value in [*self._pending]:
             self._flush(value)
+        self._waiting.wait()
         for value in [*self._writers]:
             self._end(value)
 
@@ -154,7 +175,10 @@ class StreamedFiles:
         ]
 
     def _flush(self, value: object) -> None:
-        rows = pa.concat_tables(self._pending.pop(value))
+        rows = pa.concat_tables(self._pending.pop(value).tables)
+        self._waiting.write(lambda: self._write_row_group(value, rows))
+
+    def _write_row_group(self, value: object, rows: pa.Table) -> None:
         if value not in self._writers:
             if len(self._writers) >= MAX_OPEN_FILES:
                 self._end(next(iter(self._writers)))
@@ -186,6 +210,20 @@ class StreamedFiles:
 
 
 @dataclass
+class _WaitingPart:
+    """Rows of one file; their bytes are counted once, for a table of many columns counts long."""
+
+    tables: list[pa.Table] = field(default_factory=list)
+    rows: int = 0
+    bytes: int = 0
+
+    def add(self, rows: pa.Table) -> None:
+        self.tables.append(rows)
+        self.rows += rows.num_rows
+        self.bytes += rows.nbytes
+
+
+@dataclass
 class _OpenFile:
     writer: "ParquetWriter"
     target: "OutputStream"
@@ -193,13 +231,5 @@ class _OpenFile:
 
 
 def _compact(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Copy rows that DuckDB hands out: its buffers are as large as for a full batch (3 MB)."""
+    """Copy the few rows that DuckDB hands out last: its buffers are as large as for all."""
     return pa.ipc.read_record_batch(batch.serialize(), batch.schema)
-
-
-def _row_count(tables: list[pa.Table]) -> int:
-    return sum(table.num_rows for table in tables)
-
-
-def _size(tables: list[pa.Table]) -> int:
-    return sum(table.nbytes for table in tables)

@@ -62,7 +62,7 @@ def behaviour_bots(
     return engine.from_query(
         f"""
         WITH judged AS (
-            SELECT event_date, visitor_id, date_trunc('minute', event_at) AS minute_at,
+            SELECT event_date, visitor_id, event_at,
                 coalesce(regexp_matches(url_path, {sql_text(ASSET_PATH)}), false) AS is_asset,
                 coalesce(referrer, '') NOT IN ('', '-') AS has_referrer,
                 coalesce(source IN ({sources}), false) AS logs_assets,
@@ -70,28 +70,32 @@ def behaviour_bots(
             FROM {as_view(events)}
             WHERE NOT is_bot AND bot_rule_id IS NULL
         ),
-        minutes AS (
-            SELECT event_date, visitor_id, minute_at,
-                count(*) FILTER (NOT is_asset) AS pages,
+        visitors AS (
+            SELECT event_date, visitor_id, count(*) FILTER (NOT is_asset) AS pages,
                 count(*) FILTER (NOT is_asset AND logs_assets AND is_answered) AS answered_pages,
                 bool_or(is_asset OR has_referrer) AS is_browser_like
             FROM judged
-            GROUP BY event_date, visitor_id, minute_at
-        ),
-        visitors AS (
-            SELECT event_date, visitor_id,
-                count(*) FILTER (pages > {limits.max_pages_per_minute}) AS fast_minutes,
-                sum(answered_pages) AS answered_pages,
-                bool_or(is_browser_like) AS is_browser_like
-            FROM minutes
             GROUP BY event_date, visitor_id
+        ),
+        busy AS (
+            SELECT event_date, visitor_id FROM visitors
+            WHERE pages > {limits.max_pages_per_minute * limits.fast_minutes}
+        ),
+        minutes AS (
+            SELECT event_date, visitor_id FROM judged SEMI JOIN busy USING (event_date, visitor_id)
+            WHERE NOT is_asset
+            GROUP BY event_date, visitor_id, date_trunc('minute', event_at)
+            HAVING count(*) > {limits.max_pages_per_minute}
+        ),
+        fast AS (
+            SELECT event_date, visitor_id FROM minutes
+            GROUP BY event_date, visitor_id HAVING count(*) >= {limits.fast_minutes}
         )
-        SELECT event_date, visitor_id,
-            CASE WHEN fast_minutes >= {limits.fast_minutes} THEN '{REQUEST_RATE}'
-                ELSE '{NO_ASSETS}' END AS bot_rule_id
-        FROM visitors
-        WHERE fast_minutes >= {limits.fast_minutes}
-            OR (answered_pages >= {limits.min_pages_without_assets} AND NOT is_browser_like)
+        SELECT event_date, visitor_id, '{REQUEST_RATE}' AS bot_rule_id FROM fast
+        UNION ALL
+        SELECT event_date, visitor_id, '{NO_ASSETS}'
+        FROM visitors ANTI JOIN fast USING (event_date, visitor_id)
+        WHERE answered_pages >= {limits.min_pages_without_assets} AND NOT is_browser_like
         """
     )
 

@@ -3,9 +3,10 @@
 The paths come from the source's mapping.
 """
 
+import json
 from collections.abc import Iterable
 
-from pipeline_platform.lake.engine import sql_text
+from pipeline_platform.lake.engine import sql_name, sql_text
 from pipeline_platform.web_events.sources import TEXTS, JsonEvents, TimeFormat
 
 UNREADABLE = ("invalid_json", "The record is no JSON object.")
@@ -41,34 +42,53 @@ def fields(layout: JsonEvents, records: str) -> str:
     Fields that the mapping does not name are null. `given_event_id` is the id as delivered,
     `untaken` the record without the keys that a field takes, as JSON, '{}' if nothing is left.
     """
-    places = {name: place for place, name in enumerate(layout.fields, start=1)}
-    found = [
-        f"found[{places[name]}] AS {name}" if name in places else f"CAST(NULL AS VARCHAR) AS {name}"
-        for name in TEXTS
-    ]
-    given_id = f"found[{places['event_id']}]" if "event_id" in places else "NULL"
+    places = _places(layout)
+    found = [f"{places.get(name, 'CAST(NULL AS VARCHAR)')} AS {name}" for name in TEXTS]
+    keys = dict.fromkeys(_struct_keys(layout), "VARCHAR")
+    struct = f"json_transform(raw, {sql_text(json.dumps(keys))})" if keys else "NULL"
     return f"""
         SELECT * EXCLUDE (found, raw), {", ".join(found)},
-            CAST({given_id} AS VARCHAR) AS given_event_id,
+            CAST({places.get("event_id", "NULL")} AS VARCHAR) AS given_event_id,
             {str("event_id" in places).lower()} AS has_own_id, {_untaken(layout)} AS untaken
-        FROM (
-            SELECT *, json_extract_string(raw, {_list(layout.fields.values())}) AS found
-            FROM {records}
-        )
+        FROM (SELECT *, {struct} AS found FROM {records})
     """
+
+
+def _places(layout: JsonEvents) -> dict[str, str]:
+    """Return the SQL of each field over `found`, or over `raw` if it lies deeper in the record."""
+    columns = {
+        path: f"found.{sql_name(key)}"
+        for key in _struct_keys(layout)
+        for path in (f"$.{key}", f'$."{key}"')
+    }
+    return {
+        field: columns.get(path, f"json_extract_string(raw, {sql_text(path)})")
+        for field, path in layout.fields.items()
+    }
+
+
+def _struct_keys(layout: JsonEvents) -> list[str]:
+    """Return the keys that are read together; of two that differ in case only the first one.
+
+    One reading of all keys into a struct costs half of one by their paths.
+    """
+    return list({key.lower(): key for key in reversed(layout.taken_keys)}.values())
 
 
 def _untaken(layout: JsonEvents) -> str:
     """Return the SQL of a record without the keys that a field takes.
 
-    A merge patch removes the keys that it sets to null (RFC 7396). It costs as much as reading
-    all fields and is spared where the record has no more keys than fields were found.
+    A merge patch removes the keys that it sets to null (RFC 7396). It costs more than reading all
+    fields and is spared where the record has no more keys than fields were found.
     """
-    patch = "{" + ", ".join(f'"{key}": null' for key in layout.taken_keys) + "}"
+    patch = json.dumps(dict.fromkeys(layout.taken_keys))
     rest = f"CAST(json_merge_patch(raw, {sql_text(patch)}) AS VARCHAR)"
     if len(layout.taken_keys) < len(layout.fields):
         return rest
-    return f"CASE WHEN len(json_keys(raw)) = list_count(found) THEN '{{}}' ELSE {rest} END"
+    count = " + ".join(
+        f"CAST({place} IS NOT NULL AS TINYINT)" for place in _places(layout).values()
+    )
+    return f"CASE WHEN len(json_keys(raw)) = {count} THEN '{{}}' ELSE {rest} END"
 
 
 def instant(formats: list[TimeFormat], text: str) -> str:

@@ -167,7 +167,11 @@ class EventFiles:
     @contextmanager
     def read(self, file: ClaimedFile, path: Path, received_at: datetime) -> Iterator[EventReading]:
         """Open a file's content through its source's mapping."""
-        with self.run.services.connect() as engine:
+        settings = self.run.services.settings
+        with self.run.services.connect(
+            memory_limit=settings.file_memory_limit,
+            threads=max(1, settings.engine_threads // settings.files_at_once),
+        ) as engine:
             yield EventReading(
                 engine,
                 path,

@@ -16,6 +16,7 @@ import duckdb
 from pipeline_platform.failures import NotFoundError
 from pipeline_platform.lake.engine import sql_text
 from pipeline_platform.lake.relations import as_view, unique_name
+from pipeline_platform.lake.staging import ROW_GROUP_ROWS
 from pipeline_platform.web_events import access_logs, event_lines, urls
 from pipeline_platform.web_events.agent_facts import agent_facts, agent_key_sql
 from pipeline_platform.web_events.bot_behaviour import (
@@ -50,7 +51,6 @@ _GIVEN = {
 LABEL_COLUMNS = ("device_type", "is_bot", "bot_rule_id", "bot_list_version")
 SCORE_COLUMNS = ("is_late", "data_quality_score", "score_deductions", "score_version")
 """Columns of WEB_EVENTS that labels and scores are made of."""
-SLICE_ROWS = 400_000
 _KEPT = "event_date, event_at, event_id, source, file_name, file_sha256, line_number, received_at"
 
 
@@ -86,7 +86,7 @@ class Normalised:
     """Candidates for silver, what became of the records, and days that must be worked on again.
 
     `slices` are conditions that together name all events, in order of date and time, of which each
-    names only as many as can be sorted at once. `counts`: file_sha256, event_date, arrived,
+    names about as many as a row group has. `counts`: file_sha256, event_date, arrived,
     deduplicated.
     """
 
@@ -103,12 +103,12 @@ def normalise(
     around: Surroundings,
     reading: Reading,
     *,
-    slice_rows: int = SLICE_ROWS,
+    slice_rows: int = ROW_GROUP_ROWS,
 ) -> Normalised:
     """Return the events of consecutive dates from their bronze records (columns of RAW_EVENTS).
 
-    `slice_rows` is how many events a slice may have. Raises NotFoundError if a record's source has
-    no mapping any more.
+    `slice_rows` is how many events a slice is to have. Raises NotFoundError if a record's source
+    has no mapping any more.
     """
     present = [name for (name,) in bronze.project("source").distinct().fetchall()]
     typed = _table(engine, typed_records(engine, bronze, present, reading), "typed")
@@ -186,29 +186,34 @@ def typed_records(
                         THEN upper(given_currency)
                     WHEN given_currency IS NULL AND given_value IS NOT NULL
                         THEN default_currency END AS currency,
-                url, referrer, {urls.url_parts("url")} AS part,
+                url, referrer, {urls.plain_url_parts("url")} AS plain,
                 {urls.referrer_host("referrer")} AS referrer_host,
                 epoch_us(received_at) - epoch_us(event_at) > {late_after_us} AS is_late,
                 {_properties()} AS properties
             FROM given
+        ),
+        parted AS (
+            SELECT * EXCLUDE (plain), {urls.url_parts("url", "plain")} AS part FROM typed
         ),
         located AS (
             SELECT * EXCLUDE (part), nullif(lower(part.scheme), '') AS url_scheme,
                 nullif(lower(part.host), '') AS url_host,
                 coalesce(nullif(part.path, ''), CASE WHEN part.host <> '' THEN '/' END) AS url_path,
                 nullif(part.query, '') AS url_query,
+                CASE WHEN contains(part.query, '{urls.CAMPAIGN_PREFIX}') THEN part.query END
+                    AS campaign_query,
                 CASE WHEN anonymous_id IS NOT NULL THEN anonymous_id
                     WHEN user_id IS NOT NULL THEN user_id
                     WHEN client_address IS NULL AND user_agent IS NULL
                         THEN left(sha256(event_id), 16)
                     ELSE left(sha256(concat_ws(' ', client_address, user_agent)), 16)
                 END AS visitor_id
-            FROM typed
+            FROM parted
         ),
         campaigns AS (
-            SELECT *, {
+            SELECT * EXCLUDE (campaign_query), {
             ", ".join(
-                f"{urls.campaign_parameter('url_query', name)} AS {name}"
+                f"{urls.campaign_parameter('campaign_query', name)} AS {name}"
                 for name in urls.CAMPAIGN_PARAMETERS
             )
         }
@@ -364,25 +369,31 @@ def _label_joins(engine: duckdb.DuckDBPyConnection, events: str, reading: Readin
 
 
 def _slices(engine: duckdb.DuckDBPyConnection, typed: str, rows: int) -> list[str]:
-    """Return conditions on event_date and event_at that cut a table into so many rows at most.
+    """Return conditions on event_date and event_at that cut a table into about so many rows each.
 
-    More have them only if they happened in the same microsecond.
+    A cut lies between minutes, so a slice may have the events of one minute more.
     """
     cuts = engine.sql(
         f"""
-        WITH numbered AS (
-            SELECT event_date, event_at,
-                row_number() OVER (PARTITION BY event_date ORDER BY event_at) AS place
-            FROM {typed}
+        WITH minutes AS (
+            SELECT event_date, epoch_us(event_at) // 60000000 AS minute, count(*) AS events
+            FROM {typed} GROUP BY ALL
+        ),
+        numbered AS (
+            SELECT event_date, minute, (sum(events) OVER (
+                PARTITION BY event_date ORDER BY minute) - events) // {rows} AS slice
+            FROM minutes
+        ),
+        slices AS (
+            SELECT event_date, min(minute) AS first FROM numbered GROUP BY event_date, slice
         )
-        SELECT event_date, list(CAST(event_at AS VARCHAR) ORDER BY event_at)
-            FILTER (place > 1 AND place % {rows} = 1)
-        FROM numbered GROUP BY event_date ORDER BY event_date
+        SELECT event_date, list(CAST(make_timestamptz(first * 60000000) AS VARCHAR) ORDER BY first)
+        FROM slices GROUP BY event_date ORDER BY event_date
         """
     ).fetchall()
     conditions = []
     for day, instants in cuts:
-        bounds = [None, *(instants or ()), None]
+        bounds = [None, *instants[1:], None]
         for first, end in pairwise(bounds):
             parts = [f"event_date = DATE '{day}'"]
             parts += [f"event_at >= TIMESTAMPTZ '{first}'"] if first else []

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline_platform.ahead import ahead
 from pipeline_platform.ingestion.content import compression_of, open_content
 from pipeline_platform.ingestion.delivery_errors import WrongEncodingError
 from pipeline_platform.ingestion.rejected_lines import RejectedLine, RejectedLines
@@ -37,7 +38,10 @@ _INLINE = 12
 _VIEW = np.dtype([("length", "<i4"), ("prefix", "u1", 4), ("buffer", "<i4"), ("place", "<i4")])
 _IS_BLANK = np.zeros(256, dtype=bool)
 _IS_BLANK[list(b" \t\r\n")] = True
+_MAY_FOLLOW_OBJECT = np.zeros(256, dtype=bool)
+_MAY_FOLLOW_OBJECT[list(b"} \t")] = True
 Offsets = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
 
 
 class RecordLines:
@@ -71,9 +75,9 @@ class RecordLines:
         """Return the batches as a capsule of Arrow's C stream that DuckDB pulls from, once.
 
         A RecordBatchReader DuckDB would read through a scanner of Arrow's, which reads ahead of it
-        by up to a gigabyte.
+        by up to a gigabyte. The next lines are split while DuckDB works on those before them.
         """
-        reader = pa.RecordBatchReader.from_batches(LINES, self.batches())
+        reader = pa.RecordBatchReader.from_batches(LINES, ahead(self.batches()))
         return reader.__arrow_c_stream__()
 
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -134,7 +138,8 @@ class RecordLines:
     def _batch(self, block: bytes) -> pa.RecordBatch:
         data = np.frombuffer(block, np.uint8)
         ends = np.flatnonzero(data == ord("\n")) + 1
-        if self._are_objects and _ADJACENT_OBJECTS.search(block):
+        openers = _openers(data) if self._are_objects else np.empty(0, np.int64)
+        if _may_be_adjacent(data, openers) and _ADJACENT_OBJECTS.search(block):
             ends = np.union1d(ends, _object_ends(data))
         if not len(ends) or ends[-1] != len(block):
             ends = np.append(ends, len(block))
@@ -144,7 +149,7 @@ class RecordLines:
         first, last = _trimmed(data, offsets)
         is_blank = first >= last
         is_bad = np.zeros(len(ends), dtype=bool)
-        for line, rule, reason in self._faults(block, data, offsets):
+        for line, rule, reason in self._faults(block, data, offsets, openers):
             if not (is_bad[line] or is_blank[line]):
                 is_bad[line] = True
                 self._reject(int(numbers[line]), rule, reason, block[offsets[line] : ends[line]])
@@ -154,7 +159,7 @@ class RecordLines:
         return pa.record_batch([pa.array(numbers[kept]), texts], LINES)
 
     def _faults(
-        self, block: bytes, data: npt.NDArray[np.uint8], offsets: Offsets
+        self, block: bytes, data: Bytes, offsets: Offsets, openers: Offsets
     ) -> Iterator[tuple[int, str, str]]:
         """Yield line, rule and reason of what can't be read; the first one of a line counts."""
         lengths = np.diff(offsets)
@@ -165,17 +170,15 @@ class RecordLines:
                 yield line, "nul_character", "The record holds a NUL character."
         for line in _undecodable(block, offsets):
             yield line, "undecodable", "The record holds bytes that are not UTF-8."
-        if self._are_objects:
-            for line in self._deep(block, data, offsets):
-                yield (
-                    line,
-                    "nested_too_deep",
-                    f"The record is nested deeper than {self._max_json_depth} levels.",
-                )
+        for line in self._deep(block, offsets, openers):
+            yield (
+                line,
+                "nested_too_deep",
+                f"The record is nested deeper than {self._max_json_depth} levels.",
+            )
 
-    def _deep(self, block: bytes, data: npt.NDArray[np.uint8], offsets: Offsets) -> Iterator[int]:
+    def _deep(self, block: bytes, offsets: Offsets, openers: Offsets) -> Iterator[int]:
         """Find records nested too deeply; only those with enough brackets are looked at closely."""
-        openers = np.flatnonzero((data == ord("{")) | (data == ord("[")))
         counts = np.diff(np.searchsorted(openers, offsets))
         for line in np.flatnonzero(counts > self._max_json_depth).tolist():
             if _depth(block[offsets[line] : offsets[line + 1]]) > self._max_json_depth:
@@ -202,12 +205,22 @@ def _too_long(limit: int) -> str:
     return f"The record is longer than {limit:,} bytes."
 
 
+def _openers(data: Bytes) -> Offsets:
+    """Return where braces and brackets open: with this bit set both are the same byte."""
+    return np.flatnonzero((data | 0x20) == ord("{"))
+
+
+def _may_be_adjacent(data: Bytes, openers: Offsets) -> bool:
+    """Tell whether a brace or blank stands before any opener, as in `} {` or `: {`."""
+    return bool(_MAY_FOLLOW_OBJECT[data[openers - 1]].any())
+
+
 def _line_of(positions: Offsets, offsets: Offsets) -> Offsets:
     """Return for each position in which line it lies."""
     return np.searchsorted(offsets, positions, side="right") - 1
 
 
-def _trimmed(data: npt.NDArray[np.uint8], offsets: Offsets) -> tuple[Offsets, Offsets]:
+def _trimmed(data: Bytes, offsets: Offsets) -> tuple[Offsets, Offsets]:
     """Return where each line begins and ends without the blanks and line ends around it."""
     first, last = offsets[:-1].copy(), offsets[1:].copy()
     unsure = np.flatnonzero(_IS_BLANK[data[last - 1]])
@@ -221,9 +234,7 @@ def _trimmed(data: npt.NDArray[np.uint8], offsets: Offsets) -> tuple[Offsets, Of
     return first, last
 
 
-def _texts(
-    block: bytes, data: npt.NDArray[np.uint8], first: Offsets, last: Offsets
-) -> pa.StringViewArray:
+def _texts(block: bytes, data: Bytes, first: Offsets, last: Offsets) -> pa.StringViewArray:
     """Return parts of a block as texts that point into it: nothing is copied.
 
     A view is length, first four bytes, number of the buffer and place; a text of up to twelve
@@ -232,14 +243,20 @@ def _texts(
     lengths = last - first
     views = np.zeros(len(first), dtype=_VIEW)
     views["length"], views["place"] = lengths, first
-    padded = np.append(data, np.zeros(_INLINE, np.uint8))
-    views["prefix"] = padded[first[:, None] + np.arange(4)]
+    views["prefix"] = _bytes_from(data, first, 4)
     short = np.flatnonzero(lengths <= _INLINE)
-    inline = padded[first[short, None] + np.arange(_INLINE)]
+    inline = _bytes_from(data, first[short], _INLINE)
     inline[np.arange(_INLINE) >= lengths[short, None]] = 0
     views.view(np.uint8).reshape(-1, _VIEW.itemsize)[short, 4:] = inline
     buffers = [None, pa.py_buffer(views), pa.py_buffer(block)]
     return pa.Array.from_buffers(pa.string_view(), len(first), buffers)
+
+
+def _bytes_from(data: Bytes, first: Offsets, count: int) -> Bytes:
+    """Return so many bytes from each place on; beyond the end the last byte is repeated."""
+    places = np.minimum(first[:, None] + np.arange(count), len(data) - 1)
+    found: Bytes = data[places]
+    return found
 
 
 def _undecodable(block: bytes, offsets: Offsets) -> Iterator[int]:
@@ -271,7 +288,7 @@ def _depth(record: bytes) -> int:
     return deepest
 
 
-def _object_ends(data: npt.NDArray[np.uint8]) -> Offsets:
+def _object_ends(data: Bytes) -> Offsets:
     """Return where a top-level object ends and another one begins on the same line.
 
     Braces in strings don't count: whether a brace lies in one is told by the number of unescaped
@@ -296,7 +313,7 @@ def _object_ends(data: npt.NDArray[np.uint8]) -> Offsets:
     return ends
 
 
-def _unescaped(data: npt.NDArray[np.uint8], quotes: Offsets) -> Offsets:
+def _unescaped(data: Bytes, quotes: Offsets) -> Offsets:
     """Keep the quotes before which an even number of backslashes stands."""
     is_slash = data == ord("\\")
     begins = np.flatnonzero(is_slash[1:] & ~is_slash[:-1]) + 1

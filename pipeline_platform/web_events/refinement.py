@@ -42,9 +42,6 @@ ROWS_PER_MEGABYTE = 1_000
 MEGABYTES_PER_THREAD = 120
 """What a thread needs to write rows of so many columns to a temporary table (fails with 70)."""
 
-SLICE_ROWS_PER_MEGABYTE = 100
-"""How many wide rows of silver are sorted at once; a day may have any number (measured)."""
-
 
 @cache
 def contract() -> Contract:
@@ -106,7 +103,6 @@ def normalise_days(
             published_neighbours=around(WEB_EVENTS),
         ),
         reading_of(run),
-        slice_rows=rows_within(run, SLICE_ROWS_PER_MEGABYTE),
     )
 
 
@@ -125,7 +121,7 @@ def stage_days(run: RunContext, days: Sequence[date]) -> StagedSilver:
         normalised = normalise_days(run, engine, days)
         with lake.streams(WEB_EVENTS, run_id=run.run_id, partition=span_of(days)) as (stream,):
             for condition in normalised.slices:
-                stream.copy(normalised.events.filter(condition))
+                stream.copy(normalised.events.filter(condition), is_sorted=False)
         staged = lake.stage_stream(stream)
         written = lake.staged_relation(engine, staged)
         return audited(

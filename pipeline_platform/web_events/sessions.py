@@ -19,11 +19,10 @@ def sessions(
     id is its visitor's and the microsecond of its first event; its events are numbered from 1 by
     event_at, then event_id.
     """
-    order = "PARTITION BY event_date, visitor_id ORDER BY event_at, event_id"
     return engine.sql(
         f"""
         WITH steps AS (
-            SELECT event_number, event_date, visitor_id, event_at, event_id,
+            SELECT event_number, event_date, visitor_id, event_at,
                 row_number() OVER visitor_events AS place,
                 coalesce(
                     epoch_us(event_at) - epoch_us(lag(event_at) OVER visitor_events)
@@ -31,14 +30,18 @@ def sessions(
                     true
                 ) AS is_start
             FROM {as_view(events)}
-            WINDOW visitor_events AS ({order})
+            WINDOW visitor_events AS (
+                PARTITION BY event_date, visitor_id ORDER BY event_at, event_id
+            )
         ),
         starts AS (
             SELECT event_date, event_at, event_number, visitor_id, place,
                 max(CASE WHEN is_start THEN place END) OVER so_far AS first_place,
                 max(CASE WHEN is_start THEN event_at END) OVER so_far AS started_at
             FROM steps
-            WINDOW so_far AS ({order} ROWS UNBOUNDED PRECEDING)
+            WINDOW so_far AS (
+                PARTITION BY event_date, visitor_id ORDER BY place ROWS UNBOUNDED PRECEDING
+            )
         )
         SELECT event_date, event_at, event_number,
             visitor_id || '-' || epoch_us(started_at) AS session_id,

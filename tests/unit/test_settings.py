@@ -20,3 +20,16 @@ def test_duckdb_uses_fewer_threads_under_the_smallest_limit() -> None:
         for limit in ("128MB", "2GB")
     )
     assert (small.engine_threads, large.engine_threads) == (1, 2)
+
+
+def test_files_are_read_side_by_side_only_with_memory_for_it() -> None:
+    small, large = (
+        Settings.from_env({"PLATFORM_MEMORY_LIMIT": limit, "PLATFORM_THREADS": "2"})
+        for limit in ("1GB", "2GB")
+    )
+    assert (small.files_at_once, large.files_at_once) == (1, 2)
+
+
+def test_files_that_are_read_side_by_side_share_the_memory_of_one() -> None:
+    settings = Settings.from_env({"PLATFORM_MEMORY_LIMIT": "2GB", "PLATFORM_THREADS": "2"})
+    assert (settings.engine_memory_limit, settings.file_memory_limit) == ("1000MB", "500MB")

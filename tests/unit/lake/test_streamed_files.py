@@ -63,11 +63,19 @@ def test_rows_do_not_wait_beyond_their_share_of_memory(tmp_path: Path) -> None:
 
 def test_streams_side_by_side_share_what_may_wait(tmp_path: Path) -> None:
     one = rows([10])
-    waiting = WaitingRows(one.nbytes + 1)
+    waiting = WaitingRows(2 * one.nbytes + 1)
     with stream(tmp_path, waiting) as first, stream(tmp_path, waiting) as second:
         first.write(one)
         second.write(one)
         assert first.waiting_bytes + second.waiting_bytes == one.nbytes
+
+
+def test_a_row_group_that_cannot_be_written_fails_the_stream(tmp_path: Path) -> None:
+    files = stream(tmp_path)
+    (tmp_path / "data" / "a" / "as_of_month=2026-10-01").write_text("no folder")
+    files.write(rows([10]))
+    with pytest.raises(FileExistsError):
+        files.close()
 
 
 def test_a_file_ends_after_some_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline_platform.failures import NotFoundError
+from pipeline_platform.web_events import urls
 from pipeline_platform.web_events.bot_behaviour import BehaviourLimits
 from pipeline_platform.web_events.bots import load_bot_list
 from pipeline_platform.web_events.duplicates import KEYS
@@ -153,6 +154,23 @@ def test_parts_of_an_address() -> None:
     row = one(url="HTTPS://user@Shop.Example:8443/p/1?utm_source=a%20b&utm_medium=cpc#x")
     parts = [row[f"url_{name}"] for name in ("scheme", "host", "path", "query")]
     assert parts == ["https", "shop.example", "/p/1", "utm_source=a%20b&utm_medium=cpc"]
+
+
+PIECES = st.sampled_from(
+    [*"/?#@:&-. \né", "http", "https", "HTTP", "ftp", "://", "[::1]", "a.example", "p%20q", "x=1"]
+)
+
+
+@given(st.lists(st.lists(PIECES, max_size=9).map("".join), min_size=1, max_size=200))
+@settings(max_examples=25, deadline=None)
+def test_a_plain_address_has_the_parts_that_any_address_has(addresses: list[str]) -> None:
+    addresses += [f"https://a.example/{one}" for one in addresses]
+    nothing = f"CASE WHEN false THEN {urls.plain_url_parts('url')} END"
+    with duckdb.connect() as engine:
+        relation = engine.from_arrow(pa.table({"url": addresses}))
+        found = relation.project(f"*, {urls.plain_url_parts('url')} AS plain, {nothing} AS none")
+        different = f"{urls.url_parts('url', 'plain')} <> {urls.url_parts('url', 'none')}"
+        assert found.filter(different).fetchall() == []
 
 
 @pytest.mark.parametrize(
