@@ -38,6 +38,7 @@ from pipeline_platform.quality.measures import (
     SECONDS_PER_MINUTE,
     Labelled,
 )
+from pipeline_platform.recovery import proof
 from pipeline_platform.warehouse import embedded, processor_use
 
 Scope = measures.Scope[RunContext]
@@ -326,5 +327,9 @@ MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "database_connections": _connections,
     "database_connection_share": _connection_share,
     "database_query_response": _query_response,
+    "backup_age": proof.backup_age,
+    "recoverable_point": proof.recoverable_point,
+    "backup_faults": proof.backup_faults,
+    "recovery_time": proof.recovery_time,
     "cost_anomaly": cost_anomaly,
 }

@@ -1,9 +1,10 @@
-"""When the platform's own work runs: cost and sizes once a day, alerts all the time."""
+"""When the platform's own work runs: cost, sizes, backups by schedule, alerts always."""
 
 from collections.abc import Sequence
 
 import dagster as dg
 
+from pipeline_platform.operations import backups
 from pipeline_platform.operations.alerting import Router
 from pipeline_platform.operations.assets import DAILY_COST, GROUP
 from pipeline_platform.operations.event_log import EventLog
@@ -39,12 +40,24 @@ def sizes_job() -> None:
     measure_sizes()
 
 
-JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [cost_job, sizes_job]
+JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
+    cost_job,
+    sizes_job,
+    backups.daily_job,
+    backups.lake_backup_job,
+    backups.drill_job,
+]
 
 
 def schedules(environment: Environment) -> Sequence[dg.ScheduleDefinition]:
     """Return the schedules of the plan, on or off as it says for this environment."""
-    jobs: dict[str, ExecutableDefinition] = {"daily_cost": cost_job, "daily_sizes": sizes_job}
+    jobs: dict[str, ExecutableDefinition] = {
+        "daily_cost": cost_job,
+        "daily_sizes": sizes_job,
+        "daily_backup": backups.daily_job,
+        "lake_backup": backups.lake_backup_job,
+        "recovery_drill": backups.drill_job,
+    }
     return schedules_from_runbook(operations_plan(), jobs, environment)
 
 

@@ -22,6 +22,7 @@ from pipeline_platform.quality import measures
 from pipeline_platform.quality.measurements import Measurement, percentage, unmeasured
 from pipeline_platform.quality.measures import ALL, FILE_WINDOW, Labelled
 from pipeline_platform.quality.trends import FEWEST_DAYS, Points, drop, slope_per_day
+from pipeline_platform.recovery import proof
 from pipeline_platform.web_events.analyst_queries import analyst_queries, run_query
 from pipeline_platform.web_events.ingestion import events_stream
 from pipeline_platform.web_events.run_context import RunContext
@@ -406,5 +407,6 @@ MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "stream_error_rate": partial(_stream, name="stream_error_rate"),
     "query_time": partial(_query_times, name="query_time"),
     "slow_queries": partial(_query_times, name="slow_queries"),
+    "unsaved_tables": proof.unsaved_tables,
     "cost_increase": cost_increase,
 }
