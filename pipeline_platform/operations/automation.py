@@ -1,10 +1,11 @@
-"""When the platform's own work runs: cost, sizes, pages of pipelines, and alerts all the time."""
+"""When the platform's own work runs: cost, sizes, backups, pages by schedule; alerts always."""
 
 from collections.abc import Sequence
 from itertools import chain
 
 import dagster as dg
 
+from pipeline_platform.operations import backups
 from pipeline_platform.operations.alerting import Router
 from pipeline_platform.operations.assets import DAILY_COST, GROUP
 from pipeline_platform.operations.cloudwatch import publish_checks, publish_days
@@ -76,6 +77,9 @@ JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     sizes_job,
     figures_job,
     days_job,
+    backups.daily_job,
+    backups.lake_backup_job,
+    backups.drill_job,
     *(job for jobs in PAGES.values() for job in jobs.values()),
 ]
 
@@ -87,6 +91,9 @@ def schedules(environment: Environment) -> Sequence[dg.ScheduleDefinition]:
         "daily_sizes": sizes_job,
         "cloudwatch_figures": figures_job,
         "cloudwatch_days": days_job,
+        "daily_backup": backups.daily_job,
+        "lake_backup": backups.lake_backup_job,
+        "recovery_drill": backups.drill_job,
     }
     pages = [
         page_schedules(runbook, PAGES[name], environment) for name, runbook in runbooks().items()
