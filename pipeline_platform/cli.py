@@ -23,6 +23,7 @@ from pipeline_platform.commands import (
     quarantine,
     report_pages,
     reports,
+    retention,
     sample,
     serve,
     stopping,
@@ -52,6 +53,7 @@ app.command("partition-status")(history.partition_status)
 app.command()(dbt_operation.dbt_operation)
 app.command()(capacity.capacity)
 app.command()(maintenance.optimize)
+app.command()(retention.retention)
 app.command()(maintenance.restore)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(incidents.app, name="incidents")

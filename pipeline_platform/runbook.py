@@ -375,6 +375,7 @@ class Rulings(Part):
 
     minimum_samples: dict[str, int]
     quarantine_kept_days: int = Field(ge=1)
+    archive_kept_days: int = Field(ge=1)
     checks_expected_every_minutes: int = Field(ge=1)
     temp_kept_days: int = Field(ge=1)
     arrivals: ArrivalLimits
