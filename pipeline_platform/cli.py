@@ -25,6 +25,7 @@ from pipeline_platform.commands import (
     reports,
     retention,
     sample,
+    security,
     serve,
     stopping,
     vendor,
@@ -71,6 +72,7 @@ app.add_typer(maintenance.app, name="maintenance")
 app.add_typer(maintenance.backup_app, name="backup")
 app.add_typer(database.app, name="database")
 app.add_typer(sample.app, name="sample")
+app.add_typer(security.app, name="security")
 
 
 def main() -> None:

@@ -43,6 +43,7 @@ __all__ = [
     "Rulings",
     "Runbook",
     "Schedule",
+    "SecuredThings",
     "Sensor",
     "Severity",
     "Threshold",
@@ -248,6 +249,15 @@ class Reports(Part):
         return self
 
 
+class SecuredThings(Part):
+    """What of AWS a pipeline uses, by name: the security review looks at it (XC-12)."""
+
+    roles: list[str] = Field(default_factory=list)
+    buckets: list[str] = Field(default_factory=list)
+    trails: list[str] = Field(default_factory=list)
+    secrets: list[str] = Field(default_factory=list)
+
+
 class Freshness(Part):
     """How old an asset may be: a time window, or a deadline on a cron with its look-back."""
 
@@ -416,6 +426,7 @@ class Runbook(Alerting):
     score_weights: dict[Dimension, float] = Field(default_factory=dict)
     schedules: dict[str, Schedule]
     reports: Reports
+    security: SecuredThings = Field(default_factory=SecuredThings)
     sensors: dict[str, Sensor] = Field(default_factory=dict)
     freshness: dict[str, Freshness]
     thresholds: dict[str, Threshold] = Field(min_length=1)

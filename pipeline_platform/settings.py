@@ -93,6 +93,7 @@ class Settings(BaseModel):
     api_requests_per_minute: int = Field(default=6000, ge=1)
 
     cost_source: Literal["cost_explorer"] | None = None
+    security_source: Literal["aws"] | None = None
 
     engine: Engine = "duckdb"
     spark_remote: SecretStr | None = None

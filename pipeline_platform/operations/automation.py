@@ -12,6 +12,7 @@ from pipeline_platform.operations.growth import remember_sizes
 from pipeline_platform.operations.plan import alertings, operations_plan, runbooks
 from pipeline_platform.operations.reports.pages import markdown_table
 from pipeline_platform.operations.retention import Retention, row_of
+from pipeline_platform.operations.security_assets import KEY as SECURITY
 from pipeline_platform.orchestration.automation import (
     ExecutableDefinition,
     UnresolvedAssetJobDefinition,
@@ -44,6 +45,13 @@ def measure_sizes(context: dg.OpExecutionContext, services: ServicesParam) -> No
 def sizes_job() -> None:
     """Remember sizes once a day."""
     measure_sizes()
+
+
+security_job = dg.define_asset_job(
+    f"{GROUP}_security_review",
+    selection=dg.AssetSelection.assets(SECURITY),
+    description="Access, encryption, rotation, audit trails and tags (XC-12).",
+)
 
 
 class RetentionConfig(dg.Config):
@@ -87,6 +95,7 @@ JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     cost_job,
     sizes_job,
     retention_job,
+    security_job,
     *(job for jobs in PAGES.values() for job in jobs.values()),
 ]
 
@@ -97,6 +106,7 @@ def schedules(environment: Environment) -> Sequence[dg.ScheduleDefinition]:
         "daily_cost": cost_job,
         "daily_sizes": sizes_job,
         "retention": retention_job,
+        "security_review": security_job,
     }
     pages = [
         page_schedules(runbook, PAGES[name], environment) for name, runbook in runbooks().items()

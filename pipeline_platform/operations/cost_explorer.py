@@ -3,17 +3,8 @@
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    ProfileNotFound,
-)
-
 from pipeline_platform.failures import InvalidSettingError, UnavailableError
+from pipeline_platform.operations.aws import aws_failures, client
 from pipeline_platform.operations.cost import METRIC, DayCost, day_costs
 from pipeline_platform.settings import Settings
 
@@ -23,11 +14,6 @@ if TYPE_CHECKING:
 REGION = "us-east-1"
 """The only region of AWS that answers for cost."""
 MAX_PAGES = 50
-_TRIES = Config(
-    connect_timeout=5, read_timeout=30, retries={"mode": "standard", "total_max_attempts": 3}
-)
-_PASSING = {"LimitExceededException", "ThrottlingException", "DataUnavailableException"}
-_FIRST_FAULT_OF_THE_SERVER = 500
 
 
 def daily_costs(settings: Settings, first: date, last: date) -> list[DayCost]:
@@ -43,31 +29,16 @@ def daily_costs(settings: Settings, first: date, last: date) -> list[DayCost]:
             "No source of cost is configured; set PLATFORM_COST_SOURCE=cost_explorer and give the "
             "role ce:GetCostAndUsage."
         )
-    try:
+    remedy = (
+        "check the credentials, that the Cost Explorer is enabled, and the permission "
+        "ce:GetCostAndUsage"
+    )
+    with aws_failures("The Cost Explorer", remedy):
         return day_costs(_results(first, last), first, last)
-    except (NoCredentialsError, PartialCredentialsError, ProfileNotFound) as error:
-        raise InvalidSettingError(
-            f"The Cost Explorer needs AWS credentials and found none ({type(error).__name__}); set "
-            "AWS's own variables, a profile or a role."
-        ) from None
-    except ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "unknown")
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if code in _PASSING or status >= _FIRST_FAULT_OF_THE_SERVER:
-            raise UnavailableError(f"The Cost Explorer did not answer ({code}).") from None
-        raise InvalidSettingError(
-            f"The Cost Explorer refused ({code}); check the credentials, that the Cost Explorer is "
-            "enabled, and the permission ce:GetCostAndUsage."
-        ) from None
-    except BotoCoreError as error:
-        raise UnavailableError(
-            f"The Cost Explorer can't be reached ({type(error).__name__}); check the network."
-        ) from None
 
 
 def _results(first: date, last: date) -> "Iterator[dict[str, Any]]":
-    # A session of its own: boto3's shared one would keep credentials that were taken away.
-    client: Any = boto3.Session().client("ce", region_name=REGION, config=_TRIES)
+    explorer = client("ce", REGION)
     wanted: dict[str, Any] = {
         "TimePeriod": {"Start": first.isoformat(), "End": last.isoformat()},
         "Granularity": "DAILY",
@@ -75,7 +46,7 @@ def _results(first: date, last: date) -> "Iterator[dict[str, Any]]":
         "GroupBy": [{"Type": "DIMENSION", "Key": "SERVICE"}],
     }
     for _ in range(MAX_PAGES):
-        page = client.get_cost_and_usage(**wanted)
+        page = explorer.get_cost_and_usage(**wanted)
         yield from page.get("ResultsByTime", [])
         token = page.get("NextPageToken")
         if not token:

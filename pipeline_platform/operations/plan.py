@@ -55,11 +55,20 @@ class RetentionPlan(Part):
         return self
 
 
+class SecurityPlan(Part):
+    """How old a secret may be, how late an audit trail, and the tags that a bucket must have."""
+
+    rotated_days: int = Field(ge=1)
+    delivered_hours: int = Field(ge=1)
+    tags: list[str]
+
+
 class OperationsPlan(Alerting):
     """Everything of `operations.yaml`; `pipeline` is the first part of its asset keys."""
 
     cost: CostPlan
     retention: RetentionPlan
+    security: SecurityPlan
     schedules: dict[str, Schedule]
     sensors: dict[str, Sensor]
 
