@@ -90,7 +90,7 @@ def findings(
 
 
 def grants(seen: Evidence) -> list[str]:
-    """Return what is too much, by a name that the next review knows again: wildcards, superusers."""
+    """Return what is too much, wildcards and superusers, by names that the next review knows."""
     found = [
         f"role {role}, policy {policy}: {wildcard}"
         for role, policies in seen.roles.items()
