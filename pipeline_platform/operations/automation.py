@@ -71,9 +71,9 @@ def forget_what_is_old(
     )
     outcomes = list(retention.look() if config.dry_run else retention.apply())
     failed = [f"{one.place}: {one.failure}" for one in outcomes if one.failure]
-    metadata = {
+    metadata: dict[str, dg.MetadataValue] = {
         "places": dg.MetadataValue.md(markdown_table([row_of(one) for one in outcomes])),
-        "removed": sum(one.removed or 0 for one in outcomes),
+        "removed": dg.MetadataValue.int(sum(one.removed or 0 for one in outcomes)),
     }
     context.add_output_metadata(metadata)
     if failed:

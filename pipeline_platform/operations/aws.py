@@ -28,7 +28,8 @@ def client(service: str, region: str) -> Any:
 
     Its session is its own: boto3's shared one would keep credentials that were taken away.
     """
-    return boto3.Session().client(service, region_name=region, config=_TRIES)
+    session: Any = boto3.Session()
+    return session.client(service, region_name=region, config=_TRIES)
 
 
 def code_of(error: ClientError) -> str:

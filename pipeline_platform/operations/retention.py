@@ -5,16 +5,16 @@ the same places forget, in bounded passes; whatever was killed is taken up by th
 (XC-8, X-7, SA-45). Of Dagster it knows only that somebody can name and forget old runs.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Protocol
 
 from pipeline_platform.failures import PlatformError
-from pipeline_platform.operations.maintenance import Maintainer, UnfinishedRuns
+from pipeline_platform.operations.maintenance import Maintainer, Operation, UnfinishedRuns
 from pipeline_platform.operations.plan import RetentionPlan, operations_plan, runbooks
-from pipeline_platform.runbook import Runbook
+from pipeline_platform.runbook import ReportName, Runbook
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse import retention as tables
 from pipeline_platform.warehouse.locks import session_locks
@@ -163,7 +163,7 @@ class Retention:
 
         return Place(f"table {name}", kept.kept_days, kept.requirements, look, forget)
 
-    def _pages(self, name: str) -> Place:
+    def _pages(self, name: ReportName) -> Place:
         kept = self.plan.report_pages[name]
 
         def look(before: datetime) -> Aged:
@@ -217,17 +217,17 @@ class Retention:
             clock=lambda: self.now,
             lock_wait_seconds=1,
         )
-        kept = runbook.maintenance
+        kept, expiry = runbook.maintenance, list[Operation](["expiry"])
         for one in maintainer.maintain(
-            self.services.lake.tables(runbook.pipeline), ("expiry",), dry_run=dry_run
+            self.services.lake.tables(runbook.pipeline), expiry, dry_run=dry_run
         ):
-            expired = len(one.effect.proof.get("expired", ()))
+            expired = _count(one.effect.proof.get("expired"))
             layer, _, name = one.table.partition("/")
             yield Outcome(
                 f"{runbook.pipeline}: snapshots of {one.table}",
                 kept.retention(layer, name).snapshots_kept_days,
                 ("B-13", "X-7"),
-                len(one.effect.proof.get("kept", ())),
+                _count(one.effect.proof.get("kept")),
                 None,
                 expired if dry_run else 0,
                 None if dry_run else expired,
@@ -244,6 +244,10 @@ class Retention:
             None if dry_run else cleaned.effect.files_before - cleaned.effect.files_after,
             cleaned.failure,
         )
+
+
+def _count(found: object) -> int:
+    return len(found) if isinstance(found, Sized) else 0
 
 
 def row_of(outcome: Outcome) -> dict[str, object]:
