@@ -15,7 +15,7 @@ from tests.assets.platform_runs import settings_at
 
 PIPELINE = "web_events"
 NOW = datetime.now(UTC) + timedelta(days=3000)
-ROWS, FILES, RUNS = 400, 30, 12
+ROWS, FILES, RUNS = 400, 30, 5
 PHASES = ("files", "tables", "runs")
 
 
