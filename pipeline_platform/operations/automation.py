@@ -19,6 +19,7 @@ from pipeline_platform.orchestration.automation import (
     schedules_from_runbook,
     sensor_from_runbook,
 )
+from pipeline_platform.orchestration.failures import handled_failures
 from pipeline_platform.orchestration.maintenance import unfinished_runs
 from pipeline_platform.orchestration.reports import page_jobs, page_schedules
 from pipeline_platform.orchestration.resources import ServicesParam
@@ -69,7 +70,8 @@ def forget_what_is_old(
     retention = Retention.of(
         services, utc_now(), context.run_id, OldRuns(instance), lambda: unfinished_runs(instance)
     )
-    outcomes = list(retention.look() if config.dry_run else retention.apply())
+    with handled_failures(context):
+        outcomes = list(retention.look() if config.dry_run else retention.apply())
     failed = [f"{one.place}: {one.failure}" for one in outcomes if one.failure]
     metadata: dict[str, dg.MetadataValue] = {
         "places": dg.MetadataValue.md(markdown_table([row_of(one) for one in outcomes])),

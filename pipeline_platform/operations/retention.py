@@ -6,12 +6,13 @@ the same places forget, in bounded passes; whatever was killed is taken up by th
 """
 
 from collections.abc import Callable, Iterator, Sequence, Sized
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Protocol
 
-from pipeline_platform.failures import PlatformError
+from pipeline_platform.failures import PlatformError, StoppedError
 from pipeline_platform.operations.maintenance import Maintainer, Operation, UnfinishedRuns
 from pipeline_platform.operations.plan import RetentionPlan, operations_plan, runbooks
 from pipeline_platform.runbook import ReportName, Runbook
@@ -21,6 +22,8 @@ from pipeline_platform.warehouse.locks import session_locks
 from pipeline_platform.warehouse.retention import Aged
 
 LOCK = "retention"
+LOCK_WAIT_SECONDS = 60
+"""So long a pass waits for a maintenance that works on the same table."""
 FILES_AT_ONCE = 500
 _SHA256_LENGTH = 64
 
@@ -102,7 +105,8 @@ class Retention:
             for place in self.places():
                 yield self._applied(place)
             for runbook in runbooks().values():
-                yield from self._maintained(runbook, dry_run=False)
+                with suppress(StoppedError):  # nothing of a stopped pipeline goes on
+                    yield from self._maintained(runbook, dry_run=False)
 
     def places(self) -> Iterator[Place]:
         """Yield every place that days decide on."""
@@ -215,7 +219,7 @@ class Retention:
             run_id=self.run_id,
             unfinished_runs=self.unfinished_runs,
             clock=lambda: self.now,
-            lock_wait_seconds=1,
+            lock_wait_seconds=LOCK_WAIT_SECONDS,
         )
         kept, expiry = runbook.maintenance, list[Operation](["expiry"])
         for one in maintainer.maintain(

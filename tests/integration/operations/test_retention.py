@@ -16,6 +16,8 @@ from pipeline_platform.quality.quarantined_files import HeldFile, hold_file, res
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse import retention as tables
 from pipeline_platform.warehouse.report_pages import keep_page, kept_pages
+from pipeline_platform.warehouse.stops import stop
+from tests.assets.platform_runs import running
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 PIPELINE = "web_events"
@@ -241,6 +243,23 @@ def test_one_place_that_fails_does_not_stop_the_next(retention, services) -> Non
     broken = [(one.place, one.failure) for one in done if one.failure]
     assert broken == [("Dagster's runs and events", "Dagster does not answer.")]
     assert done[-1].place == f"{PIPELINE}: temporary files, resolved quarantine"
+
+
+def test_a_stopped_pipeline_is_left_alone_and_the_others_are_not(retention, services) -> None:
+    with services.database.transaction() as connection:
+        connection.execute("INSERT INTO pipelines (pipeline_id) VALUES ('advisory_performance')")
+        stop(connection, "advisory_performance", by="somebody", reason=None, now=NOW)
+    done = [one.place for one in retention.apply()]
+    assert f"{PIPELINE}: temporary files, resolved quarantine" in done
+
+
+def test_the_nightly_job_forgets_and_says_what(settings) -> None:
+    with running(settings) as platform:
+        observe(platform.services, "a", 0)
+        observe(platform.services, "a", 500)
+        run = platform.run("operations_retention")
+        (output,) = [one for one in run.all_events if one.event_type_value == "STEP_OUTPUT"]
+    assert (run.success, output.step_output_data.metadata["removed"].value) == (True, 1)
 
 
 def test_every_place_names_its_limit_and_its_row(retention) -> None:
