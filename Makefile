@@ -21,7 +21,7 @@ dev: $(VENV)/.runtime ## Dagster's UI and daemon on the embedded default, http:/
 	$(RUN)/pipeline-platform dev
 
 test: $(VENV)/.development ## Run the whole test suite
-	$(RUN)/pytest -n 2 --dist loadscope
+	$(RUN)/pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 check: $(VENV)/.development ## Lint, format, types, import rules, definitions, generated files
 	$(RUN)/ruff check .

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 MODULE = "benchmarks.memory"
 FIRST_DAY = date(2025, 1, 1)
 BUSINESS_DAYS = 130
-BYTES_PER_LINE = 65
+BYTES_PER_LINE = 59
 MEGABYTE = 1_000_000
 BASELINE_ACCOUNTS = 2
 
@@ -294,7 +294,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"{finished.answer['seconds']:>8.1f}{'  FAILED: ' + failure if failure else ''}"
         )
     words = f"MISSED in {', '.join(over)}" if over else "met"
-    print(f"Bar, growth of every stage within {limit:,.0f} MB, file {times:g} x that: {words}.")
+    fold = size / MEGABYTE / limit
+    print(f"Bar, growth of every stage within {limit:,.0f} MB, file {fold:.1f} x that: {words}.")
     return 1 if over else 0
 
 

@@ -4,13 +4,17 @@ import typer
 
 from pipeline_platform.commands import (
     alerts,
+    backups,
     bots,
     capacity,
     cost,
     dagster,
     database,
+    database_activity,
     dbt_operation,
     demo,
+    doctor,
+    errors,
     generate,
     history,
     incidents,
@@ -23,7 +27,9 @@ from pipeline_platform.commands import (
     quarantine,
     report_pages,
     reports,
+    restoring,
     retention,
+    run_details,
     sample,
     security,
     serve,
@@ -49,13 +55,16 @@ app.command()(passport.passport)
 app.command()(cost.cost)
 app.command()(history.runs)
 app.command()(history.check)
+app.command()(errors.errors)
+app.command()(errors.slowest)
+app.command()(doctor.doctor)
 app.command("morning-check")(report_pages.morning)
 app.command("partition-status")(history.partition_status)
 app.command()(dbt_operation.dbt_operation)
 app.command()(capacity.capacity)
 app.command()(maintenance.optimize)
 app.command()(retention.retention)
-app.command()(maintenance.restore)
+app.command()(restoring.restore)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(incidents.app, name="incidents")
 app.add_typer(bots.app, name="bots")
@@ -69,8 +78,10 @@ app.add_typer(vendor.app, name="vendor")
 app.add_typer(web.app, name="web")
 app.add_typer(reports.app, name="reports")
 app.add_typer(maintenance.app, name="maintenance")
-app.add_typer(maintenance.backup_app, name="backup")
+app.add_typer(backups.app, name="backup")
 app.add_typer(database.app, name="database")
+app.add_typer(database_activity.app, name="db")
+app.add_typer(run_details.app, name="run")
 app.add_typer(sample.app, name="sample")
 app.add_typer(security.app, name="security")
 

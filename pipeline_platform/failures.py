@@ -6,9 +6,19 @@ A message names the thing at fault (file, row, column, limit) and what to do nex
 a secret.
 """
 
+from typing import ClassVar, Literal
+
+FailureKind = Literal[
+    "transient", "data", "permanent", "stopped", "memory", "defect", "lost", "cancelled"
+]
+"""What a failed run needs: time, another input, a change, a resume, memory, a programmer, a look
+at the machine, or nothing because somebody wanted it."""
+
 
 class PlatformError(Exception):
     """Base of all failures that the platform raises on purpose; use one of its two branches."""
+
+    kind: ClassVar[FailureKind] = "permanent"
 
 
 class PermanentError(PlatformError):
@@ -17,6 +27,8 @@ class PermanentError(PlatformError):
 
 class TransientError(PlatformError):
     """The cause may pass by itself (a network, a lock, a concurrent commit): try again."""
+
+    kind = "transient"
 
 
 class InvalidSettingError(PermanentError):
@@ -30,13 +42,19 @@ class InvalidRunbookError(PermanentError):
 class BadInputError(PermanentError):
     """An input can't be processed as a whole; it belongs in quarantine with this reason."""
 
+    kind = "data"
+
 
 class AuditFailedError(PermanentError):
     """Staged rows broke a blocking limit and were not published."""
 
+    kind = "data"
+
 
 class StoppedError(PermanentError):
     """Somebody stopped the pipeline, or everything; what was committed before stays."""
+
+    kind = "stopped"
 
 
 class NotFoundError(PermanentError):
@@ -49,3 +67,14 @@ class ConflictError(TransientError):
 
 class UnavailableError(TransientError):
     """A service (database, object store, queue) did not answer."""
+
+
+def kind_of_class(name: str) -> FailureKind | None:
+    """Return the kind of the platform's error class of that name; None if it is none of these."""
+    waiting: list[type[PlatformError]] = [PlatformError]
+    while waiting:
+        one = waiting.pop()
+        if one.__name__ == name:
+            return one.kind
+        waiting += one.__subclasses__()
+    return None

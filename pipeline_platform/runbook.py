@@ -387,6 +387,8 @@ class Rulings(Part):
     quarantine_kept_days: int = Field(ge=1)
     archive_kept_days: int = Field(ge=1)
     checks_expected_every_minutes: int = Field(ge=1)
+    measured_every_minutes: int = Field(ge=1)
+    accepted_gaps: dict[str, str] = Field(default_factory=dict)
     temp_kept_days: int = Field(ge=1)
     arrivals: ArrivalLimits
     deliveries: DeliveryLimits
@@ -407,6 +409,8 @@ class Rulings(Part):
             ),
             ("longest line", f"{self.deliveries.max_line_bytes:,} bytes"),
             ("a check is overdue after", f"{self.checks_expected_every_minutes} minutes"),
+            ("not measurable is a gap after", f"{self.measured_every_minutes} minutes"),
+            ("accepted gaps", ", ".join(self.accepted_gaps) or "none"),
         ]
 
 
@@ -461,6 +465,11 @@ class Runbook(Alerting):
                         f"threshold {threshold.name} needs a {band.severity} route, "
                         f"but {band.route} is not one"
                     )
+        for name, why in self.rulings.accepted_gaps.items():
+            if name not in self.thresholds or not why.strip():
+                raise ValueError(
+                    f"accepted_gaps.{name} must name a threshold and say why it is not measured"
+                )
         if self.score_weights and abs(sum(self.score_weights.values()) - 1) > 1e-9:
             raise ValueError("score_weights must add up to 1")
         return self

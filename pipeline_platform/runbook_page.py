@@ -66,14 +66,14 @@ def thresholds_table(runbook: Runbook) -> str:
         *("check", "must be", "severity", "answer within", "route"),
         *("window", "least sample", "asset", "requirements"),
     )
-    return _table(
+    return markdown_table(
         head,
         (
             (
                 f"`{threshold.name}`",
                 wanted(band, threshold) + _marks(band, threshold),
                 band.severity,
-                _duration(band.response_minutes),
+                duration(band.response_minutes),
                 band.route,
                 _window(threshold),
                 str(threshold.minimum_sample),
@@ -88,7 +88,7 @@ def thresholds_table(runbook: Runbook) -> str:
 
 def measures_table(runbook: Runbook) -> str:
     """Return what each threshold measures, in words."""
-    return _table(
+    return markdown_table(
         ("check", "title", "what is measured"),
         ((f"`{one.name}`", one.title, one.measure) for one in runbook.thresholds.values()),
     )
@@ -96,7 +96,7 @@ def measures_table(runbook: Runbook) -> str:
 
 def routes_table(runbook: Runbook) -> str:
     """Return each route with its severity, ladder of contacts, channels and command (SA-100)."""
-    return _table(
+    return markdown_table(
         ("route", "when", "severity", "who, in this order", "channels", "command", "requirements"),
         (
             (
@@ -127,12 +127,12 @@ def starts_table(runbook: Runbook) -> str:
         (f"sensor `{name}`", one.title, f"every {one.interval_seconds} s", *_where(one))
         for name, one in runbook.sensors.items()
     ]
-    return _table(("name", "what", "when", *ENVIRONMENTS), rows)
+    return markdown_table(("name", "what", "when", *ENVIRONMENTS), rows)
 
 
 def freshness_table(runbook: Runbook) -> str:
     """Return the freshness that each asset is held to."""
-    return _table(
+    return markdown_table(
         ("asset", "must be", "requirements"),
         (
             (f"`{asset}`", _freshness(one), ", ".join(one.requirements))
@@ -143,7 +143,7 @@ def freshness_table(runbook: Runbook) -> str:
 
 def rulings_table(runbook: Runbook) -> str:
     """Return the rulings as the pipeline words them, one a row."""
-    return _table(("ruling", "value"), runbook.rulings.in_words())
+    return markdown_table(("ruling", "value"), runbook.rulings.in_words())
 
 
 def wanted(band: Band, threshold: Threshold) -> str:
@@ -178,7 +178,8 @@ def _window(threshold: Threshold) -> str:
     return threshold.window + groups
 
 
-def _duration(minutes: int) -> str:
+def duration(minutes: int) -> str:
+    """Say how long somebody has to answer."""
     if minutes == 0:
         return "at once"
     return f"{minutes // 60} h" if minutes % 60 == 0 else f"{minutes} min"
@@ -191,14 +192,15 @@ def _where(started: Schedule | Sensor) -> tuple[str, ...]:
 def _freshness(given: Freshness) -> str:
     if given.deadline_cron is not None:
         return (
-            f"materialized within {_duration(given.lower_bound_minutes or 0)} before "
+            f"materialized within {duration(given.lower_bound_minutes or 0)} before "
             f"`{given.deadline_cron}` {given.timezone}"
         )
-    warning = f", warned after {_duration(given.warn_minutes)}" if given.warn_minutes else ""
-    return f"at most {_duration(given.fail_minutes or 0)} old{warning}"
+    warning = f", warned after {duration(given.warn_minutes)}" if given.warn_minutes else ""
+    return f"at most {duration(given.fail_minutes or 0)} old{warning}"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in lines)
 

@@ -54,11 +54,11 @@ def addresses_by_channel(text: str) -> dict[str, str]:
 class Settings(BaseModel):
     """Where things are and how much the platform may use.
 
-    A location is a local folder or an `s3://bucket/prefix`. The four locations are the four roles
-    of the advisory data lake (SA-1): raw, processed, temp and archive. `engine` builds the dbt
-    models; `spark_remote` is the cluster's address in Spark Connect's own form, which may hold a
-    token. Without one the platform starts an engine of its own for each build. `api_url` is where
-    people's browsers find the HTTP service. `channels` are the
+    A location is a local folder or an `s3://bucket/prefix`. The first four are the four roles
+    of the advisory data lake (SA-1): raw, processed, temp and archive; a fifth keeps backups.
+    `engine` builds the dbt models; `spark_remote` is the cluster's address in Spark Connect's own
+    form, which may hold a token. Without one the platform starts an engine of its own for each
+    build. `api_url` is where people's browsers find the HTTP service. `channels` are the
     addresses of the channels that the runbooks' routes name.
     """
 
@@ -71,6 +71,7 @@ class Settings(BaseModel):
     processed_location: str = ""
     temp_location: str = ""
     archive_location: str = ""
+    backups_location: str = ""
     arrivals_queue_url: str | None = None
     s3_endpoint: str | None = None
     s3_region: str = "us-east-1"
@@ -164,6 +165,7 @@ class Settings(BaseModel):
             "processed_location": home / "lake",
             "temp_location": home / "temp",
             "archive_location": home / "archive",
+            "backups_location": home / "backups",
         }
         located = {name: values.get(name) or str(path) for name, path in defaults.items()}
         return {**values, "home": home, **located}

@@ -21,7 +21,14 @@ from pipeline_platform.warehouse.database import Database
 from pipeline_platform.warehouse.migrations import migrate
 
 SERVER_FOLDER = "embedded-server"
-SERVICE_TESTS = "tests/integration/api/"
+TOGETHER = {
+    "tests/integration/api/": "api",
+    "tests/integration/commands/": "commands",
+    "tests/faults/test_advisory_killed": "killable runs",
+    "tests/faults/test_relabelling_killed": "killable runs",
+    "tests/faults/test_web_events_killed": "killable runs",
+}
+"""Modules that share what takes long to prepare, by the beginning of their names."""
 
 # How long an example takes says how busy the machine is; benchmarks measure speed.
 settings.register_profile("any_machine", deadline=None)
@@ -78,20 +85,19 @@ def settings(tmp_path: Path, database_url: str) -> Settings:
     )
 
 
-class OneWorkerForTheService(LoadScopeScheduling):
-    """Each module to a worker, as `loadscope` does, but all that share the HTTP service to one."""
+class OneWorkerForWhatIsShared(LoadScopeScheduling):
+    """Each module to a worker, as `loadscope` does, but all that share something to one."""
 
     def _split_scope(self, nodeid: str) -> str:
-        if nodeid.startswith(SERVICE_TESTS):
-            return SERVICE_TESTS
-        return str(super()._split_scope(nodeid))
+        shared = [name for begin, name in TOGETHER.items() if nodeid.startswith(begin)]
+        return shared[0] if shared else str(super()._split_scope(nodeid))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling | None:
-    """Have the HTTP service started once, not once by each module on each worker."""
+    """Have what modules share prepared once, not once by each worker."""
     is_by_scope = config.getvalue("dist") == "loadscope"
-    return OneWorkerForTheService(config, log) if is_by_scope else None
+    return OneWorkerForWhatIsShared(config, log) if is_by_scope else None
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

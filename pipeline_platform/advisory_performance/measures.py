@@ -38,6 +38,7 @@ from pipeline_platform.quality.measures import (
     SECONDS_PER_MINUTE,
     Labelled,
 )
+from pipeline_platform.quality.monitoring_gap import monitoring_gap
 from pipeline_platform.warehouse import embedded, processor_use
 
 Scope = measures.Scope[RunContext]
@@ -326,5 +327,6 @@ MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "database_connections": _connections,
     "database_connection_share": _connection_share,
     "database_query_response": _query_response,
+    "monitoring_gap": monitoring_gap,
     "cost_anomaly": cost_anomaly,
 }

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline_platform.api.platform import Platform
 from pipeline_platform.api.problems import responses
 from pipeline_platform.api.security import Caller, Operator, Reader
+from pipeline_platform.failures import FailureKind
 from pipeline_platform.orchestration.history import PipelineRun
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.warehouse import stops
@@ -48,7 +49,7 @@ class Pipeline(BaseModel):
 
 
 class Run(BaseModel):
-    """One run, as the UI shows it."""
+    """One run, as the UI shows it; `failure_kind` is why it failed, null if it did not."""
 
     run_id: str
     job: str
@@ -56,6 +57,7 @@ class Run(BaseModel):
     partitions: str | None
     started_at: datetime | None
     seconds: float | None
+    failure_kind: FailureKind | None
 
     @classmethod
     def of(cls, run: PipelineRun) -> "Run":
@@ -80,6 +82,7 @@ class RunDetail(BaseModel):
     status: str
     created_at: datetime
     started_at: datetime | None
+    failure_kind: FailureKind | None
     metrics: dict[str, int | None]
     errors: list[RunError]
 
@@ -174,6 +177,7 @@ def run_detail(
         status=found.status,
         created_at=found.created_at,
         started_at=found.started_at,
+        failure_kind=found.failure_kind,
         metrics=stages,
         errors=[RunError(**vars(error)) for error in found.errors],
     )

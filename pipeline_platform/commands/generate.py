@@ -4,6 +4,8 @@ Dashboards, alert rules, and the tables of each pipeline's page; `make check` fa
 them is not what its runbook says.
 """
 
+import csv
+import json
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,13 +15,20 @@ import typer
 
 from pipeline_platform.commands.arguments import PACKAGE
 from pipeline_platform.commands.output import FOUND_FAULTS, console, errors, plain_failures
+from pipeline_platform.operations import coverage
 from pipeline_platform.operations.dashboards import dashboard
 from pipeline_platform.operations.plan import alertings, runbooks
 from pipeline_platform.operations.prometheus_rules import rule_file
 from pipeline_platform.runbook import Runbook
-from pipeline_platform.runbook_page import generated_blocks, new_page, with_blocks
+from pipeline_platform.runbook_page import (
+    OPERATING_PAGE,
+    generated_blocks,
+    new_page,
+    with_blocks,
+)
 
-FOLDER = PACKAGE.parent / "docs"
+ROOT = PACKAGE.parent
+FOLDER = ROOT / "docs"
 
 
 def generate(
@@ -30,9 +39,14 @@ def generate(
         Path, typer.Option(file_okay=False, help="Where pages, dashboards and rules are.")
     ] = FOLDER,
 ) -> None:
-    """Write anew what is made from the runbooks: pages, dashboards, alert rules (XC-1)."""
+    """Write anew what is made from the runbooks: pages, dashboards, alert rules (XC-1).
+
+    Exit code 1 also if a row of the requirements has no limit, or a limit has no check, no test
+    that makes it fail, no person, or no line that says what to do (B-1).
+    """
     with plain_failures():
-        wanted = generated_files(folder)
+        faults, matrix = covered()
+        wanted = {**generated_files(folder), folder / "coverage.md": matrix}
         stale = [path for path, text in wanted.items() if _present(path) != text]
         if check and stale:
             for path in stale:
@@ -41,13 +55,16 @@ def generate(
                     markup=False,
                     soft_wrap=True,
                 )
-            raise typer.Exit(FOUND_FAULTS)
-        for path in stale:
+        elif not stale and not faults:
+            console.print("Everything is what the runbooks say.")
+        for fault in faults:
+            errors.print(fault, markup=False, soft_wrap=True)
+        for path in () if check else stale:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(wanted[path], "utf-8")
             console.print(f"Written: {path}", markup=False, highlight=False, soft_wrap=True)
-        if not stale:
-            console.print("Everything is what the runbooks say.")
+        if faults or (check and stale):
+            raise typer.Exit(FOUND_FAULTS)
 
 
 def generated_files(folder: Path) -> dict[Path, str]:
@@ -63,6 +80,29 @@ def generated_files(folder: Path) -> dict[Path, str]:
     return files
 
 
+def covered() -> tuple[list[str], str]:
+    """Return every hole between a row of the requirements and a person, and the matrix (B-1)."""
+    found = coverage.answers(alertings(), evidence())
+    rows, pipelines = requirement_rows(), list(runbooks())
+    return coverage.holes(rows, found, pipelines), coverage.page(rows, found, pipelines)
+
+
+def requirement_rows() -> list[coverage.Row]:
+    """Return the rows of the requirements that name a threshold."""
+    return [coverage.Row(**one) for one in _table(FOLDER / "requirement_rows.csv")]
+
+
+def evidence() -> coverage.Evidence:
+    """Return which checks Dagster declares, which limits tests cross, and the page of remedies."""
+    crossings = [
+        coverage.Crossing(one["pipeline"], one["threshold"], one["severity"], one["outside"])
+        for one in _table(ROOT / "tests" / "unit" / "quality" / "crossings.csv")
+    ]
+    declared = json.loads((ROOT / "tests" / "platform" / "definitions.json").read_text("utf-8"))
+    operating = (ROOT / OPERATING_PAGE).read_text("utf-8")
+    return coverage.Evidence(declared["checks"], crossings, operating)
+
+
 def own_runbook(pipeline: str) -> Runbook:
     """Return a pipeline's runbook as its own model, which words its own rulings, if it has one."""
     module = f"pipeline_platform.{pipeline}.run_context"
@@ -70,6 +110,11 @@ def own_runbook(pipeline: str) -> Runbook:
         return runbooks()[pipeline]
     loaded: Runbook = import_module(module).load_runbook()
     return loaded
+
+
+def _table(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def _present(path: Path) -> str | None:

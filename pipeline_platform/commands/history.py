@@ -88,9 +88,9 @@ def runs(
     limit: Limit = 5,
     as_json: AsJson = False,
 ) -> None:
-    """List the latest runs of Dagster, newest first (SW-4, SA-21).
+    """List the latest runs of Dagster, newest first (SW-4, SA-21); `run show` tells of one.
 
-    What became of single files is told by `reports files`.
+    `failure` is its kind (docs/operating.md). What became of single files: `reports files`.
     """
     with code_location() as location:
         key = None if asset is None else _asset_named(location.graph, asset)
@@ -104,6 +104,7 @@ def runs(
                 "partitions": one.partitions,
                 "started (UTC)": one.started_at,
                 "seconds": one.seconds,
+                "failure": one.failure_kind,
             }
             for one in found
         ]

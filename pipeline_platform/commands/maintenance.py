@@ -1,14 +1,14 @@
-"""`pipeline-platform optimize`, `restore`, `backup` and `maintenance`: tables kept and mended."""
+"""`pipeline-platform optimize` and `maintenance`: the lake's tables kept in order."""
 
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Annotated, Literal
 
 import typer
 
-from pipeline_platform.commands.arguments import Limit, parse_day, parse_instant, pipeline_named
+from pipeline_platform.commands.arguments import Limit, parse_day, pipeline_named
 from pipeline_platform.commands.lake_tables import runbook_of, table_named, tables_of
 from pipeline_platform.commands.output import (
     FOUND_FAULTS,
@@ -18,25 +18,16 @@ from pipeline_platform.commands.output import (
     services,
     showing_progress,
 )
-from pipeline_platform.commands.printing import show_facts, show_rows
-from pipeline_platform.failures import BadInputError
-from pipeline_platform.lake.backup import Backup, back_up
-from pipeline_platform.lake.expiry import snapshot_as_of
+from pipeline_platform.commands.printing import show_rows
 from pipeline_platform.lake.orphans import Doomed
-from pipeline_platform.lake.restoration import (
-    compare_with_backup,
-    compare_with_snapshot,
-    restore_from_backup,
-    restore_from_snapshot,
-)
 from pipeline_platform.operations.maintenance import OPERATIONS, Maintainer, Operation, Report
 from pipeline_platform.orchestration.instance import open_instance
 from pipeline_platform.orchestration.maintenance import unfinished_runs
+from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
-from pipeline_platform.warehouse.maintenance_log import Effect, recent_maintenance
+from pipeline_platform.warehouse.maintenance_log import recent_maintenance
 
 app = typer.Typer(help="All maintenance of a pipeline's tables, and what was done before.")
-backup_app = typer.Typer(help="Copies of lake tables that stand alone.")
 
 Table = Annotated[str, typer.Argument(metavar="TABLE", help="Noun, or pipeline/layer/noun.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")]
@@ -68,7 +59,7 @@ def optimize(
         named = table_named(table)
         operations: tuple[Operation, ...] = OPERATIONS if kind == "all" else (kind,)
         with (
-            _maintainer(opened, named.pipeline) as maintainer,
+            maintainer_of(opened, named.pipeline) as maintainer,
             showing_progress(as_json=as_json),
         ):
             reports = list(
@@ -77,101 +68,6 @@ def optimize(
                 )
             )
         _show("/".join(named.asset_key), reports, dry_run=dry_run, as_json=as_json)
-
-
-def restore(
-    table: Table,
-    partition: Partition = None,
-    as_of: Annotated[
-        datetime | None,
-        typer.Option(parser=parse_instant, metavar="INSTANT", help="As readers saw it then."),
-    ] = None,
-    snapshot: Annotated[int | None, typer.Option(help="As it was in this snapshot.")] = None,
-    source: Annotated[
-        str | None, typer.Option("--from", metavar="FOLDER", help="As it is in this backup.")
-    ] = None,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-) -> None:
-    """Make one partition, or a whole table, what it was, in one atomic commit (SW-53)."""
-    with plain_failures(), services() as opened:
-        if sum(one is not None for one in (as_of, snapshot, source)) != 1:
-            raise BadInputError("Say what to restore: one of --as-of, --snapshot and --from.")
-        named, lake = table_named(table), opened.lake
-        title = f"{'/'.join(named.asset_key)}, {partition or 'the whole table'}"
-        with (
-            _maintainer(opened, named.pipeline) as maintainer,
-            maintainer.locked(named),
-            showing_progress(as_json=as_json),
-        ):
-            backup = None if source is None else Backup.open(source, opened.settings)
-            wanted = 0
-            if backup is None:
-                iceberg = lake.iceberg(named)
-                wanted = (
-                    snapshot if snapshot is not None else snapshot_as_of(iceberg, as_of or _now())
-                )
-                difference = compare_with_snapshot(
-                    lake, named, partition=partition, snapshot_id=wanted
-                )
-            else:
-                difference = compare_with_backup(lake, named, backup, partition=partition)
-            facts: dict[str, object] = {
-                "from": f"snapshot {wanted}" if backup is None else f"backup {backup.location}",
-                "rows now": difference.rows_now,
-                "rows after": difference.rows_after,
-                "rows that go": difference.rows_lost,
-                "rows that come back": difference.rows_regained,
-            }
-            if not dry_run:
-                run_id = maintainer.run_id
-                with maintainer.recorded(named, "restore") as effects:
-                    done = (
-                        restore_from_snapshot(
-                            lake, named, partition=partition, snapshot_id=wanted, run_id=run_id
-                        )
-                        if backup is None
-                        else restore_from_backup(
-                            lake, named, backup, partition=partition, run_id=run_id
-                        )
-                    )
-                    proof = {**facts, "partition": str(partition or "all")}
-                    effects.append(Effect(proof=proof, message=f"restored from {facts['from']}"))
-                facts["snapshot"] = done.snapshot_id if done else "unchanged"
-        show_facts(
-            f"{title}: {'would be restored' if dry_run else 'restored'}", facts, as_json=as_json
-        )
-
-
-@backup_app.command("table")
-def backup_table(
-    table: Table,
-    to: Annotated[str, typer.Option("--to", metavar="FOLDER", help="A folder or s3:// address.")],
-    partition: Partition = None,
-    as_json: AsJson = False,
-) -> None:
-    """Copy a table, or one partition, with the checksums to restore it by."""
-    with plain_failures(), services() as opened:
-        named = table_named(table)
-        with (
-            _maintainer(opened, named.pipeline) as maintainer,
-            maintainer.locked(named),
-            showing_progress(as_json=as_json),
-        ):
-            made = back_up(opened.lake, named, to, partition=partition, now=_now())
-        _show_backup(made, as_json=as_json)
-
-
-@backup_app.command("verify")
-def verify(
-    folder: Annotated[str, typer.Argument(metavar="FOLDER")], as_json: AsJson = False
-) -> None:
-    """Read a whole backup and compare every file with its checksum; exit code 2 if one differs."""
-    with plain_failures(), services() as opened:
-        found = Backup.open(folder, opened.settings)
-        with showing_progress(as_json=as_json):
-            found.verify(opened.settings)
-        _show_backup(found, as_json=as_json)
 
 
 @app.command("run")
@@ -183,7 +79,7 @@ def run(
     """Do now what the pipeline's schedule does: all tables, then temporary files (SW-34, SA-42)."""
     with plain_failures(), services() as opened:
         name = pipeline_named(pipeline)
-        with _maintainer(opened, name) as maintainer, showing_progress(as_json=as_json):
+        with maintainer_of(opened, name) as maintainer, showing_progress(as_json=as_json):
             reports = [
                 *maintainer.maintain(tables_of(name), dry_run=dry_run),
                 maintainer.clean_up(dry_run=dry_run),
@@ -206,14 +102,15 @@ def log(
 
 
 @contextmanager
-def _maintainer(opened: Services, pipeline: str) -> Iterator[Maintainer]:
+def maintainer_of(opened: Services, pipeline: str) -> Iterator[Maintainer]:
+    """Lend what maintains a pipeline's tables, for one command."""
     with open_instance(opened.settings) as instance:
         yield Maintainer(
             services=opened,
             runbook=runbook_of(pipeline),
             run_id=f"maintenance-{uuid.uuid4().hex[:12]}",
             unfinished_runs=lambda: unfinished_runs(instance),
-            clock=_now,
+            clock=utc_now,
             lock_wait_seconds=30,
         )
 
@@ -249,20 +146,3 @@ def _file(file: Doomed) -> dict[str, object]:
         "written (UTC)": file.modified_at,
         "why": file.reason,
     }
-
-
-def _show_backup(backup: Backup, *, as_json: bool) -> None:
-    facts = {
-        "folder": backup.location,
-        "table": "/".join(backup.table),
-        "partition": backup.partition or "all",
-        "snapshot": backup.snapshot_id,
-        "rows": backup.row_count,
-        "files": len(backup.files),
-        "bytes": sum(file.size_bytes for file in backup.files),
-    }
-    show_facts("Backup", facts, as_json=as_json)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -106,6 +106,13 @@ class Lake:
         with catalog_failures():
             return self._tables.get(table)
 
+    def named(self, identifier: tuple[str, str]) -> "Table | None":
+        """Return a table of which only namespace and name are known; None if there is none.
+
+        Raises NotFoundError when the catalog names it but its metadata are gone.
+        """
+        return self._tables.named(identifier)
+
     def commit(
         self,
         table: LakeTable,

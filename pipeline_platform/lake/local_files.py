@@ -14,7 +14,7 @@ from pyiceberg.io import FileIO, InputFile, InputStream, OutputFile, OutputStrea
 class LocalFiles(FileIO):
     """Files of a local folder; locations are absolute paths."""
 
-    def new_input(self, location: str) -> "_LocalInput":
+    def new_input(self, location: str) -> InputFile:
         """Return a file to read."""
         return _LocalInput(location)
 

@@ -1,12 +1,12 @@
-"""One partition made again what it was: from an earlier snapshot, or from a backup.
+"""One partition made again what it was: from an earlier snapshot, an export, or a backup.
 
-Both are one atomic commit, like any publication. Nothing is restored by copying files below a
+All are one atomic commit, like any publication. Nothing is restored by copying files below a
 table: a file counts only once a snapshot names it (D-10).
 """
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from pipeline_platform.lake.compaction import MAINTENANCE, MAINTENANCE_RUN
 from pipeline_platform.lake.data_files import describe_file
 from pipeline_platform.lake.dbt_runs import INPUTS
 from pipeline_platform.lake.engine import connect, enable_s3, is_remote
+from pipeline_platform.lake.export import ExportedFile, TableExport, copy_files, lost_files
 from pipeline_platform.lake.lake import Lake
 from pipeline_platform.lake.publications import PARTITIONS, RUN_ID, STANDS_FOR, Publication
 from pipeline_platform.lake.staging import file_name_part, staging_location
@@ -73,8 +74,66 @@ def restore_from_snapshot(
     changed, for a snapshot that is not remembered or a file that is gone.
     """
 
+    def then(fresh: "Table") -> "dict[str, DataFile]":
+        return _files(table, fresh, partition, snapshot_id)
+
+    origin = (f"snapshot {snapshot_id}", snapshot_id)
+    return _name_anew(lake, table, then, partition, origin, run_id)
+
+
+def compare_with_export(
+    lake: Lake, table: LakeTable, export: TableExport, store: ObjectStore, *, partition: date | None
+) -> Difference:
+    """Say what restoring an export would change; nothing is changed.
+
+    Raises PermanentError if an exported file is not what it was, NotFoundError without rows.
+    """
+    chosen = _exported(lake, table, export, store, partition)
+    lost = lost_files(lake, table.identifier)
+    if lost:
+        raise NotFoundError(
+            f"{table.name} has lost {len(lost)} files of its present snapshot, such as {lost[0]}; "
+            "`pipeline-platform recover` puts them back first."
+        )
+    for file in _kept(export, chosen):
+        file.verify(store)
+    now = sorted(_files(table, lake.iceberg(table), partition))
+    then = [f"{store.location}/{file.key}" for file in _kept(export, chosen)]
+    return _difference(lake, table, now, then, mixed=True)
+
+
+def restore_from_export(
+    lake: Lake,
+    table: LakeTable,
+    export: TableExport,
+    store: ObjectStore,
+    *,
+    partition: date | None,
+    run_id: str,
+) -> Publication | None:
+    """Make a partition (None: the whole table) hold the files that it held when it was exported.
+
+    Those that are gone or damaged are put back where they were first. None says that the table
+    names them already. The errors are those of `compare_with_export`.
+    """
+    chosen = _exported(lake, table, export, store, partition)
+    copy_files(lake, export, store, export.location, _kept(export, chosen))
+    origin = (f"export of snapshot {export.snapshot_id}", export.snapshot_id or 0)
+    return _name_anew(lake, table, lambda _: chosen, partition, origin, run_id)
+
+
+def _name_anew(
+    lake: Lake,
+    table: LakeTable,
+    then_of: "Callable[[Table], dict[str, DataFile]]",
+    partition: date | None,
+    origin: tuple[str, int],
+    run_id: str,
+) -> Publication | None:
+    """Commit that a partition holds these files; None if it does already."""
+
     def attempt(fresh: "Table") -> Publication | None:
-        now, then = _files(table, fresh, partition), _files(table, fresh, partition, snapshot_id)
+        now, then = _files(table, fresh, partition), then_of(fresh)
         added = [file for path, file in then.items() if path not in now]
         removed = [file for path, file in now.items() if path not in then]
         if not added and not removed:
@@ -84,12 +143,37 @@ def restore_from_snapshot(
             fresh,
             removed=removed,
             added=added,
-            properties=_marks(
-                table, fresh, partition, f"snapshot {snapshot_id}", snapshot_id, run_id
-            ),
+            properties=_marks(table, fresh, partition, *origin, run_id),
         )
 
     return lake.commit(table, attempt, run_id=run_id)
+
+
+def _exported(
+    lake: Lake, table: LakeTable, export: TableExport, store: ObjectStore, partition: date | None
+) -> "dict[str, DataFile]":
+    """Return the exported files of a partition, where the table still lies where it lay."""
+    from pipeline_platform.lake.rebuilding import exported_data_files  # noqa: PLC0415 - slow
+
+    if table.identifier != export.identifier or lake.iceberg(table).location() != export.location:
+        raise PermanentError(
+            f"The export is one of {export.name} at {export.location}, where {table.name} is not; "
+            "`pipeline-platform restore --all` makes whole tables of a backup, anywhere."
+        )
+    if partition is not None and table.partition_by is None:
+        raise PermanentError(f"The table {table.name} is not partitioned; leave --partition out.")
+    found = {
+        path: file
+        for path, file in exported_data_files(lake, export, store).items()
+        if partition in (None, reading.partition_value(table, file.partition))
+    }
+    if partition is not None and not found:
+        raise NotFoundError(f"The backup has no rows of {partition}; use another backup.")
+    return found
+
+
+def _kept(export: TableExport, files: Collection[str]) -> list[ExportedFile]:
+    return [one for one in export.data_files if f"{export.location}/{one.path}" in files]
 
 
 def compare_with_backup(

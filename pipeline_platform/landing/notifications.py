@@ -14,10 +14,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus, urlsplit
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from pipeline_platform.aws_sessions import aws_session
 from pipeline_platform.failures import InvalidSettingError, UnavailableError
 from pipeline_platform.settings import Settings
 
@@ -69,7 +69,7 @@ class ArrivalNotifications:
     @cached_property
     def _client(self) -> "SQSClient":
         address = urlsplit(self._url)
-        return boto3.session.Session(region_name=self._region).client(
+        return aws_session(self._region).client(
             "sqs",
             endpoint_url=f"{address.scheme}://{address.netloc}",
             config=Config(

@@ -28,6 +28,7 @@ from obstore.exceptions import (
 )
 from obstore.store import S3Store
 
+from pipeline_platform.aws_sessions import aws_session
 from pipeline_platform.failures import InvalidSettingError, NotFoundError, UnavailableError
 from pipeline_platform.landing.keys import printable, unsafe_reason
 from pipeline_platform.landing.stored_object import (
@@ -72,7 +73,7 @@ class S3Bucket:
 
     @cached_property
     def _session(self) -> boto3.session.Session:
-        return boto3.session.Session(region_name=self._region)
+        return aws_session(self._region)
 
     @cached_property
     def client(self) -> "S3Client":

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -14,6 +13,7 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 
+from pipeline_platform.aws_sessions import aws_session
 from pipeline_platform.failures import InvalidSettingError, UnavailableError
 
 _TRIES = Config(
@@ -24,12 +24,8 @@ _FIRST_FAULT_OF_THE_SERVER = 500
 
 
 def client(service: str, region: str) -> Any:
-    """Return a client of AWS, or of the endpoint that AWS_ENDPOINT_URL or its own variable names.
-
-    Its session is its own: boto3's shared one would keep credentials that were taken away.
-    """
-    session: Any = boto3.Session()
-    return session.client(service, region_name=region, config=_TRIES)
+    """Return a client of AWS, or of what AWS_ENDPOINT_URL or its own variable names."""
+    return aws_session().client(service, region_name=region, config=_TRIES)
 
 
 def code_of(error: ClientError) -> str:

@@ -63,12 +63,20 @@ class SecurityPlan(Part):
     tags: list[str]
 
 
+class BackupPlan(Part):
+    """How long backups are kept, and how many always (SA-91)."""
+
+    kept_days: int = Field(ge=1)
+    kept_count: int = Field(ge=1)
+
+
 class OperationsPlan(Alerting):
     """Everything of `operations.yaml`; `pipeline` is the first part of its asset keys."""
 
     cost: CostPlan
     retention: RetentionPlan
     security: SecurityPlan
+    backups: BackupPlan
     schedules: dict[str, Schedule]
     sensors: dict[str, Sensor]
 

@@ -6,7 +6,7 @@ by itself, also while Dagster is down: data that get old, steps that fail or tak
 nobody evaluates, promises that are broken. No number stands here that the runbook doesn't have.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import yaml
@@ -21,6 +21,7 @@ PERFORMANCE = f"{OPERATING_PAGE}#performance-issues"
 GAPS = f"{OPERATING_PAGE}#monitoring-gaps"
 SLOW_SHARE = 0.95
 """SP-8 speaks of the 95th percentile."""
+_GAP_ROWS = ("SP-16", "B-14")
 _SETTLED_MINUTES = 5
 """Prometheus scrapes every minute or so: what is missing for less is no gap."""
 
@@ -29,6 +30,7 @@ _SETTLED_MINUTES = 5
 class Rule:
     """One alert: PromQL that yields a series for each thing that is broken, and whom it is for.
 
+    `place` is where its limit stands in the runbook and `requirements` are the rows that want it.
     `about` are labels of its own, `remedy` stands in for the one of its route.
     """
 
@@ -39,6 +41,8 @@ class Rule:
     response_minutes: int
     summary: str
     page: str
+    place: str
+    requirements: Sequence[str]
     for_minutes: int = 0
     about: Mapping[str, str] = field(default_factory=dict)
     remedy: Remedy | None = None
@@ -55,6 +59,8 @@ def check_rules(runbook: Runbook) -> list[Rule]:
             response_minutes=band.response_minutes,
             summary=f"{threshold.title}: must be {wanted(band, threshold)}",
             page=CHECKS_PAGE,
+            place=f"thresholds.{threshold.name}",
+            requirements=threshold.requirements,
             about={"check": threshold.name},
             remedy=threshold.remedy,
         )
@@ -137,7 +143,10 @@ def _stale(
     runbook: Runbook, asset: str, alert: str, expression: str, what: str, severity: Severity
 ) -> Rule:
     lasting = runbook.alerts.prometheus.stale_for_minutes if severity == "warning" else 0
-    rule = _of_run(runbook, alert, expression, what, STALE, severity, lasting)
+    rows = [*runbook.freshness[asset].requirements, "SP-10" if severity == "warning" else "SP-11"]
+    rule = _of_run(
+        runbook, alert, expression, what, STALE, f"freshness.{asset}", rows, severity, lasting
+    )
     return replace(rule, about={"asset": asset})
 
 
@@ -154,6 +163,8 @@ def _of_steps(alerting: Alerting) -> Iterator[Rule]:
         f" and {ended} >= {failed.minimum_sample}",
         f"more than {failed.limit:g} % of the steps of {failed.window_minutes} minutes failed",
         FAILURES,
+        "alerts.prometheus.failed_steps",
+        failed.requirements,
         for_minutes=failed.for_minutes,
     )
     buckets = _series("potato_pipeline_task_duration_seconds_bucket", pipeline=alerting.pipeline)
@@ -165,6 +176,8 @@ def _of_steps(alerting: Alerting) -> Iterator[Rule]:
         f"{longest} > {_number(slow.limit)} and {ended} >= {slow.minimum_sample}",
         f"5 % of the steps of {slow.window_minutes} minutes took more than {slow.limit:g} s",
         PERFORMANCE,
+        "alerts.prometheus.slow_steps",
+        slow.requirements,
         for_minutes=slow.for_minutes,
     )
 
@@ -182,6 +195,8 @@ def _of_service_level(alerting: Alerting) -> Iterator[Rule]:
         f"{availability} <= {_number(level.availability_pct)}",
         f"available less than {level.availability_pct:g} % of this month",
         FAILURES,
+        "alerts.service_level.availability_pct",
+        ["SA-88"],
     )
     recovery = _series("pipeline_recovery_minutes", pipeline=alerting.pipeline)
     yield _of_run(
@@ -190,18 +205,24 @@ def _of_service_level(alerting: Alerting) -> Iterator[Rule]:
         f"{recovery} >= {level.recovery_minutes}",
         f"incidents of this month took {level.recovery_minutes} minutes or more to mend",
         FAILURES,
+        "alerts.service_level.recovery_minutes",
+        ["SA-81"],
     )
 
 
 def _of_gaps(runbook: Runbook) -> Iterator[Rule]:
     at = _series("pipeline_check_observed_timestamp", pipeline=runbook.pipeline)
     minutes = runbook.rulings.checks_expected_every_minutes
+    blocking = "|".join(one.name for one in runbook.blocking_thresholds)
+    by_themselves = f'{at[:-1]},check!~"{blocking}"}}' if blocking else at
     yield _of_run(
         runbook,
         "CheckOverdue",
-        f"time() - {at} > {60 * minutes}",
+        f"time() - {by_themselves} > {60 * minutes}",
         f"a check was not evaluated for more than {minutes} minutes",
         GAPS,
+        "rulings.checks_expected_every_minutes",
+        _GAP_ROWS,
         for_minutes=_SETTLED_MINUTES,
     )
     yield _of_run(
@@ -210,6 +231,8 @@ def _of_gaps(runbook: Runbook) -> Iterator[Rule]:
         f"absent({at})",
         "nothing is told of its checks: the HTTP service is down, or nobody scrapes it",
         GAPS,
+        "metrics",
+        _GAP_ROWS,
         for_minutes=_SETTLED_MINUTES,
     )
 
@@ -221,6 +244,8 @@ def _unread_section(alerting: Alerting) -> Rule:
         f"{_series('metrics_section_failed')} == 1",
         "a section of the metrics can't be read",
         GAPS,
+        "metrics",
+        _GAP_ROWS,
         for_minutes=_SETTLED_MINUTES,
     )
 
@@ -231,13 +256,17 @@ def _of_run(
     expression: str,
     summary: str,
     page: str,
+    place: str,
+    requirements: Sequence[str],
     severity: Severity = "warning",
     for_minutes: int = 0,
 ) -> Rule:
     """Return a rule that goes where the runbook sends what is late."""
     route = alerting.alerts.overdue[severity]
     minutes = alerting.responses[severity]
-    return Rule(alert, expression, severity, route, minutes, summary, page, for_minutes)
+    return Rule(
+        alert, expression, severity, route, minutes, summary, page, place, requirements, for_minutes
+    )
 
 
 def _as_yaml(rule: Rule, alerting: Alerting, group: str) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 Steps have no retry policy, because Dagster's would also repeat what can't get better. Instead an
 asset's body stands in `handled_failures`: only a TransientError is retried, with growing waits.
+Of which kind a failure was is kept as a tag of its run.
 """
 
 from collections.abc import Iterator
@@ -10,10 +11,12 @@ from contextlib import contextmanager
 import dagster as dg
 import duckdb
 
-from pipeline_platform.failures import PermanentError, StoppedError, TransientError
+from pipeline_platform.failures import FailureKind, PermanentError, TransientError
 
 STOPPED_TAG = "pipeline_platform/stopped"
 """On a run that ended because somebody stopped its pipeline: it is no failed attempt."""
+FAILURE_TAG = "platform/failure"
+"""On a run that failed: the kind of its failure (`failures.FailureKind`), to be searched for."""
 MAX_RETRIES = 3
 FIRST_WAIT_SECONDS = 2
 
@@ -26,31 +29,48 @@ def handled_failures(
     try:
         yield
     except PermanentError as error:
-        if isinstance(error, StoppedError):
-            _mark_stopped(context)
-        raise dg.Failure(
-            description=str(error),
-            metadata={"failure_class": type(error).__name__, "is_permanent": True},
-            allow_retries=False,
-        ) from error
+        raise _final(context, error.kind, type(error).__name__, str(error)) from error
     except duckdb.OutOfMemoryException as error:
-        raise dg.Failure(
-            description=(
-                "The step needs more memory than its limit; launch it again with a larger "
-                f"memory_limit in its configuration ({str(error).splitlines()[0]})"
-            ),
-            metadata={"failure_class": "OutOfMemory", "is_permanent": True},
-            allow_retries=False,
-        ) from error
+        sentence = (
+            "The step needs more memory than its limit; launch it again with a larger "
+            f"memory_limit in its configuration ({str(error).splitlines()[0]})"
+        )
+        raise _final(context, "memory", "OutOfMemory", sentence) from error
     except TransientError as error:
+        if context.retry_number >= MAX_RETRIES:
+            sentence = f"{error} It was tried {1 + MAX_RETRIES} times."
+            raise _final(context, error.kind, type(error).__name__, sentence) from error
         wait = FIRST_WAIT_SECONDS * 2**context.retry_number
         context.log.warning(f"{error} Trying again in {wait} s.")
         raise dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=wait) from error
+    except Exception:
+        _mark(context, "defect")
+        raise
 
 
-def _mark_stopped(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> None:
+def _final(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext,
+    kind: FailureKind,
+    name: str,
+    sentence: str,
+) -> dg.Failure:
+    """Keep the failure's kind on the run and return what ends the step without another try."""
+    _mark(context, kind)
+    return dg.Failure(
+        description=sentence,
+        metadata={
+            "failure_class": name,
+            "failure_kind": kind,
+            "is_permanent": kind != "transient",
+        },
+        allow_retries=False,
+    )
+
+
+def _mark(context: dg.AssetExecutionContext | dg.OpExecutionContext, kind: FailureKind) -> None:
     op_context = context if isinstance(context, dg.OpExecutionContext) else None
     if isinstance(context, dg.AssetExecutionContext):
         op_context = context.op_execution_context
     if op_context is not None and context.instance.has_run(op_context.run_id):
-        context.instance.add_run_tags(op_context.run_id, {STOPPED_TAG: "true"})
+        tags = {FAILURE_TAG: kind, **({STOPPED_TAG: "true"} if kind == "stopped" else {})}
+        context.instance.add_run_tags(op_context.run_id, tags)

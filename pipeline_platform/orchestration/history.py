@@ -14,13 +14,14 @@ import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 
-from pipeline_platform.failures import NotFoundError
+from pipeline_platform.failures import FailureKind, NotFoundError
 from pipeline_platform.orchestration.automation import (
     ONE_PARTITION_TAG,
     RANGE_END_TAG,
     RANGE_START_TAG,
 )
 from pipeline_platform.orchestration.pipeline_runs import FAILED, belongs
+from pipeline_platform.orchestration.run_failures import read_kind
 from pipeline_platform.orchestration.sensors import UNFINISHED
 
 State = Literal["done", "present", "missing", "failed", "running"]
@@ -75,6 +76,7 @@ class PipelineRun:
     partitions: str | None
     started_at: datetime | None
     seconds: float | None
+    failure_kind: FailureKind | None = None
 
 
 def pipelines(graph: AssetGraph) -> list[str]:
@@ -181,7 +183,7 @@ class History:
         while len(found) < limit:
             records = self.instance.get_run_records(limit=page, cursor=cursor)
             found += [
-                _described(record)
+                self._described(record)
                 for record in records
                 if pipeline is None or belongs(record.dagster_run, pipeline)
             ]
@@ -219,7 +221,20 @@ class History:
     def _runs_of_asset(self, asset: dg.AssetKey, limit: int) -> list[PipelineRun]:
         filters = dg.RunsFilter(run_ids=self._run_ids_of(asset, limit))
         records = self.instance.get_run_records(filters) if filters.run_ids else []
-        return [_described(record) for record in records][:limit]
+        return [self._described(record) for record in records][:limit]
+
+    def _described(self, record: dg.RunRecord) -> PipelineRun:
+        run, span = record.dagster_run, covered_partitions(record.dagster_run)
+        start, end = record.start_time, record.end_time
+        return PipelineRun(
+            run_id=run.run_id,
+            job=run.job_name,
+            status=run.status.value,
+            partitions=span,
+            started_at=_instant(start),
+            seconds=round(end - start, 3) if start is not None and end is not None else None,
+            failure_kind=read_kind(self.instance, run),
+        )
 
     def _run_ids_of(self, asset: dg.AssetKey, limit: int) -> list[str]:
         """Return the runs that were to make or observe an asset, a range's once."""
@@ -349,24 +364,17 @@ def outcome_of(evaluation: dg.AssetCheckEvaluation) -> str:
     return "pass" if evaluation.passed else "fail"
 
 
+def covered_partitions(run: dg.DagsterRun) -> str | None:
+    """Return the partition that a run covers, or `first to last`; None for one without."""
+    span = covered(run.tags)
+    return None if span is None else span[0] if span[0] == span[1] else " to ".join(span)
+
+
 def covered(tags: Mapping[str, str]) -> tuple[str, str] | None:
     """Return the first and the last partition that a run's tags name; None without any."""
     one = tags.get(ONE_PARTITION_TAG)
     first, last = tags.get(RANGE_START_TAG, one), tags.get(RANGE_END_TAG, one)
     return (first, last) if first and last else None
-
-
-def _described(record: dg.RunRecord) -> PipelineRun:
-    run, span = record.dagster_run, covered(record.dagster_run.tags)
-    start, end = record.start_time, record.end_time
-    return PipelineRun(
-        run_id=run.run_id,
-        job=run.job_name,
-        status=run.status.value,
-        partitions=None if span is None else span[0] if span[0] == span[1] else " to ".join(span),
-        started_at=_instant(start),
-        seconds=round(end - start, 3) if start is not None and end is not None else None,
-    )
 
 
 def _instant(timestamp: float | None) -> datetime | None:

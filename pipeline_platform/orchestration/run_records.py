@@ -10,9 +10,10 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.storage.dagster_run import RunRecord
 
 from pipeline_platform.failures import NotFoundError
-from pipeline_platform.orchestration.failures import STOPPED_TAG
+from pipeline_platform.orchestration.failures import FAILURE_TAG, STOPPED_TAG
 from pipeline_platform.orchestration.history import pipelines
 from pipeline_platform.orchestration.pipeline_runs import ENDED, belongs
+from pipeline_platform.orchestration.run_failures import FAILURES, errors_of, kind_of
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse.run_records import (
     STOPPED,
@@ -26,8 +27,6 @@ from pipeline_platform.warehouse.run_records import (
 )
 
 PAGE = 200
-MAX_ERRORS = 50
-MAX_MESSAGE = 2000
 _STAGES: Mapping[str, Stage] = {
     "landing": "extraction",
     "bronze": "extraction",
@@ -35,7 +34,6 @@ _STAGES: Mapping[str, Stage] = {
     "gold": "transformation",
     "serving": "loading",
 }
-_FAILURES = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
 _ENDS = {dg.DagsterEventType.STEP_SUCCESS: True, dg.DagsterEventType.STEP_FAILURE: False}
 
 
@@ -76,6 +74,7 @@ class RunRecorder:
             for record in records:
                 if record.dagster_run.run_id in new:
                     ended = self._ended(record)
+                    self._keep_kind(record.dagster_run, ended)
                     with services.database.transaction() as connection:
                         count += record_run(connection, ended)
             if len(records) < PAGE:
@@ -103,7 +102,13 @@ class RunRecorder:
             ended_at=_instant(end) or record.update_timestamp.astimezone(UTC),
             tasks=tasks,
             errors=errors,
+            failure_kind=kind_of(run, errors),
         )
+
+    def _keep_kind(self, run: dg.DagsterRun, ended: EndedRun) -> None:
+        """Keep the kind of a failure on the run, where the failing step did not do so itself."""
+        if ended.failure_kind is not None and FAILURE_TAG not in run.tags:
+            self.instance.add_run_tags(run.run_id, {FAILURE_TAG: ended.failure_kind})
 
     def _pipeline(self, run: dg.DagsterRun) -> str:
         found = [name for name in pipelines(self.graph) if belongs(run, name)]
@@ -113,8 +118,8 @@ class RunRecorder:
         """Read the steps that ended, each once (its last attempt), and what failed."""
         started: dict[str, float] = {}
         tasks: dict[str, Task] = {}
-        errors: list[RunError] = []
-        wanted = {dg.DagsterEventType.STEP_START, *_ENDS, *_FAILURES}
+        failed: list[dg.DagsterEvent] = []
+        wanted = {dg.DagsterEventType.STEP_START, *_ENDS, *FAILURES}
         for entry in self.instance.all_logs(run_id, of_type=wanted):
             event = entry.get_dagster_event()
             step = event.step_key
@@ -124,28 +129,9 @@ class RunRecorder:
                 seconds = max(0.0, entry.timestamp - started.get(step, entry.timestamp))
                 succeeded = _ENDS[event.event_type]
                 tasks[step] = Task(step, succeeded, seconds, self.stages.get(step))
-            if event.event_type in _FAILURES:
-                errors.append(_error(event))
-        shown = [one for one in errors if one.task] or errors
-        return tuple(tasks.values()), tuple(shown[:MAX_ERRORS])
-
-
-def _error(event: dg.DagsterEvent) -> RunError:
-    if not event.is_step_failure:
-        return RunError(None, "RunFailure", (event.message or "unknown")[:MAX_MESSAGE])
-    data = event.step_failure_data
-    failure = data.user_failure_data
-    if failure is not None and failure.description:
-        told = failure.metadata.get("failure_class")
-        name = str(told.value) if told is not None else "Failure"
-        return RunError(event.step_key, name, failure.description[:MAX_MESSAGE])
-    error = data.error
-    cause = error.cause if error is not None and error.cause is not None else error
-    if cause is None:
-        return RunError(event.step_key, "unknown", "unknown")
-    return RunError(
-        event.step_key, cause.cls_name or "unknown", cause.message[:MAX_MESSAGE].strip()
-    )
+            if event.event_type in FAILURES:
+                failed.append(event)
+        return tuple(tasks.values()), errors_of(failed)
 
 
 def _instant(timestamp: float | None) -> datetime | None:

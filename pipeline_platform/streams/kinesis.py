@@ -15,7 +15,6 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -24,6 +23,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
 )
 
+from pipeline_platform.aws_sessions import aws_session
 from pipeline_platform.failures import (
     InvalidSettingError,
     PermanentError,
@@ -124,7 +124,7 @@ class KinesisReader:
 
     @cached_property
     def _client(self) -> "KinesisClient":
-        return boto3.session.Session(region_name=self._settings.s3_region).client(
+        return aws_session(self._settings.s3_region).client(
             "kinesis",
             endpoint_url=self._settings.kinesis_endpoint,
             config=Config(

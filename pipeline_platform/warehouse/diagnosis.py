@@ -8,14 +8,13 @@ import ssl
 import statistics
 import struct
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from pipeline_platform.failures import PlatformError
+from pipeline_platform.layers import FailedLayerError, Layer, Step, attempted, reach, resolve
 from pipeline_platform.warehouse.addresses import require_url
 
 QUERY_LIMIT_SECONDS = 5.0
@@ -25,20 +24,6 @@ _SAMPLES = 5
 _MUST_ENCRYPT = ("require", "verify-ca", "verify-full")
 
 
-@dataclass(frozen=True)
-class Layer:
-    """One layer's result: `detail` is one sentence, without any secret."""
-
-    name: str
-    is_ok: bool
-    detail: str
-    milliseconds: float
-
-
-class _FailedLayerError(Exception):
-    """Says in one sentence why a layer can't be passed."""
-
-
 def diagnose(url: str, *, seconds: int = 5) -> Iterator[Layer]:
     """Try the way to the database, layer by layer; stop after the first that fails.
 
@@ -46,15 +31,7 @@ def diagnose(url: str, *, seconds: int = 5) -> Iterator[Layer]:
     """
     way = _Way(url, seconds)
     try:
-        for name, step in way.steps():
-            began = time.perf_counter()
-            try:
-                is_ok, detail = True, step()
-            except (_FailedLayerError, PlatformError) as error:
-                is_ok, detail = False, str(error)
-            yield Layer(name, is_ok, detail, round((time.perf_counter() - began) * 1000, 1))
-            if not is_ok:
-                return
+        yield from attempted(way.steps())
     finally:
         way.close()
 
@@ -70,7 +47,7 @@ class _Way:
         self._ssl_mode = "prefer"
         self._connection: psycopg.Connection[Any] | None = None
 
-    def steps(self) -> list[tuple[str, Callable[[], str]]]:
+    def steps(self) -> list[Step]:
         return [
             ("address", self._address),
             ("name", self._name),
@@ -95,29 +72,10 @@ class _Way:
         return f"Server {self._host}, port {self._port}, database {parts.get('dbname', '?')}."
 
     def _name(self) -> str:
-        try:
-            found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-        except OSError as error:
-            raise _FailedLayerError(
-                f"The name {self._host} can't be resolved ({error.strerror}); check the address "
-                "and the DNS of this network."
-            ) from None
-        return f"{self._host} is {', '.join(sorted({str(item[4][0]) for item in found}))}."
+        return resolve(self._host, self._port)
 
     def _tcp(self) -> str:
-        try:
-            socket.create_connection((self._host, self._port), self._seconds).close()
-        except TimeoutError:
-            raise _FailedLayerError(
-                f"{self._host}:{self._port} does not answer within {self._seconds} s; check "
-                "security groups, firewall and route."
-            ) from None
-        except OSError as error:
-            raise _FailedLayerError(
-                f"{self._host}:{self._port} refuses the connection ({error.strerror}); check that "
-                "the server runs and listens there."
-            ) from None
-        return f"{self._host}:{self._port} accepts connections."
+        return reach(self._host, self._port, self._seconds)
 
     def _tls(self) -> str:
         must = self._ssl_mode in _MUST_ENCRYPT
@@ -131,9 +89,9 @@ class _Way:
                     with context.wrap_socket(plain, server_hostname=self._host) as secured:
                         return f"The server offers {secured.version()}."
         except OSError as error:
-            raise _FailedLayerError(f"The TLS handshake fails ({error}).") from None
+            raise FailedLayerError(f"The TLS handshake fails ({error}).") from None
         if must:
-            raise _FailedLayerError(
+            raise FailedLayerError(
                 f"The server offers no TLS but sslmode is {self._ssl_mode}; switch TLS on there."
             )
         return "The server offers no TLS; the connection is not encrypted."
@@ -145,7 +103,7 @@ class _Way:
             )
         except psycopg.OperationalError as error:
             said = " ".join(str(error).split())[:300]
-            raise _FailedLayerError(
+            raise FailedLayerError(
                 f"The login fails: {said}; check user, password, database and pg_hba.conf."
             ) from None
         row = self._ask("SELECT current_user, current_setting('server_version')")
@@ -163,7 +121,7 @@ class _Way:
             """
         )
         if tables[1]:
-            raise _FailedLayerError(
+            raise FailedLayerError(
                 f"{tables[1]} of {tables[0]} tables can't be read; grant SELECT on them."
             )
         return f"All {tables[0]} tables of schema public can be read."
@@ -174,7 +132,7 @@ class _Way:
             connection.execute("CREATE TEMPORARY TABLE connection_test (value integer)")
             connection.execute("INSERT INTO connection_test VALUES (1)")
         except psycopg.Error as error:
-            raise _FailedLayerError(
+            raise FailedLayerError(
                 f"Nothing can be written ({error.diag.message_primary}); is this a read replica, "
                 "or does the role lack TEMPORARY on the database?"
             ) from None
@@ -190,7 +148,7 @@ class _Way:
             taken.append(time.perf_counter() - began)
         median = statistics.median(taken)
         if median >= QUERY_LIMIT_SECONDS:
-            raise _FailedLayerError(
+            raise FailedLayerError(
                 f"A trivial query takes {median:.1f} s, the limit is {QUERY_LIMIT_SECONDS:g} s; "
                 "look at the server's load."
             )
@@ -198,14 +156,14 @@ class _Way:
 
     def _connected(self) -> psycopg.Connection[Any]:
         if self._connection is None:
-            raise _FailedLayerError("There is no connection; log in first.")
+            raise FailedLayerError("There is no connection; log in first.")
         return self._connection
 
     def _ask(self, query: str) -> tuple[Any, ...]:
         try:
             row = self._connected().execute(query.encode()).fetchone()
         except psycopg.Error as error:
-            raise _FailedLayerError(
+            raise FailedLayerError(
                 f"The server does not answer a query ({error.diag.message_primary})."
             ) from None
         return row or ()

@@ -11,7 +11,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +20,11 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
-from pipeline_platform.failures import InvalidSettingError, UnavailableError
+from pipeline_platform.failures import ConflictError, InvalidSettingError, UnavailableError
 from pipeline_platform.settings import Settings
+from pipeline_platform.warehouse.addresses import with_database
 from pipeline_platform.warehouse.server_files import ServerFiles, installed_version, write_privately
+from pipeline_platform.warehouse.wal import archiving_options
 
 USER = "platform"
 DATABASES = ("platform", "dagster", "iceberg_catalog")
@@ -31,9 +33,8 @@ _START_SECONDS = 60
 _SECONDS_BETWEEN_ATTEMPTS = 0.5
 _SCRAM_ITERATIONS = "1"
 """More would slow down guessing a password; ours is random, and each connection pays for them."""
-_OPTIONS = {
-    "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",
+_REACHED_BY = {"listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
+OPTIONS = {
     "max_connections": "100",
     "shared_buffers": "256MB",
     "maintenance_work_mem": "256MB",
@@ -62,8 +63,9 @@ class ServerStatus:
 def start(settings: Settings, *, is_durable: bool = True) -> str:
     """Start the server unless it runs; return the URL of its database `platform`.
 
-    `is_durable=False` (tests only) trades safety against loss of power for speed. Raises
-    UnavailableError with the server's own words when it can't be started.
+    It keeps its log below the backups, so that it can be brought back to any instant (SA-92).
+    `is_durable=False` (tests only) trades safety against loss of power for speed, and keeps
+    nothing. Raises UnavailableError with the server's own words when it can't be started.
     """
     files = ServerFiles(settings.home)
     if _answers(files):
@@ -73,7 +75,8 @@ def start(settings: Settings, *, is_durable: bool = True) -> str:
         if not _answers(files):
             _initialise(files, files.make_password())
             if not _is_coming_up(files):
-                _start(files, is_durable=is_durable)
+                kept = archiving_options(settings, files) if is_durable else _NOT_DURABLE
+                _start(files, {**OPTIONS, **_REACHED_BY, **kept})
             _create_databases(files)
     return _url(files, DATABASES[0])
 
@@ -99,6 +102,19 @@ def stop(settings: Settings, *, seconds: float = 60) -> bool:
     return True
 
 
+@contextmanager
+def kept_stopped(settings: Settings) -> Iterator[ServerFiles]:
+    """Stop the server and let nobody start it within the block; lend its files."""
+    stop(settings)
+    files = ServerFiles(settings.home)
+    files.prepare()
+    with _locked(files.lock):
+        if status(settings).is_running:
+            raise ConflictError("The embedded PostgreSQL was started meanwhile; try again.")
+        files.make_password()
+        yield files
+
+
 def status(settings: Settings) -> ServerStatus:
     """Say whether the server runs, and where; starts nothing."""
     files = ServerFiles(settings.home)
@@ -116,6 +132,11 @@ def database_url(settings: Settings, name: str = "platform") -> str:
             f"There is no embedded PostgreSQL below {settings.home}; start it first."
         )
     return _url(files, name)
+
+
+def databases_at(url: str) -> dict[str, str]:
+    """Return the addresses of all databases of a server of ours, by name."""
+    return {name: with_database(url, name) for name in DATABASES}
 
 
 def _url(files: ServerFiles, name: str) -> str:
@@ -160,7 +181,13 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _initialise(files: ServerFiles, password: str) -> None:
-    """Make the data directory beside its place, so that a killed attempt is never taken for one."""
+    """Make the data directory beside its place, so that a killed attempt is never taken for one.
+
+    Data that were brought back take the place of none: a restoration was killed before its last
+    step, and a new, empty server must not come before it.
+    """
+    if not files.data.exists() and files.restored_data.exists():
+        files.restored_data.rename(files.data)
     if (files.data / "PG_VERSION").exists():
         _require_same_version(files)
         return
@@ -200,26 +227,16 @@ def _require_same_version(files: ServerFiles) -> None:
         )
 
 
-def _start(files: ServerFiles, *, is_durable: bool) -> None:
+def _start(files: ServerFiles, options: Mapping[str, str]) -> None:
     """Start the server on its old port, or on a new one when that is taken."""
-    options = {**_OPTIONS, **({} if is_durable else _NOT_DURABLE)}
     failure = UnavailableError("The embedded PostgreSQL was not tried.")
     for _ in range(_ATTEMPTS):
         files.disown_stale_pid()
         port = files.port()
         if port is None or not _is_free(port):
             port = _free_port()
-        given = " ".join(f"-c {name}='{value}'" for name, value in options.items())
-        command = [
-            "start",
-            "--wait",
-            f"--timeout={_START_SECONDS}",
-            f"--pgdata={files.data}",
-            f"--log={files.log}",
-            f"--options=-p {port} {given}",
-        ]
         try:
-            files.run("pg_ctl", command, seconds=_START_SECONDS + 30)
+            files.start(files.data, files.log, {"port": str(port), **options}, _START_SECONDS)
         except UnavailableError as error:
             # Orphaned backends of a killed server end within moments, and a port that was free
             # may be taken by now: both are over on a later attempt.

@@ -55,6 +55,39 @@ def errors_by_bin(
     return _rows(conn, query, values)
 
 
+def errors_since(conn: Connection, since: datetime, pipeline: str | None = None) -> list[Row]:
+    """Return at, pipeline, what, name, rule, error_count, reason, run_id; newest first (SA-11).
+
+    `what` is file (refused as a whole), records (of one file, by rule), stream or publication
+    (refused by its audit). `name` is the file, the stream, or table and partition.
+    """
+    return _rows(conn, _ERRORS, {"since": since, "pipeline": pipeline})
+
+
+_ERRORS = """
+    SELECT * FROM (
+        SELECT quarantined_at AS at, pipeline, 'file' AS what, file_name AS name, rule,
+            1::bigint AS error_count, reason, NULL AS run_id
+        FROM quarantined_files WHERE quarantined_at >= %(since)s
+        UNION ALL
+        SELECT max(quarantined_at), pipeline, 'records', file_name, rule, count(*), min(reason),
+            max(run_id)
+        FROM quarantined_rows WHERE quarantined_at >= %(since)s
+        GROUP BY pipeline, file_name, rule
+        UNION ALL
+        SELECT read_at, pipeline, 'stream', stream, NULL, 1, reason, run_id
+        FROM stream_reads WHERE outcome = 'FAILED' AND read_at >= %(since)s
+        UNION ALL
+        SELECT created_at, pipeline, 'publication', concat_ws(' ', table_name, partition_key),
+            rule, 1, description, run_id
+        FROM data_quality_issues
+        WHERE issue_type = 'not_published' AND created_at >= %(since)s
+    ) AS errors
+    WHERE %(pipeline)s::text IS NULL OR pipeline = %(pipeline)s
+    ORDER BY at DESC, pipeline, what, name
+"""
+
+
 def active_connections(conn: Connection) -> Row:
     """Return open_count, active_count, idle_in_transaction_count, max_connections, used_pct.
 

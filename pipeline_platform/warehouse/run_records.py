@@ -13,6 +13,8 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from pipeline_platform.failures import FailureKind
+
 Connection = psycopg.Connection[Any]
 Stage = Literal["extraction", "transformation", "loading"]
 BUCKETS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
@@ -55,6 +57,7 @@ class EndedRun:
     ended_at: datetime
     tasks: Sequence[Task] = field(default_factory=tuple)
     errors: Sequence[RunError] = field(default_factory=tuple)
+    failure_kind: FailureKind | None = None
 
 
 def stage_milliseconds(tasks: Sequence[Task]) -> dict[Stage, int | None]:

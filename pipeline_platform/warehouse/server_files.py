@@ -5,11 +5,12 @@ import json
 import os
 import pwd
 import secrets
+import shlex
 import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -63,6 +64,11 @@ class ServerFiles:
         """PostgreSQL's data directory."""
         parent = self._nobodys_folder if self.run_as == "nobody" else self.folder
         return parent / "data"
+
+    @property
+    def restored_data(self) -> Path:
+        """Where data that were brought back wait to become the server's; see `embedded`."""
+        return self.data.with_name("data.restored")
 
     @property
     def log(self) -> Path:
@@ -142,6 +148,19 @@ class ServerFiles:
         path.write_text(
             "\n".join([str(_NO_PROCESS), *path.read_text("utf-8").splitlines()[1:], ""]), "utf-8"
         )
+
+    def start(self, data: Path, log: Path, options: Mapping[str, str], seconds: float) -> None:
+        """Start a server on a data directory and wait until it answers; else UnavailableError."""
+        given = " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in options.items())
+        command = [
+            "start",
+            "--wait",
+            f"--timeout={seconds:.0f}",
+            f"--pgdata={data}",
+            f"--log={log}",
+            f"--options={given}",
+        ]
+        self.run("pg_ctl", command, seconds=seconds + 30)
 
     def run(self, program: str, arguments: Sequence[str], *, seconds: float) -> None:
         """Run one of PostgreSQL's programs without root's rights; UnavailableError if it fails."""

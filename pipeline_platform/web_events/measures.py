@@ -20,6 +20,7 @@ from pipeline_platform.partition_ranges import ONE_DAY, dates_in, day_range, par
 from pipeline_platform.quality import measures
 from pipeline_platform.quality.measurements import Measurement, percentage, unmeasured
 from pipeline_platform.quality.measures import ALL, FILE_WINDOW, Labelled
+from pipeline_platform.quality.monitoring_gap import monitoring_gap
 from pipeline_platform.quality.trends import FEWEST_DAYS, Points, drop, slope_per_day
 from pipeline_platform.web_events.analyst_queries import analyst_queries, run_query
 from pipeline_platform.web_events.ingestion import events_stream
@@ -354,5 +355,6 @@ MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "stream_error_rate": partial(_stream, name="stream_error_rate"),
     "query_time": partial(_query_times, name="query_time"),
     "slow_queries": partial(_query_times, name="slow_queries"),
+    "monitoring_gap": monitoring_gap,
     "cost_increase": cost_increase,
 }

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import dagster as dg
+import duckdb
 import pytest
 
 from pipeline_platform import failures
@@ -13,7 +14,8 @@ from pipeline_platform.advisory_performance.ingestion import ingest_arrivals
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.tables import VALUATIONS, VENDOR_ROWS
 from pipeline_platform.orchestration import failures as handling
-from pipeline_platform.orchestration.failures import MAX_RETRIES, handled_failures
+from pipeline_platform.orchestration.failures import FAILURE_TAG, MAX_RETRIES, handled_failures
+from pipeline_platform.orchestration.run_failures import read_kind
 from tests.assets.platform_runs import OCTOBER, Platform, deliver, running, settings_at
 
 HEADER = (
@@ -68,6 +70,81 @@ def test_a_transient_failure_is_retried_a_few_times(error, monkeypatch) -> None:
 
 def test_a_run_tries_a_permanent_failure_once(monkeypatch) -> None:
     assert attempts_of([failures.BadInputError("Wrong."), None], monkeypatch) == (1, False)
+
+
+KINDS = {
+    "transient": failures.ConflictError("Another writer won."),
+    "data": failures.BadInputError("Wrong."),
+    "permanent": failures.InvalidSettingError("Not set."),
+    "stopped": failures.StoppedError("By somebody."),
+    "memory": duckdb.OutOfMemoryException("too little"),
+    "defect": KeyError("nobody thought of it"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_kind_of_a_failure_is_kept_on_the_run(kind, monkeypatch) -> None:
+    monkeypatch.setattr(handling, "FIRST_WAIT_SECONDS", 0)
+
+    @dg.asset
+    def failing(context: dg.AssetExecutionContext) -> None:
+        with handled_failures(context):
+            raise KINDS[kind]
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize([failing], instance=instance, raise_on_error=False)
+        assert read_kind(instance, instance.get_run_by_id(result.run_id)) == kind
+        assert instance.get_run_by_id(result.run_id).tags[FAILURE_TAG] == kind
+
+
+def test_a_failure_that_passed_leaves_no_kind(monkeypatch) -> None:
+    monkeypatch.setattr(handling, "FIRST_WAIT_SECONDS", 0)
+
+    @dg.asset
+    def flaky(context: dg.AssetExecutionContext) -> None:
+        with handled_failures(context):
+            if context.retry_number == 0:
+                raise KINDS["transient"]
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize([flaky], instance=instance)
+        assert FAILURE_TAG not in instance.get_run_by_id(result.run_id).tags
+
+
+def outside_of_the_handling(error: Exception) -> str | None:
+    """Return the kind of a failure that only Dagster noted."""
+
+    @dg.asset
+    def failing() -> None:
+        raise error
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize([failing], instance=instance, raise_on_error=False)
+        return read_kind(instance, instance.get_run_by_id(result.run_id))
+
+
+def test_an_error_that_nobody_handled_is_a_defect() -> None:
+    assert outside_of_the_handling(KeyError("x")) == "defect"
+
+
+def test_an_error_of_the_platform_is_of_its_kind_wherever_it_was_raised() -> None:
+    assert outside_of_the_handling(failures.UnavailableError("Away.")) == "transient"
+
+
+def test_a_run_whose_process_died_is_lost() -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = instance.create_run_for_job(
+            dg.GraphDefinition(name="empty").to_job(), status=dg.DagsterRunStatus.STARTED
+        )
+        instance.report_run_failed(run, "Run worker process 17 was killed")
+        assert read_kind(instance, instance.get_run_by_id(run.run_id)) == "lost"
+
+
+def test_a_run_that_somebody_ended_is_cancelled() -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = instance.create_run_for_job(dg.GraphDefinition(name="empty").to_job())
+        instance.report_run_canceled(run)
+        assert read_kind(instance, instance.get_run_by_id(run.run_id)) == "cancelled"
 
 
 @dataclass

@@ -28,6 +28,7 @@ from pipeline_platform.orchestration.pipeline_runs import work_tags
 from pipeline_platform.quality.audit import judged
 from pipeline_platform.quality.measurements import Verdict
 from pipeline_platform.quality.measures import files_in_time, measure
+from pipeline_platform.quality.observations import record_verdict
 from pipeline_platform.refinement import StagedSilver
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
@@ -308,6 +309,14 @@ def dear_day(state: State) -> Verdict:
         return State(services, state.request).verdict("cost_anomaly")
 
 
+def nobody_looks(state: State) -> Verdict:
+    """Evaluate one check, and none of them for the next two days."""
+    with state.services.database.transaction() as connection:
+        seen = state.verdict("default_partition_rows")
+        record_verdict(connection, PIPELINE, seen, now=datetime.now(UTC))
+    return state.verdict("monitoring_gap", ahead=timedelta(days=2))
+
+
 BREAKING: dict[tuple[str, str], Callable[[State], Verdict]] = {
     ("pipeline_success_rate", "critical"): failed_runs,
     ("data_quality_score", "warning"): of_bad_month("data_quality_score"),
@@ -331,6 +340,7 @@ BREAKING: dict[tuple[str, str], Callable[[State], Verdict]] = {
     ("database_connection_share", "warning"): many_sessions("database_connection_share"),
     ("database_query_response", "warning"): locked_table,
     ("cost_anomaly", "warning"): dear_day,
+    ("monitoring_gap", "warning"): nobody_looks,
 }
 """By threshold and severity: data or a state that breaks it, and the verdict on it."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.assets.content import Content
-from tests.faults.killing import KillableRuns, delivered, end_state
+from tests.faults.killing import KillableRuns, Work, delivered, end_state
 
 
 @dataclass(frozen=True)
@@ -14,8 +14,7 @@ class Undisturbed:
     """What a run that nobody kills leaves, and how long its parts take."""
 
     content: Content
-    ingest_seconds: float
-    months_seconds: float
+    seconds: dict[str, float]
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +26,6 @@ def killable_runs() -> Iterator[KillableRuns]:
 @pytest.fixture(scope="session")
 def undisturbed_pipeline(killable_runs, new_database, tmp_path_factory) -> Undisturbed:
     settings = delivered(tmp_path_factory.mktemp("undisturbed_pipeline"), new_database())
-    ingest = killable_runs.run(settings, "ingest")
-    months = killable_runs.run(settings, "months")
-    return Undisturbed(end_state(settings), ingest.seconds, months.seconds)
+    works: tuple[Work, ...] = ("ingest", "months")
+    seconds = {work: killable_runs.run(settings, work).seconds for work in works}
+    return Undisturbed(end_state(settings), seconds)

@@ -10,7 +10,7 @@ from tests.faults import building
 from tests.faults.phases import PhasedWork
 
 WORK = PhasedWork(building)
-KILLS = ("build", "publication", "publication")
+KILLS = ("build", "publication")
 
 
 @pytest.fixture(scope="module")

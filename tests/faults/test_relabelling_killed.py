@@ -8,7 +8,7 @@ from tests.faults.relabelling import end_state, labelled, visible_states
 from tests.integration.web_events.event_files import DAY
 
 SEEDS = (21, 22)
-KILLS_PER_SEED = 5
+KILLS_PER_SEED = 4
 
 
 @pytest.fixture(scope="module")

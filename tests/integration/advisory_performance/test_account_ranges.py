@@ -36,7 +36,7 @@ def arrived(new_database, tmp_path_factory) -> Iterator[RunContext]:
         environment="test",
         database_url=SecretStr(new_database()),
     )
-    made = generate_arrivals(replace(REQUEST, accounts=6, days=60), dict(shipped_mappings()))
+    made = generate_arrivals(replace(REQUEST, accounts=5, days=45), dict(shipped_mappings()))
     with Services(settings) as services:
         for file in [*made.files, *made.corrections]:
             services.landing(PIPELINE).put(file.name, file.content)

@@ -1,5 +1,6 @@
 """`quarantine`: list, show, replay and discard from the command line."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,14 +18,19 @@ HEADER = (
 ROWS = "A-1,2026-01-05,100.00,,,,,USD\nA-1,2026/01/06,101.00,,,,,USD\nA-1,never,1.00,,,,,USD\n"
 
 
+def hold(shell: Shell, folder: Path) -> Shell:
+    """Have a platform hold two records and one file in quarantine."""
+    for name, text in (("standard_a.csv", HEADER + ROWS), ("std_b.csv", HEADER + ROWS + "\n")):
+        (folder / name).write_text(text)
+        shell("landing", "put", str(folder / name))
+    shell("landing", "ingest")
+    return shell
+
+
 @pytest.fixture
 def held(shell: Shell, tmp_path: Path) -> Shell:
     """A platform that holds two records and one file in quarantine."""
-    for name, text in (("standard_a.csv", HEADER + ROWS), ("std_b.csv", HEADER + ROWS + "\n")):
-        (tmp_path / name).write_text(text)
-        shell("landing", "put", str(tmp_path / name))
-    shell("landing", "ingest")
-    return shell
+    return hold(shell, tmp_path)
 
 
 @pytest.fixture
@@ -41,9 +47,16 @@ def mended(tmp_path: Path) -> str:
     return str(folder)
 
 
-def test_list_shows_records_and_files(held: Shell) -> None:
-    listed = held.json("quarantine", "list")
-    assert sorted(one["kind"] for one in listed) == ["file", "record", "record"]
+@pytest.fixture(scope="module")
+def listed(new_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    """The same, for tests that only read."""
+    folder = tmp_path_factory.mktemp("held")
+    return hold(Shell(folder / "home", new_database()), folder)
+
+
+def test_list_shows_records_and_files(listed: Shell) -> None:
+    found = listed.json("quarantine", "list")
+    assert sorted(one["kind"] for one in found) == ["file", "record", "record"]
 
 
 @pytest.mark.parametrize(
@@ -58,27 +71,27 @@ def test_list_shows_records_and_files(held: Shell) -> None:
         (["--state", "ALL", "--limit", "2"], 2),
     ],
 )
-def test_list_filters(held: Shell, options: list[str], count: int) -> None:
-    assert len(held.json("quarantine", "list", *options)) == count
+def test_list_filters(listed: Shell, options: list[str], count: int) -> None:
+    assert len(listed.json("quarantine", "list", *options)) == count
 
 
-def test_show_gives_the_record_as_delivered(held: Shell) -> None:
-    number = held.json("quarantine", "list", "--kind", "rows")[-1]["id"]
-    assert "A-1" in held.json("quarantine", "show", number)["record"]
+def test_show_gives_the_record_as_delivered(listed: Shell) -> None:
+    number = listed.json("quarantine", "list", "--kind", "rows")[-1]["id"]
+    assert "A-1" in listed.json("quarantine", "show", number)["record"]
 
 
-def test_show_finds_a_file_by_the_beginning_of_its_hash(held: Shell) -> None:
-    identity = held.json("quarantine", "list", "--kind", "files")[0]["id"]
-    assert held.json("quarantine", "show", identity)["file"] == "std_b.csv"
+def test_show_finds_a_file_by_the_beginning_of_its_hash(listed: Shell) -> None:
+    identity = listed.json("quarantine", "list", "--kind", "files")[0]["id"]
+    assert listed.json("quarantine", "show", identity)["file"] == "std_b.csv"
 
 
 @pytest.mark.parametrize("identity", ["999999", "feed", "[bold]"])
-def test_showing_what_is_not_there_is_wrong_use(held: Shell, identity: str) -> None:
-    assert held("quarantine", "show", identity).exit_code == 2
+def test_showing_what_is_not_there_is_wrong_use(listed: Shell, identity: str) -> None:
+    assert listed("quarantine", "show", identity).exit_code == 2
 
 
-def test_a_dry_run_with_mended_mappings_says_what_would_pass(held: Shell, mended: str) -> None:
-    found = held.json("quarantine", "replay", "--dry-run", "--mappings", mended)
+def test_a_dry_run_with_mended_mappings_says_what_would_pass(listed: Shell, mended: str) -> None:
+    found = listed.json("quarantine", "replay", "--dry-run", "--mappings", mended)
     assert (found["records that pass now"], found["files that can be read now"]) == (1, 1)
 
 
@@ -87,13 +100,13 @@ def test_a_dry_run_leaves_what_is_held(held: Shell, mended: str) -> None:
     assert len(held.json("quarantine", "list")) == 3
 
 
-def test_a_dry_run_ends_with_1_while_something_fails(held: Shell, mended: str) -> None:
-    result = held("quarantine", "replay", "--dry-run", "--mappings", mended)
+def test_a_dry_run_ends_with_1_while_something_fails(listed: Shell, mended: str) -> None:
+    result = listed("quarantine", "replay", "--dry-run", "--mappings", mended)
     assert (result.exit_code, "What fails" in result.stdout) == (1, True)
 
 
-def test_trying_mappings_for_real_is_wrong_use(held: Shell, mended: str) -> None:
-    assert held("quarantine", "replay", "--mappings", mended).exit_code == 2
+def test_trying_mappings_for_real_is_wrong_use(listed: Shell, mended: str) -> None:
+    assert listed("quarantine", "replay", "--mappings", mended).exit_code == 2
 
 
 def test_a_replay_that_can_change_nothing_changes_nothing(held: Shell) -> None:

@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from pipeline_platform.failures import BadInputError, NotFoundError
-from pipeline_platform.orchestration.failures import handled_failures
+from pipeline_platform.orchestration.failures import FAILURE_TAG, handled_failures
 from pipeline_platform.orchestration.run_records import RunRecorder
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse import run_records
@@ -78,6 +78,17 @@ def test_a_failed_run_says_why_and_of_which_class(instance) -> None:
         "BadInputError",
         "Line 3 of hours.csv has no hour.",
     )
+
+
+def test_recording_keeps_the_kind_of_a_failure_that_no_step_told(instance, services) -> None:
+    @dg.asset(key=[PIPELINE, "bronze", "hours"])
+    def broken() -> None:
+        raise KeyError("nobody thought of it")
+
+    found = recorder(instance, broken)
+    run_id = run(found)
+    found.record_ended(services)
+    assert instance.get_run_by_id(run_id).tags[FAILURE_TAG] == "defect"
 
 
 def test_a_run_of_another_pipeline_is_not_found(instance) -> None:

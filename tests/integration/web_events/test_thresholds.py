@@ -17,6 +17,7 @@ from pipeline_platform.orchestration.pipeline_runs import PipelineRuns
 from pipeline_platform.quality.audit import judged
 from pipeline_platform.quality.measurements import Measurement, Verdict, judge
 from pipeline_platform.quality.measures import measure, query_times
+from pipeline_platform.quality.observations import record_verdict
 from pipeline_platform.services import Services
 from pipeline_platform.web_events.automation import WORKFLOW
 from pipeline_platform.web_events.measures import MEASURES, Scope
@@ -206,6 +207,13 @@ def slow(name: str, seconds: float) -> Callable[[Services], Verdict]:
     return measured
 
 
+def nobody_looks(services: Services) -> Verdict:
+    """Evaluate one check, and none of them for the next two days."""
+    with services.database.transaction() as connection:
+        record_verdict(connection, PIPELINE, verdict(services, "rows_of_today"), now=ARRIVED)
+    return verdict(services, "monitoring_gap", after=2 * ONE_DAY)
+
+
 BREAKING: dict[tuple[str, str], Callable[[Services], Verdict]] = {
     ("failed_runs", "critical"): failed_run,
     ("error_rate", "critical"): many_unreadable,
@@ -232,6 +240,7 @@ BREAKING: dict[tuple[str, str], Callable[[Services], Verdict]] = {
     ("rows_of_today", "warning"): nothing_today,
     ("query_time", "warning"): slow("query_time", 10.1),
     ("slow_queries", "warning"): slow("slow_queries", 30.1),
+    ("monitoring_gap", "warning"): nobody_looks,
 }
 """By threshold and severity: data or a state that breaks it, and the verdict on it."""
 

@@ -330,20 +330,20 @@ def places(records):
     return sorted((sha_of(one.file), one.line) for one in records)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(deliveries())
 def test_versions_are_those_of_the_yardstick(records):
     assert published(Outcome(as_rows(records))) == judge(records)[0]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(deliveries())
 def test_rejected_records_are_those_of_the_yardstick(records):
     found = Outcome(as_rows(records)).values("rejected", "file_sha256, line_number")
     assert found == places(judge(records)[1])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(deliveries())
 def test_per_file_and_month_every_arrived_record_has_one_fate(records):
     columns = "file_sha256, partition_key, arrived, published, quarantined, deduplicated"

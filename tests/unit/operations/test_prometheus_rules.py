@@ -199,6 +199,11 @@ def test_every_alert_of_the_rows_has_its_name() -> None:
     }  # fmt: skip
 
 
+def test_every_alert_from_outside_has_a_case_in_which_it_fires() -> None:
+    names = {rule.alert for one in alertings().values() for rule in outside_rules(one)}
+    assert {case.alert for case in OUTSIDE.values() if case.fires} == names
+
+
 def test_every_band_of_every_threshold_has_a_rule() -> None:
     rules = {
         (runbook.pipeline, rule.about["check"], rule.severity)

@@ -337,7 +337,7 @@ def winners(rows: Sequence[dict[str, object]]) -> set[tuple[object, object]]:
     }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(copies=copies, cut=st.integers(0, 6))
 def test_days_together_or_apart_give_the_same_rows(copies, cut) -> None:
     rows = [

@@ -1,0 +1,79 @@
+"""`pipeline-platform db`: what the database is busy with, and who keeps whom waiting."""
+
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from pipeline_platform.commands.arguments import parse_duration
+from pipeline_platform.commands.output import FOUND_FAULTS, AsJson, plain_failures, services
+from pipeline_platform.commands.printing import show_rows
+from pipeline_platform.warehouse.activity import blocked_sessions
+from pipeline_platform.warehouse.reports import slow_queries
+
+app = typer.Typer(help="The database at work: slow queries, and locks that are waited for.")
+MOST_CHARACTERS = 200
+
+
+@app.command()
+def slow(
+    at_least: Annotated[
+        timedelta,
+        typer.Option("--for", parser=parse_duration, metavar="90s|5m|2h|7d", help="At least."),
+    ] = timedelta(minutes=5),
+    as_json: AsJson = False,
+) -> None:
+    """List the queries that have been at work for long, longest first (SA-58); exit code 1 if any.
+
+    Sessions that are idle are none. `SELECT pg_cancel_backend(PID)` ends one.
+    """
+    with plain_failures(), services() as opened, opened.database.connection() as connection:
+        found = slow_queries(connection, minutes=at_least / timedelta(minutes=1))
+        rows = [
+            {
+                "pid": one["pid"],
+                "seconds": round(one["duration_seconds"], 1),
+                "user": one["user_name"],
+                "database": one["database_name"],
+                "waits for": one["waits_for"],
+                "query": _short(one["query"], as_json=as_json),
+            }
+            for one in found
+        ]
+        show_rows(f"At work for {at_least} or more", rows, as_json=as_json, empty="nothing.")
+    raise typer.Exit(FOUND_FAULTS if rows else 0)
+
+
+@app.command()
+def locks(as_json: AsJson = False) -> None:
+    """List who waits for a lock and who holds it, longest wait first (SA-59); exit code 1 if any.
+
+    `SELECT pg_terminate_backend(PID)` ends a holder that nobody needs; its work is rolled back.
+    """
+    with plain_failures(), services() as opened, opened.database.connection() as connection:
+        rows = [
+            {
+                "blocked": one["blocked_pid"],
+                "waits (s)": round(one["waits_seconds"], 1),
+                "lock": one["lock"],
+                "on": one["object"],
+                "its query": _short(one["blocked_query"], as_json=as_json),
+                "holder": one["blocker_pid"],
+                "holder is": one["blocker_state"],
+                "holder's user": one["blocker_user"],
+                "for (s)": None
+                if one["blocker_seconds"] is None
+                else round(one["blocker_seconds"], 1),
+                "holder's query": _short(one["blocker_query"], as_json=as_json),
+            }
+            for one in blocked_sessions(connection)
+        ]
+        show_rows("Waiting for a lock", rows, as_json=as_json, empty="nobody.")
+    raise typer.Exit(FOUND_FAULTS if rows else 0)
+
+
+def _short(query: str | None, *, as_json: bool) -> str | None:
+    if query is None or as_json:
+        return query
+    line = " ".join(query.split())
+    return line if len(line) <= MOST_CHARACTERS else f"{line[:MOST_CHARACTERS]}…"

@@ -1,0 +1,101 @@
+"""Which backups go, and what nothing needs any more then (SA-91, XC-8)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pipeline_platform.lake.export import EXPORTS
+from pipeline_platform.recovery.backup_sets import MANIFEST, SETS, BackupSets, PlatformBackup
+from pipeline_platform.recovery.backups import LOCK
+from pipeline_platform.services import Services
+from pipeline_platform.warehouse.locks import named_lock
+from pipeline_platform.warehouse.wal import segment_of, segments_before
+
+
+@dataclass(frozen=True)
+class Doomed:
+    """A file to be removed, and why; `is_log` says that it is a piece of the database's log."""
+
+    key: str
+    size_bytes: int
+    reason: str
+    is_log: bool = False
+
+
+def plan_removal(
+    sets: BackupSets, *, kept_for: timedelta, kept_count: int, now: datetime
+) -> list[Doomed]:
+    """Return the files of backups older than `kept_for`, but never of the newest `kept_count`.
+
+    Of these with the database, and of these with the lake: a backup of the lake alone takes no
+    other's place. A damaged one counts for none. Nobody may make a backup meanwhile: what has no
+    manifest is taken for the remains of a killed one. Raises PermanentError, with nothing
+    removed, if an export that is needed can't be read.
+    """
+    kept = _kept(sets, kept_for, kept_count, now)
+    return [*_unneeded(sets, kept), *_old_log(sets, kept)]
+
+
+def remove_old_backups(
+    services: Services,
+    *,
+    kept_for: timedelta,
+    kept_count: int,
+    now: datetime,
+    dry_run: bool = False,
+) -> list[Doomed]:
+    """Do what `plan_removal` says and return it; manifests go first: no half backup stays."""
+    sets = BackupSets(services.settings)
+    if dry_run:
+        return plan_removal(sets, kept_for=kept_for, kept_count=kept_count, now=now)
+    with named_lock(services.database, LOCK):
+        plan = plan_removal(sets, kept_for=kept_for, kept_count=kept_count, now=now)
+        for one in sorted(plan, key=lambda one: not one.key.endswith(f"/{MANIFEST}")):
+            store = sets.log if one.is_log else sets.store
+            store.delete(one.key)
+            store.remove_empty_folders(one.key)
+    return plan
+
+
+def _kept(
+    sets: BackupSets, kept_for: timedelta, kept_count: int, now: datetime
+) -> list[PlatformBackup]:
+    kept = []
+    sound = {"database": 0, "lake": 0}
+    for backup in sets.all():
+        verdict = sets.verdict(backup.id)
+        parts = [name for name in sound if getattr(backup, name) is not None]
+        is_needed = any(sound[name] < kept_count for name in parts)
+        if is_needed or now - backup.ended_at <= kept_for:
+            kept.append(backup)
+            if verdict is None or not verdict.faults:
+                for name in parts:
+                    sound[name] += 1
+    return kept
+
+
+def _unneeded(sets: BackupSets, kept: Sequence[PlatformBackup]) -> Iterator[Doomed]:
+    ids = {backup.id for backup in kept}
+    needed = {
+        file.key
+        for backup in kept
+        for table in (backup.lake.tables if backup.lake else ())
+        for file in sets.export(table).files
+    }
+    for prefix, reason in ((SETS, "its backup is too old"), ("database", "its backup is too old")):
+        for one in sets.store.list(prefix):
+            if one.key.split("/")[1] not in ids:
+                yield Doomed(one.key, one.size_bytes, reason)
+    for one in sets.store.list(EXPORTS):
+        if one.key not in needed:
+            yield Doomed(one.key, one.size_bytes, "no backup that is kept needs it")
+
+
+def _old_log(sets: BackupSets, kept: Sequence[PlatformBackup]) -> Iterator[Doomed]:
+    logs = [one.database.log for one in kept if one.database and one.database.log]
+    if not logs:
+        return
+    first = min((segment_of(one.timeline, one.start_lsn) for one in logs), key=lambda s: s[8:])
+    sizes = {one.key: one.size_bytes for one in sets.log.list()}
+    for name in segments_before(sizes, first):
+        yield Doomed(name, sizes[name], "it lies before the oldest base backup", is_log=True)

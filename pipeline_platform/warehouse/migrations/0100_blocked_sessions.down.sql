@@ -1,0 +1,1 @@
+DROP VIEW blocked_sessions;

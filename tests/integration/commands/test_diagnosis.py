@@ -1,0 +1,96 @@
+"""`errors`, `run show`, `slowest`, `db` and `doctor` over a processed platform and an empty one."""
+
+from typing import Any
+
+import pytest
+
+from tests.integration.commands.conftest import Processed, Shell
+
+WORKFLOW = "advisory_performance_etl_workflow"
+VALUATIONS_KEY = "advisory_performance/silver/valuations"
+
+
+@pytest.fixture(scope="module")
+def run_id(processed: Processed) -> str:
+    (one, *_) = processed.shell.json("runs", "--asset", VALUATIONS_KEY)
+    return str(one["run"])
+
+
+@pytest.fixture(scope="module")
+def shown(processed: Processed, run_id: str) -> Any:
+    return processed.shell.json("run", "show", run_id[:8])
+
+
+@pytest.fixture(scope="module")
+def errors(processed: Processed) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = processed.shell.json("errors", "--limit", "10000")
+    return found
+
+
+def test_a_run_is_known_by_the_beginning_of_its_id(shown, run_id) -> None:
+    assert (shown["facts"]["run"], shown["facts"]["job"]) == (run_id, WORKFLOW)
+
+
+def test_each_step_has_its_time(shown) -> None:
+    assert {one["seconds"] is not None for one in shown["steps"]} == {True}
+
+
+def test_what_it_published_has_rows_code_and_inputs(shown) -> None:
+    (silver,) = [one for one in shown["published"] if one["table"] == VALUATIONS_KEY]
+    assert (silver["rows added"] > 0, len(silver["code"]), silver["inputs"][:12]) == (
+        True,
+        12,
+        "vendor_rows@",
+    )
+
+
+def test_a_run_of_a_command_is_known_by_what_it_left(processed: Processed) -> None:
+    with processed.shell.services() as services, services.database.connection() as connection:
+        (run_id,) = connection.execute("SELECT DISTINCT run_id FROM etl_processing_log").fetchone()
+    files = processed.shell.json("run", "show", run_id)["files"]
+    assert {one["file"] for one in files} >= {
+        one["file"] for one in processed.ingested if one["outcome"] == "published"
+    }
+
+
+@pytest.mark.parametrize("name", ["no-such-run", "x", ""])
+def test_an_unknown_run_is_wrong_use(processed: Processed, name: str) -> None:
+    assert processed.shell("run", "show", name).exit_code == 2
+
+
+def test_errors_name_each_refused_file(processed: Processed, errors) -> None:
+    refused = {one["file"] for one in processed.ingested if one["outcome"] == "quarantined"}
+    assert {one["where"] for one in errors if one["what"] == "file"} == refused
+
+
+def test_errors_count_refused_records_by_rule(processed: Processed, errors) -> None:
+    held = processed.shell.json("quarantine", "list", "--kind", "rows", "--limit", "10000")
+    assert sum(one["count"] for one in errors if one["what"] == "records") == len(held)
+
+
+def test_errors_are_found_faults(processed: Processed) -> None:
+    assert processed.shell("errors", "--limit", "1").exit_code == 1
+
+
+def test_errors_of_another_pipeline_are_left_out(processed: Processed) -> None:
+    assert processed.shell("errors", "--pipeline", "web").exit_code == 0
+
+
+@pytest.mark.parametrize("since", ["someday", "2h30", "h"])
+def test_errors_since_no_instant_is_wrong_use(processed: Processed, since: str) -> None:
+    assert processed.shell("errors", "--since", since).exit_code == 2
+
+
+def test_the_slowest_step_comes_first(processed: Processed, run_id) -> None:
+    found = [one["seconds"] for one in processed.shell.json("slowest", "--limit", "3")]
+    assert (len(found), found) == (3, sorted(found, reverse=True))
+
+
+def test_nothing_is_slow_or_locked(shell: Shell) -> None:
+    assert [shell("db", command).exit_code for command in ("slow", "locks")] == [0, 0]
+
+
+def test_the_doctor_finds_the_first_layer_that_fails(tmp_path) -> None:
+    shell = Shell(tmp_path, "postgresql://u:hunter2@127.0.0.1:1/db")
+    result = shell("doctor")
+    assert (result.exit_code, "database: tcp" in result.stderr) == (1, True)
