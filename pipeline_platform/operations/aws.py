@@ -25,7 +25,8 @@ _FIRST_FAULT_OF_THE_SERVER = 500
 
 def client(service: str, region: str) -> Any:
     """Return a client of AWS, or of what AWS_ENDPOINT_URL or its own variable names."""
-    return aws_session().client(service, region_name=region, config=_TRIES)
+    session: Any = aws_session()
+    return session.client(service, region_name=region, config=_TRIES)
 
 
 def code_of(error: ClientError) -> str:
