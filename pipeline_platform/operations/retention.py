@@ -15,6 +15,7 @@ from typing import Protocol
 from pipeline_platform.failures import PlatformError, StoppedError
 from pipeline_platform.operations.maintenance import Maintainer, Operation, UnfinishedRuns
 from pipeline_platform.operations.plan import RetentionPlan, operations_plan, runbooks
+from pipeline_platform.recovery.retention import remove_old_backups
 from pipeline_platform.runbook import ReportName, Runbook
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse import retention as tables
@@ -97,6 +98,7 @@ class Retention:
             yield self._outcome(place)
         for runbook in runbooks().values():
             yield from self._maintained(runbook, dry_run=True)
+        yield self._backups(dry_run=True)
 
     def apply(self) -> Iterator[Outcome]:
         """Let each place forget; one that fails is told, and the next one goes on."""
@@ -107,6 +109,7 @@ class Retention:
             for runbook in runbooks().values():
                 with suppress(StoppedError):  # nothing of a stopped pipeline goes on
                     yield from self._maintained(runbook, dry_run=False)
+            yield self._backups(dry_run=False)
 
     def places(self) -> Iterator[Place]:
         """Yield every place that days decide on."""
@@ -210,6 +213,26 @@ class Retention:
             failure = str(error) if known else f"A fault of the code ({type(error).__name__})."
         after = self._outcome(place, removed)
         return after if failure is None else _failed(after, failure)
+
+    def _backups(self, *, dry_run: bool) -> Outcome:
+        """Return what goes of backups, by their own rule: days, but always so many sound ones."""
+        kept, gone, failure = operations_plan().backups, 0, None
+        try:
+            gone = len(
+                remove_old_backups(
+                    self.services,
+                    kept_for=timedelta(days=kept.kept_days),
+                    kept_count=kept.kept_count,
+                    now=self.now,
+                    dry_run=dry_run,
+                )
+            )
+        except PlatformError as error:
+            failure = str(error)
+        going, removed = (gone, None) if dry_run else (0, gone)
+        return Outcome(
+            "files of backups", kept.kept_days, ("SA-91",), None, None, going, removed, failure
+        )
 
     def _maintained(self, runbook: Runbook, *, dry_run: bool) -> Iterator[Outcome]:
         """Yield what maintenance forgets by its own proofs: snapshots, temporary files, entries."""

@@ -242,7 +242,16 @@ def test_one_place_that_fails_does_not_stop_the_next(retention, services) -> Non
     done = list(replace(retention, runs=Broken()).apply())
     broken = [(one.place, one.failure) for one in done if one.failure]
     assert broken == [("Dagster's runs and events", "Dagster does not answer.")]
-    assert done[-1].place == f"{PIPELINE}: temporary files, resolved quarantine"
+    assert done[-1].place == "files of backups"
+
+
+def test_what_a_killed_backup_left_goes(retention, services) -> None:
+    left = services.settings.home / "backups" / "database" / "2026-01-01T01-00-00Z-abcdef" / "base"
+    left.parent.mkdir(parents=True)
+    left.write_text("half a copy")
+    seen = outcome(retention.look(), "files of backups").going
+    removed = outcome(retention.apply(), "files of backups").removed
+    assert (seen, removed, left.exists()) == (1, 1, False)
 
 
 def test_a_stopped_pipeline_is_left_alone_and_the_others_are_not(retention, services) -> None:
