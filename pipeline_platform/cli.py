@@ -30,9 +30,11 @@ from pipeline_platform.commands import (
     report_pages,
     reports,
     restoring,
+    retention,
     run_details,
     runbook,
     sample,
+    security,
     serve,
     stopping,
     vendor,
@@ -64,6 +66,7 @@ app.command("partition-status")(history.partition_status)
 app.command()(dbt_operation.dbt_operation)
 app.command()(capacity.capacity)
 app.command()(maintenance.optimize)
+app.command()(retention.retention)
 app.command()(restoring.restore)
 app.command()(recovery.recover)
 app.command()(recovery.drill)
@@ -87,6 +90,7 @@ app.add_typer(database.app, name="database")
 app.add_typer(database_activity.app, name="db")
 app.add_typer(run_details.app, name="run")
 app.add_typer(sample.app, name="sample")
+app.add_typer(security.app, name="security")
 
 
 def main() -> None:

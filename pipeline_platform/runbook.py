@@ -43,6 +43,7 @@ __all__ = [
     "Rulings",
     "Runbook",
     "Schedule",
+    "SecuredThings",
     "Sensor",
     "Severity",
     "Threshold",
@@ -248,6 +249,15 @@ class Reports(Part):
         return self
 
 
+class SecuredThings(Part):
+    """What of AWS a pipeline uses, by name: the security review looks at it (XC-12)."""
+
+    roles: list[str] = Field(default_factory=list)
+    buckets: list[str] = Field(default_factory=list)
+    trails: list[str] = Field(default_factory=list)
+    secrets: list[str] = Field(default_factory=list)
+
+
 class Freshness(Part):
     """How old an asset may be: a time window, or a deadline on a cron with its look-back."""
 
@@ -386,6 +396,7 @@ class Rulings(Part):
 
     minimum_samples: dict[str, int]
     quarantine_kept_days: int = Field(ge=1)
+    archive_kept_days: int = Field(ge=1)
     checks_expected_every_minutes: int = Field(ge=1)
     measured_every_minutes: int = Field(ge=1)
     accepted_gaps: dict[str, str] = Field(default_factory=dict)
@@ -430,6 +441,7 @@ class Runbook(Alerting):
     score_weights: dict[Dimension, float] = Field(default_factory=dict)
     schedules: dict[str, Schedule]
     reports: Reports
+    security: SecuredThings = Field(default_factory=SecuredThings)
     sensors: dict[str, Sensor] = Field(default_factory=dict)
     freshness: dict[str, Freshness]
     thresholds: dict[str, Threshold] = Field(min_length=1)

@@ -97,6 +97,7 @@ class Settings(BaseModel):
 
     cost_source: Literal["cost_explorer"] | None = None
     cloudwatch_region: str | None = Field(default=None, pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")
+    security_source: Literal["aws"] | None = None
 
     engine: Engine = "duckdb"
     spark_remote: SecretStr | None = None

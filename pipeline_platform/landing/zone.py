@@ -244,6 +244,33 @@ class LandingZone:
             store.remove_empty_folders(prefix + item.key)
         return ClaimedFile(name, sha256, item.size_bytes, arrived_at, key)
 
+    def archived(self) -> Iterator[StoredObject]:
+        """Yield the archive's objects in no order; `modified_at` says when each came there."""
+        yield from self._objects("archive")
+
+    def forget_archived(self, key: str) -> None:
+        """Delete an object of the archive for good; one that is gone already is no error."""
+        store, prefix = self._place("archive")
+        check_key(prefix + key)
+        store.delete(prefix + key)
+        store.remove_empty_folders(prefix + key)
+
+    def forget_quarantined(self, sha256: str, before: datetime) -> int:
+        """Delete a content that came to quarantine before an instant, with its reasons, for good.
+
+        Returns how many objects went; what is gone already is no error.
+        """
+        store, prefix = self._place("quarantine")
+        found = [
+            one
+            for one in store.list(f"{prefix}{sha256}")
+            if (one.placed_at or one.modified_at) < before
+        ]
+        for one in found:
+            store.delete(one.key)
+            store.remove_empty_folders(one.key)
+        return len(found)
+
     def find(self, sha256: str, name: str | None = None) -> tuple[Folder, StoredObject] | None:
         """Return where a content lies: in processing, else archive, else quarantine."""
         if _SHA256.fullmatch(sha256) is None:

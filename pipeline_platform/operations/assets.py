@@ -9,6 +9,7 @@ from pipeline_platform.operations.cost import DayCost
 from pipeline_platform.operations.cost_readings import Reading, read_costs, stored_costs
 from pipeline_platform.operations.plan import operations_plan, runbooks
 from pipeline_platform.operations.reports.catalog import REPORTS
+from pipeline_platform.operations.security_assets import security_review
 from pipeline_platform.orchestration.reports import page_asset
 from pipeline_platform.orchestration.resources import ServicesParam
 from pipeline_platform.run_context import utc_now
@@ -42,6 +43,7 @@ def daily_cost(context: dg.OpExecutionContext, services: ServicesParam) -> dg.Ob
 
 ASSETS: list[dg.AssetsDefinition | dg.SourceAsset] = [
     daily_cost,
+    security_review,
     *(page_asset(runbook, name) for runbook in runbooks().values() for name in REPORTS),
 ]
 

@@ -12,15 +12,21 @@ from pipeline_platform.operations.cloudwatch import publish_checks, publish_days
 from pipeline_platform.operations.event_log import EventLog
 from pipeline_platform.operations.growth import remember_sizes
 from pipeline_platform.operations.plan import alertings, operations_plan, runbooks
+from pipeline_platform.operations.reports.pages import markdown_table
+from pipeline_platform.operations.retention import Retention, row_of
+from pipeline_platform.operations.security_assets import KEY as SECURITY
 from pipeline_platform.orchestration.automation import (
     ExecutableDefinition,
     UnresolvedAssetJobDefinition,
     schedules_from_runbook,
     sensor_from_runbook,
 )
+from pipeline_platform.orchestration.failures import handled_failures
+from pipeline_platform.orchestration.maintenance import unfinished_runs
 from pipeline_platform.orchestration.reports import page_jobs, page_schedules
 from pipeline_platform.orchestration.resources import ServicesParam
 from pipeline_platform.orchestration.run_records import RunRecorder
+from pipeline_platform.orchestration.run_retention import OldRuns
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.settings import Environment
 
@@ -71,6 +77,50 @@ def days_job() -> None:
     send_days()
 
 
+security_job = dg.define_asset_job(
+    f"{GROUP}_security_review",
+    selection=dg.AssetSelection.assets(SECURITY),
+    description="Access, encryption, rotation, audit trails and tags (XC-12).",
+)
+
+
+class RetentionConfig(dg.Config):
+    """`dry_run` says what would go, and changes nothing."""
+
+    dry_run: bool = False
+
+
+@dg.op(description="Let every place forget what its limit says, in one bounded pass.")
+def forget_what_is_old(
+    context: dg.OpExecutionContext, config: RetentionConfig, services: ServicesParam
+) -> None:
+    """Forget, place by place; the run fails at its end if one place did."""
+    instance = context.instance
+    retention = Retention.of(
+        services, utc_now(), context.run_id, OldRuns(instance), lambda: unfinished_runs(instance)
+    )
+    with handled_failures(context):
+        outcomes = list(retention.look() if config.dry_run else retention.apply())
+    failed = [f"{one.place}: {one.failure}" for one in outcomes if one.failure]
+    metadata: dict[str, dg.MetadataValue] = {
+        "places": dg.MetadataValue.md(markdown_table([row_of(one) for one in outcomes])),
+        "removed": dg.MetadataValue.int(sum(one.removed or 0 for one in outcomes)),
+    }
+    context.add_output_metadata(metadata)
+    if failed:
+        raise dg.Failure(
+            description=f"{len(failed)} of {len(outcomes)} places failed: {failed[0]}",
+            metadata=metadata,
+            allow_retries=False,
+        )
+
+
+@dg.job(name=f"{GROUP}_retention", description="Retention of all that grows (XC-8, SA-45, SC-44).")
+def retention_job() -> None:
+    """Forget once a day."""
+    forget_what_is_old()
+
+
 PAGES = {runbook.pipeline: page_jobs(runbook) for runbook in runbooks().values()}
 JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     cost_job,
@@ -80,6 +130,8 @@ JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     backups.daily_job,
     backups.lake_backup_job,
     backups.drill_job,
+    retention_job,
+    security_job,
     *(job for jobs in PAGES.values() for job in jobs.values()),
 ]
 
@@ -94,6 +146,8 @@ def schedules(environment: Environment) -> Sequence[dg.ScheduleDefinition]:
         "daily_backup": backups.daily_job,
         "lake_backup": backups.lake_backup_job,
         "recovery_drill": backups.drill_job,
+        "retention": retention_job,
+        "security_review": security_job,
     }
     pages = [
         page_schedules(runbook, PAGES[name], environment) for name, runbook in runbooks().items()

@@ -1,10 +1,9 @@
-"""AWS as operations ask it: one client for a question, refusals as sentences without secrets."""
+"""Questions to AWS: with which patience they are asked, and what a refusal means in our words."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -14,6 +13,7 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 
+from pipeline_platform.aws_sessions import aws_session
 from pipeline_platform.failures import InvalidSettingError, UnavailableError
 
 _TRIES = Config(
@@ -29,29 +29,36 @@ _FIRST_FAULT_OF_THE_SERVER = 500
 
 
 def client(service: str, region: str) -> Any:
-    """Return a client; a session of its own, for boto3's would keep credentials taken away."""
-    return boto3.Session().client(service, region_name=region, config=_TRIES)  # type: ignore[call-overload]
+    """Return a client of AWS, or of what AWS_ENDPOINT_URL or its own variable names."""
+    session: Any = aws_session()
+    return session.client(service, region_name=region, config=_TRIES)
+
+
+def code_of(error: ClientError) -> str:
+    """Return the code of a refusal: the only part of it that can't hold a secret."""
+    return str(error.response.get("Error", {}).get("Code", "unknown"))
 
 
 @contextmanager
-def refusals(name: str, to_check: str) -> Iterator[None]:
-    """Turn what AWS says into one sentence about `name`: InvalidSettingError or UnavailableError.
+def aws_failures(name: str, remedy: str) -> Iterator[None]:
+    """Turn a failure of AWS into ours; `name` is who answers, `remedy` what a refusal asks for.
 
-    No sentence holds more of AWS's answer than its code, so none can hold a secret.
+    InvalidSettingError where there are no credentials or AWS refuses, UnavailableError where it
+    does not answer. No message holds more of AWS's answer than its code.
     """
     try:
         yield
     except (NoCredentialsError, PartialCredentialsError, ProfileNotFound) as error:
         raise InvalidSettingError(
-            f"{name} needs AWS credentials and found none ({type(error).__name__}); set "
-            "AWS's own variables, a profile or a role."
+            f"{name} needs AWS credentials and found none ({type(error).__name__}); set AWS's own "
+            "variables, a profile or a role."
         ) from None
     except ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "unknown")
+        code = code_of(error)
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if code in _PASSING or status >= _FIRST_FAULT_OF_THE_SERVER:
             raise UnavailableError(f"{name} did not answer ({code}).") from None
-        raise InvalidSettingError(f"{name} refused ({code}); check {to_check}.") from None
+        raise InvalidSettingError(f"{name} refused ({code}); {remedy}.") from None
     except BotoCoreError as error:
         raise UnavailableError(
             f"{name} can't be reached ({type(error).__name__}); check the network."

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal
 
 from pipeline_platform.failures import InvalidSettingError
-from pipeline_platform.operations.aws import client, refusals
+from pipeline_platform.operations.aws import aws_failures, client
 from pipeline_platform.operations.cloudwatch_template import (
     GENERATED,
     HEARTBEAT,
@@ -126,7 +126,7 @@ def _asked(settings: Settings) -> Iterator[tuple[Any, str]]:
         raise InvalidSettingError(
             "CloudWatch is not configured; set PLATFORM_CLOUDWATCH_REGION to a region of AWS."
         )
-    with refusals("CloudWatch", "the credentials and the permissions of cloudwatch:*"):
+    with aws_failures("CloudWatch", "check the credentials and the permissions of cloudwatch:*"):
         yield client("cloudwatch", region), region
 
 

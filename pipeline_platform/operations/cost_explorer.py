@@ -5,7 +5,7 @@ from datetime import date
 from typing import Any
 
 from pipeline_platform.failures import InvalidSettingError, UnavailableError
-from pipeline_platform.operations.aws import client, refusals
+from pipeline_platform.operations.aws import aws_failures, client
 from pipeline_platform.operations.cost import METRIC, DayCost, day_costs
 from pipeline_platform.settings import Settings
 
@@ -26,15 +26,16 @@ def daily_costs(settings: Settings, first: date, last: date) -> list[DayCost]:
             "No source of cost is configured; set PLATFORM_COST_SOURCE=cost_explorer and give the "
             "role ce:GetCostAndUsage."
         )
-    with refusals(
-        "The Cost Explorer",
-        "the credentials, that the Cost Explorer is enabled, and the permission ce:GetCostAndUsage",
-    ):
+    remedy = (
+        "check the credentials, that the Cost Explorer is enabled, and the permission "
+        "ce:GetCostAndUsage"
+    )
+    with aws_failures("The Cost Explorer", remedy):
         return day_costs(_results(first, last), first, last)
 
 
 def _results(first: date, last: date) -> Iterator[dict[str, Any]]:
-    asked = client("ce", REGION)
+    explorer = client("ce", REGION)
     wanted: dict[str, Any] = {
         "TimePeriod": {"Start": first.isoformat(), "End": last.isoformat()},
         "Granularity": "DAILY",
@@ -42,7 +43,7 @@ def _results(first: date, last: date) -> Iterator[dict[str, Any]]:
         "GroupBy": [{"Type": "DIMENSION", "Key": "SERVICE"}],
     }
     for _ in range(MAX_PAGES):
-        page = asked.get_cost_and_usage(**wanted)
+        page = explorer.get_cost_and_usage(**wanted)
         yield from page.get("ResultsByTime", [])
         token = page.get("NextPageToken")
         if not token:

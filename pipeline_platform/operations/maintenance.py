@@ -147,7 +147,7 @@ class Maintainer:
                     with self.services.database.connection() as connection:
                         rows = remove_resolved(
                             connection,
-                            self.runbook.pipeline,
+                            self.services.landing(self.runbook.pipeline),
                             kept_days=self.runbook.rulings.quarantine_kept_days,
                             now=now,
                         )

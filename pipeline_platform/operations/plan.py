@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Self, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline_platform.quality.strict_yaml import read_model
 from pipeline_platform.quality.thresholds import Part
-from pipeline_platform.runbook import Alerting, Freshness, Runbook, Schedule, Sensor
+from pipeline_platform.runbook import Alerting, Freshness, ReportName, Runbook, Schedule, Sensor
+from pipeline_platform.warehouse.retention import TABLES as FORGETFUL_TABLES
 
 FILE = Path(__file__).with_name("operations.yaml")
 PACKAGE = FILE.parents[1]
@@ -20,6 +22,45 @@ class CostPlan(Part):
     read_days: int = Field(ge=30, le=365)
     settled_after_days: int = Field(ge=1)
     history_days: int = Field(ge=14)
+
+
+class Kept(Part):
+    """How many days something is kept, and the rows that say so."""
+
+    kept_days: int = Field(ge=1)
+    requirements: list[str] = Field(min_length=1)
+
+
+class RetentionPlan(Part):
+    """What all pipelines share and how long it is kept; a pass forgets at most so much (XC-8)."""
+
+    runs_per_pass: int = Field(ge=1)
+    rows_per_pass: int = Field(ge=1)
+    files_per_pass: int = Field(ge=1)
+    dagster_runs: Kept
+    report_pages: dict[ReportName, Kept]
+    tables: dict[str, Kept]
+
+    @model_validator(mode="after")
+    def _names_what_there_is(self) -> Self:
+        differing = self.tables.keys() ^ FORGETFUL_TABLES.keys()
+        if differing:
+            raise ValueError(
+                f"retention.tables must name each table that forgets; {min(differing)} is not "
+                "both here and in warehouse/retention.py"
+            )
+        missing = set(get_args(ReportName)) - self.report_pages.keys()
+        if missing:
+            raise ValueError(f"retention.report_pages lacks {min(missing)}")
+        return self
+
+
+class SecurityPlan(Part):
+    """How old a secret may be, how late an audit trail, and the tags that a bucket must have."""
+
+    rotated_days: int = Field(ge=1)
+    delivered_hours: int = Field(ge=1)
+    tags: list[str]
 
 
 class BackupPlan(Part):
@@ -34,6 +75,8 @@ class OperationsPlan(Alerting):
     """Everything of `operations.yaml`; `pipeline` is the first part of its asset keys."""
 
     cost: CostPlan
+    retention: RetentionPlan
+    security: SecurityPlan
     backups: BackupPlan
     freshness: dict[str, Freshness]
     schedules: dict[str, Schedule]

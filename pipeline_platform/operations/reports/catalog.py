@@ -98,6 +98,8 @@ REPORTS: Mapping[ReportName, Report] = {
             reviews.capacity,
             reviews.database_growth,
             reviews.temporary_files,
+            reviews.security,
+            reviews.retention,
             reviews.maintenance_done,
             *_WORK,
         ),

@@ -176,7 +176,7 @@ def markdown(page: Page) -> str:
     for one in page.sections:
         parts += [f"## {one.title}", one.sentence.translate(_MARKDOWN)]
         if one.rows:
-            parts.append(_table(one.rows))
+            parts.append(markdown_table(one.rows))
         for plot in one.plots:
             parts.append(plots.in_markdown(plot.title.translate(_MARKDOWN), plot.svg))
     return "\n\n".join(parts) + "\n"
@@ -208,7 +208,9 @@ def plain(value: object) -> object:
     return str(value)
 
 
-def _table(rows: Sequence[Row]) -> str:
+def markdown_table(rows: Sequence[Row]) -> str:
+    """Return at least one row of plain cells as a table of Markdown."""
+
     def line(cells: Sequence[object]) -> str:
         return f"| {' | '.join(cells_in_words(cells))} |"
 

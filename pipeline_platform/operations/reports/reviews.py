@@ -9,6 +9,8 @@ from pipeline_platform.operations.maintenance import leftovers
 from pipeline_platform.operations.reports.pages import Plot, Row, Section
 from pipeline_platform.operations.reports.periods import cost_of
 from pipeline_platform.operations.reports.reviewed import Reviewed
+from pipeline_platform.operations.retention import Retention, row_of
+from pipeline_platform.operations.security_reviews import latest_review
 from pipeline_platform.partition_ranges import ONE_DAY, month_of, shifted
 from pipeline_platform.warehouse.maintenance_log import recent_maintenance
 from pipeline_platform.warehouse.period_figures import growth_by_month
@@ -85,6 +87,39 @@ def database_growth(reviewed: Reviewed) -> Section:
             rows += [{"table": table, **one} for one in found]
     sentence = f"By month of created_at, the last {GROWTH_MONTHS} months."
     return Section("Growth of the database", rows, sentence)
+
+
+def security(reviewed: Reviewed) -> Section:
+    """Return what the newest security review found, what fails first (SA-50, SW-40)."""
+    with reviewed.services.database.connection() as connection:
+        done = latest_review(connection)
+    if done is None:
+        sentence = "Not measurable: nobody reviewed it; `pipeline-platform security review` does."
+        return Section("Security", (), sentence)
+    order = ("fail", "not measurable", "pass")
+    found = sorted(done.findings, key=lambda one: order.index(one.outcome))
+    rows: list[Row] = [
+        {
+            "aspect": one.aspect,
+            "subject": one.subject,
+            "outcome": one.outcome,
+            "why": one.sentence,
+        }
+        for one in found
+    ]
+    counts = [f"{sum(one.outcome == name for one in found)} {name}" for name in order]
+    return Section("Security", rows, f"{', '.join(counts)}; {done.reviewed_at:%Y-%m-%d}.")
+
+
+def retention(reviewed: Reviewed) -> Section:
+    """Return how old what is kept is, against how long it may be kept (SA-45)."""
+    wanted = Retention.of(
+        reviewed.services, reviewed.now, "review", None, lambda: reviewed.present.unfinished_runs
+    )
+    found = list(wanted.look())
+    rows: list[Row] = [row_of(one) for one in found]
+    going = sum(one.going > 0 for one in found)
+    return Section("Retention", rows, f"{going} of {len(found)} places hold what may go.")
 
 
 def maintenance_done(reviewed: Reviewed) -> Section:

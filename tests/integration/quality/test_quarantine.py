@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline_platform.failures import NotFoundError, PermanentError
+from pipeline_platform.landing.zone import LandingZone
 from pipeline_platform.quality.quarantine import (
     Connection,
     QuarantinedRow,
@@ -29,10 +30,16 @@ from pipeline_platform.quality.quarantined_files import (
 )
 from pipeline_platform.quality.replay import preview_replay
 from pipeline_platform.quality.retention import remove_resolved
+from pipeline_platform.settings import Settings
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 LATER = NOW + timedelta(days=1)
 MONTH = "2026-10-01"
+
+
+@pytest.fixture
+def zone(settings: Settings) -> LandingZone:
+    return LandingZone(settings, "p")
 
 
 @pytest.fixture
@@ -189,11 +196,13 @@ def test_the_issue_of_a_record_that_passes_is_resolved(conn: Connection) -> None
     assert _count(conn, query) == 1
 
 
-def test_resolved_records_are_kept_ninety_days_and_held_ones_for_ever(conn: Connection) -> None:
+def test_resolved_records_are_kept_ninety_days_and_held_ones_for_ever(
+    conn: Connection, zone: LandingZone
+) -> None:
     _settle(conn, [_row(1), _row(2)])
     _settle(conn, [_row(2)])
     removed = [
-        remove_resolved(conn, "p", kept_days=90, now=NOW + timedelta(days=days))
+        remove_resolved(conn, zone, kept_days=90, now=NOW + timedelta(days=days))
         for days in (90, 91, 10_000)
     ]
     assert (removed, _states(conn)) == ([0, 1, 0], {2: "HELD"})

@@ -1,0 +1,2 @@
+DROP TABLE known_tokens;
+DROP TABLE security_reviews;
