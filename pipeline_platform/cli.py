@@ -16,8 +16,10 @@ from pipeline_platform.commands import (
     demo,
     doctor,
     errors,
+    explanation,
     generate,
     history,
+    impact,
     incidents,
     landing,
     maintenance,
@@ -37,6 +39,7 @@ from pipeline_platform.commands import (
     security,
     serve,
     stopping,
+    undo,
     vendor,
     web,
 )
@@ -60,6 +63,8 @@ app.command()(history.runs)
 app.command()(history.check)
 app.command()(errors.errors)
 app.command()(errors.slowest)
+app.command()(impact.impact)
+app.command()(explanation.explain)
 app.command()(doctor.doctor)
 app.command("morning-check")(report_pages.morning)
 app.command("partition-status")(history.partition_status)
@@ -70,6 +75,7 @@ app.command()(retention.retention)
 app.command()(restoring.restore)
 app.command()(recovery.recover)
 app.command()(recovery.drill)
+app.command()(undo.undo)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(incidents.app, name="incidents")
 app.add_typer(bots.app, name="bots")
