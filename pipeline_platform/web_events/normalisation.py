@@ -16,7 +16,6 @@ import duckdb
 from pipeline_platform.failures import NotFoundError
 from pipeline_platform.lake.engine import sql_text
 from pipeline_platform.lake.relations import as_view, unique_name
-from pipeline_platform.lake.staging import ROW_GROUP_ROWS
 from pipeline_platform.web_events import access_logs, event_lines, urls
 from pipeline_platform.web_events.agent_facts import agent_facts, agent_key_sql
 from pipeline_platform.web_events.bot_behaviour import (
@@ -51,6 +50,8 @@ _GIVEN = {
 LABEL_COLUMNS = ("device_type", "is_bot", "bot_rule_id", "bot_list_version")
 SCORE_COLUMNS = ("is_late", "data_quality_score", "score_deductions", "score_version")
 """Columns of WEB_EVENTS that labels and scores are made of."""
+SLICE_ROWS = 122_880
+"""How many events a stretch of time has that is written in no order: a row group, about."""
 _KEPT = "event_date, event_at, event_id, source, file_name, file_sha256, line_number, received_at"
 
 
@@ -103,7 +104,7 @@ def normalise(
     around: Surroundings,
     reading: Reading,
     *,
-    slice_rows: int = ROW_GROUP_ROWS,
+    slice_rows: int = SLICE_ROWS,
 ) -> Normalised:
     """Return the events of consecutive dates from their bronze records (columns of RAW_EVENTS).
 
