@@ -81,7 +81,8 @@ def test_a_pool_holds_at_most_its_limit(database_url):
             thread.join()
         with limited.connection() as connection:
             found = connection.execute(
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+                "AND backend_type = 'client backend'"
             ).fetchone()
 
     assert found[0] <= 3

@@ -38,7 +38,7 @@ EDGES: dict[str, list[Any]] = {
     "file_sha256": ["0" * 64, "0" * 63, "g" * 64, "0" * 64 + "\n"],
 }
 MODEST = settings(
-    max_examples=12,
+    max_examples=6,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking takes minutes here
@@ -152,7 +152,7 @@ OTHER_SCHEMA = pa.schema(
 
 
 @given(rows=st.lists(ROW, max_size=12))
-@settings(MODEST, max_examples=30)
+@settings(MODEST, max_examples=10)
 def test_both_engines_agree_on_what_no_contract_uses_yet(rows: list[dict[str, Any]]) -> None:
     meta = {"severity": "warning", "dimension": "validity", "requirements": ["SA-62"]}
     meta |= {"description": "A rule.", "is_row_rule": False, "is_blocking": False}
