@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json
 
 Connection = psycopg.Connection[Any]
 
@@ -23,7 +23,7 @@ def keep_page(
             made_at = excluded.made_at, run_id = excluded.run_id, page = excluded.page
         WHERE known.made_at <= excluded.made_at
         """,
-        (told["pipeline"], told["report"], day, made_at, run_id, Jsonb(told)),
+        (told["pipeline"], told["report"], day, made_at, run_id, Json(told)),
     )
 
 

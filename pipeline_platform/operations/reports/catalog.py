@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pipeline_platform.failures import PlatformError
-from pipeline_platform.operations.reports import periods, reviews, state
+from pipeline_platform.operations.reports import costs, periods, reviews, state
 from pipeline_platform.operations.reports.pages import Page, Section
 from pipeline_platform.operations.reports.reviewed import Present, Reviewed, SectionOf
 from pipeline_platform.partition_ranges import ONE_DAY, month_of
@@ -80,14 +80,14 @@ REPORTS: Mapping[ReportName, Report] = {
             periods.totals,
             periods.vendors,
             periods.refusals,
-            periods.cost,
+            costs.cost,
             periods.shown_tables,
         ),
     ),
     "weekly_report": Report(
         "Weekly report",
         _last_week,
-        (*_QUESTIONS, *_WORK, periods.issues, periods.cost),
+        (*_QUESTIONS, *_WORK, periods.issues, costs.cost),
     ),
     "monthly_review": Report(
         "Monthly review",

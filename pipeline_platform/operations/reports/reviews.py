@@ -6,8 +6,8 @@ What can't be answered is said with its reason, never left out (B-14).
 from pipeline_platform.operations.capacity import outlooks
 from pipeline_platform.operations.growth import sampled_series, table_series
 from pipeline_platform.operations.maintenance import leftovers
+from pipeline_platform.operations.reports.costs import cost_of
 from pipeline_platform.operations.reports.pages import Plot, Row, Section
-from pipeline_platform.operations.reports.periods import cost_of
 from pipeline_platform.operations.reports.reviewed import Reviewed
 from pipeline_platform.operations.retention import Retention, row_of
 from pipeline_platform.operations.security_reviews import latest_review

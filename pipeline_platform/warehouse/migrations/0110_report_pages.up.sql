@@ -6,11 +6,12 @@ CREATE TABLE report_pages (
     report_date date NOT NULL,
     made_at timestamptz NOT NULL,
     run_id text,
-    page jsonb NOT NULL,
+    page json NOT NULL,
     PRIMARY KEY (pipeline, report, report_date)
 );
 COMMENT ON TABLE report_pages IS
-    'The last page of each pipeline, report and day (UTC), as JSON; HTML and Markdown are made of it.';
+    'The last page of each pipeline, report and day (UTC), as JSON that keeps the order of columns; '
+    'HTML and Markdown are made of it.';
 
 ALTER TABLE pipeline_runs
     ADD COLUMN succeeded_tasks integer,

@@ -15,7 +15,7 @@ from pipeline_platform.operations.plan import runbooks
 from pipeline_platform.operations.present import present_of
 from pipeline_platform.operations.reports import periods, reviews, state
 from pipeline_platform.operations.reports.catalog import REPORTS, make_page
-from pipeline_platform.operations.reports.pages import Page
+from pipeline_platform.operations.reports.pages import Page, html
 from pipeline_platform.operations.reports.reviewed import (
     FailedRun,
     LateAsset,
@@ -30,7 +30,7 @@ from pipeline_platform.runbook import CapacityLimit, Runbook
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse.control import request_partitions
 from pipeline_platform.warehouse.proposals import begin_proposal
-from pipeline_platform.warehouse.report_pages import kept_page
+from pipeline_platform.warehouse.report_pages import keep_page, kept_page
 from pipeline_platform.warehouse.run_records import EndedRun, RunError, Task, record_run
 from pipeline_platform.warehouse.stops import EVERYTHING, stop
 from pipeline_platform.web_events.automation import maintain_job
@@ -376,6 +376,14 @@ def test_the_asset_leads_to_its_page(settings) -> None:
         f"http://127.0.0.1:4020/reports/web_events/monthly_review/{kept.day}"
     )
     assert told["page"].value.startswith(f"# Monthly review: web_events, {kept.day}")
+
+
+def test_a_kept_page_has_its_columns_in_their_order(services) -> None:
+    page = make_page(services, RUNBOOK, "morning_check", Present(runs=[a_run()]), now=NOW)
+    with services.database.transaction() as connection:
+        keep_page(connection, page.day, page.to_json(), made_at=NOW, run_id=None)
+        kept = Page.from_json(kept_page(connection, PIPELINE, "morning_check", page.day))
+    assert html(kept) == html(page)
 
 
 def test_dagster_tells_what_ran_and_what_nothing_made_good(settings) -> None:
