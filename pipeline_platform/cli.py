@@ -7,6 +7,7 @@ from pipeline_platform.commands import (
     backups,
     bots,
     capacity,
+    cloudwatch,
     cost,
     dagster,
     database,
@@ -29,6 +30,7 @@ from pipeline_platform.commands import (
     reports,
     restoring,
     run_details,
+    runbook,
     sample,
     serve,
     stopping,
@@ -65,12 +67,14 @@ app.command()(restoring.restore)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(incidents.app, name="incidents")
 app.add_typer(bots.app, name="bots")
+app.add_typer(cloudwatch.app, name="cloudwatch")
 app.add_typer(landing.app, name="landing")
 app.add_typer(months.app, name="months")
 app.add_typer(marts.app, name="marts")
 app.add_typer(stopping.app, name="pipelines")
 app.add_typer(quality.app, name="quality")
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(runbook.app, name="runbook")
 app.add_typer(vendor.app, name="vendor")
 app.add_typer(web.app, name="web")
 app.add_typer(reports.app, name="reports")

@@ -286,6 +286,17 @@ class CapacityLimit(Part):
     requirements: list[str] = Field(min_length=1)
 
 
+class CloudWatch(Part):
+    """Names in AWS CloudWatch: where figures go, the dashboard, and series that are sent by day.
+
+    `series` has the name of a metric and what it is: `pipeline/layer/noun/rows_per_day` (SW-65).
+    """
+
+    namespace: str = Field(pattern=r"^[A-Za-z0-9/_.#-]{1,255}$")
+    dashboard: str = Field(pattern=r"^[A-Za-z0-9_-]{1,255}$")
+    series: dict[str, str] = Field(default_factory=dict)
+
+
 class StreamReading(Part):
     """How a pipeline reads its stream: where it begins and how much one batch and run may take.
 
@@ -423,6 +434,7 @@ class Runbook(Alerting):
     freshness: dict[str, Freshness]
     thresholds: dict[str, Threshold] = Field(min_length=1)
     capacity: dict[str, CapacityLimit] = Field(default_factory=dict)
+    cloudwatch: CloudWatch
     source_sha256: str
 
     @classmethod

@@ -94,6 +94,7 @@ class Settings(BaseModel):
     api_requests_per_minute: int = Field(default=6000, ge=1)
 
     cost_source: Literal["cost_explorer"] | None = None
+    cloudwatch_region: str | None = Field(default=None, pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")
 
     engine: Engine = "duckdb"
     spark_remote: SecretStr | None = None

@@ -16,6 +16,7 @@ import typer
 from pipeline_platform.commands.arguments import PACKAGE
 from pipeline_platform.commands.output import FOUND_FAULTS, console, errors, plain_failures
 from pipeline_platform.operations import coverage
+from pipeline_platform.operations.cloudwatch_template import template
 from pipeline_platform.operations.dashboards import dashboard
 from pipeline_platform.operations.plan import alertings, runbooks
 from pipeline_platform.operations.prometheus_rules import rule_file
@@ -74,6 +75,7 @@ def generated_files(folder: Path) -> dict[Path, str]:
         files[folder / "prometheus" / f"{name}.yml"] = rule_file(alerting)
     for name, runbook in runbooks().items():
         files[folder / "dashboards" / f"{name}.json"] = dashboard(runbook)
+        files[folder / "cloudwatch" / f"{name}.json"] = template(runbook)
         page = folder / f"{name}.md"
         own = own_runbook(name)
         files[page] = with_blocks(_present(page) or new_page(own), generated_blocks(own))

@@ -7,6 +7,7 @@ import dagster as dg
 
 from pipeline_platform.operations.alerting import Router
 from pipeline_platform.operations.assets import DAILY_COST, GROUP
+from pipeline_platform.operations.cloudwatch import publish_checks, publish_days
 from pipeline_platform.operations.event_log import EventLog
 from pipeline_platform.operations.growth import remember_sizes
 from pipeline_platform.operations.plan import alertings, operations_plan, runbooks
@@ -42,17 +43,51 @@ def sizes_job() -> None:
     measure_sizes()
 
 
+@dg.op(description="What each check observed last, sent to CloudWatch (SA-6).")
+def send_figures(context: dg.OpExecutionContext, services: ServicesParam) -> None:
+    """Send the figures of every pipeline."""
+    sent = {name: publish_checks(services, one, utc_now()) for name, one in runbooks().items()}
+    context.add_output_metadata(sent)
+
+
+@dg.op(description="Rows of closed days, sent to CloudWatch (SW-65).")
+def send_days(context: dg.OpExecutionContext, services: ServicesParam) -> None:
+    """Send the series of every pipeline that has one."""
+    today = utc_now().date()
+    sent = {name: publish_days(services, one, today) for name, one in runbooks().items()}
+    context.add_output_metadata(sent)
+
+
+@dg.job(name=f"{GROUP}_cloudwatch_figures", description="What CloudWatch's alarms watch (SA-6).")
+def figures_job() -> None:
+    """Send the figures of checks."""
+    send_figures()
+
+
+@dg.job(name=f"{GROUP}_cloudwatch_days", description="What grows by day, for CloudWatch (SW-65).")
+def days_job() -> None:
+    """Send the rows of closed days."""
+    send_days()
+
+
 PAGES = {runbook.pipeline: page_jobs(runbook) for runbook in runbooks().values()}
 JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     cost_job,
     sizes_job,
+    figures_job,
+    days_job,
     *(job for jobs in PAGES.values() for job in jobs.values()),
 ]
 
 
 def schedules(environment: Environment) -> Sequence[dg.ScheduleDefinition]:
     """Return the schedules of the plan and of every page, on or off in this environment."""
-    jobs: dict[str, ExecutableDefinition] = {"daily_cost": cost_job, "daily_sizes": sizes_job}
+    jobs: dict[str, ExecutableDefinition] = {
+        "daily_cost": cost_job,
+        "daily_sizes": sizes_job,
+        "cloudwatch_figures": figures_job,
+        "cloudwatch_days": days_job,
+    }
     pages = [
         page_schedules(runbook, PAGES[name], environment) for name, runbook in runbooks().items()
     ]

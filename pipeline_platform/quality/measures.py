@@ -90,7 +90,10 @@ def measure(
             worst = (replace(worst[0], offenders=tuple(failed)), worst[1])
     else:
         measured = [pair for pair in judged.values() if pair[1].outcome == "pass"]
-        worst = (measured or list(judged.values()))[-1] if judged else _nothing(threshold)
+        if measured:
+            worst = min(measured, key=lambda pair: _badness(pair, threshold))
+        else:
+            worst = list(judged.values())[-1] if judged else _nothing(threshold)
     return replace(worst[0], history=_earlier(scope, threshold.name)), worst[1]
 
 

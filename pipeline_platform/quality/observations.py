@@ -117,6 +117,23 @@ def observations(
     return [Observation(*row) for row in reversed(rows)]
 
 
+def observations_since(
+    conn: Connection, pipeline: str, check_name: str, since: datetime
+) -> list[Observation]:
+    """Return every observation of a check since an instant, oldest first."""
+    rows = conn.execute(
+        """
+        SELECT observed_at, check_name, outcome, severity, value, limit_value, numerator,
+            denominator, asset_key, partition_key, reason, parts
+        FROM check_observations
+        WHERE pipeline = %s AND check_name = %s AND observed_at >= %s
+        ORDER BY observed_at, observation_id
+        """,
+        (pipeline, check_name, since),
+    ).fetchall()
+    return [Observation(*row) for row in rows]
+
+
 def history(
     conn: Connection,
     pipeline: str,
