@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from pipeline_platform.cli import app
 from pipeline_platform.commands.arguments import PACKAGE
 from pipeline_platform.commands.lake_tables import runbook_of
-from pipeline_platform.operations.dashboards import Panel, dashboard, panels_of
+from pipeline_platform.operations.dashboard_panels import Panel, panels_of
+from pipeline_platform.operations.dashboards import dashboard
 from pipeline_platform.quality.thresholds import Band, Threshold
 from pipeline_platform.runbook import Runbook
 
@@ -37,7 +38,7 @@ def test_the_file_is_what_the_runbook_says(pipeline: str) -> None:
 @OF_EACH_PIPELINE
 def test_every_threshold_has_a_panel(pipeline: str) -> None:
     runbook = runbook_of(pipeline)
-    queries = [panel.sql for panel in panels_of(runbook)]
+    queries = [panel.query for panel in panels_of(runbook)]
     assert [
         name
         for name in runbook.thresholds
@@ -65,12 +66,12 @@ def test_the_rows_of_the_requirements_are_sections(pipeline: str) -> None:
         for one in json.loads(dashboard(runbook_of(pipeline)))["panels"]
         if one["type"] == "row"
     ]
-    assert titles == ["Throughput", "Quality", "Performance", "Service"]
+    assert titles == ["Throughput", "Quality", "Performance", "Service", "Cost"]
 
 
 def test_only_a_pipeline_with_a_stream_shows_one() -> None:
     shown = {
-        name: any("stream_reads" in panel.sql for panel in panels_of(runbook_of(name)))
+        name: any("stream_reads" in panel.query for panel in panels_of(runbook_of(name)))
         for name in PIPELINES
     }
     assert shown == {"advisory_performance": False, "web_events": True}
