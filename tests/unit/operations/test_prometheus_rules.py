@@ -125,7 +125,7 @@ OUTSIDE = {
     ),
     "a check of the last day": Case(WEB, "CheckOverdue", {}, {OBSERVED: "0x1700"}, 1560, False),
     "a check that nobody evaluates": Case(
-        WEB, "CheckOverdue", {"check": "error_rate"}, {OBSERVED: "0x1700"}, 1566, True
+        WEB, "CheckOverdue", {"check": "error_rate"}, {OBSERVED: "0x1700"}, 1570, True
     ),
     "somebody scrapes": Case(WEB, "MetricsMissing", {}, {OBSERVED: "0x10"}, 6, False),
     "nobody scrapes": Case(WEB, "MetricsMissing", {}, {}, 6, True),
