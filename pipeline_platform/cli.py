@@ -15,8 +15,10 @@ from pipeline_platform.commands import (
     demo,
     doctor,
     errors,
+    explanation,
     generate,
     history,
+    impact,
     incidents,
     landing,
     maintenance,
@@ -32,6 +34,7 @@ from pipeline_platform.commands import (
     sample,
     serve,
     stopping,
+    undo,
     vendor,
     web,
 )
@@ -55,6 +58,8 @@ app.command()(history.runs)
 app.command()(history.check)
 app.command()(errors.errors)
 app.command()(errors.slowest)
+app.command()(impact.impact)
+app.command()(explanation.explain)
 app.command()(doctor.doctor)
 app.command("morning-check")(report_pages.morning)
 app.command("partition-status")(history.partition_status)
@@ -62,6 +67,7 @@ app.command()(dbt_operation.dbt_operation)
 app.command()(capacity.capacity)
 app.command()(maintenance.optimize)
 app.command()(restoring.restore)
+app.command()(undo.undo)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(incidents.app, name="incidents")
 app.add_typer(bots.app, name="bots")

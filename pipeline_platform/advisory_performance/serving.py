@@ -81,6 +81,14 @@ def serve_months(run: RunContext, months: Sequence[date]) -> Iterator[ServedMont
             yield _serve(run, month)
 
 
+def reload_months(run: RunContext, months: Sequence[date]) -> None:
+    """Load months again from gold as it is now; no request is answered, whatever is stopped."""
+    for month in months:
+        with named_lock(run.services.database, f"{PIPELINE}/serving/{partition_key(month)}"):
+            source = pa.RecordBatchReader.from_batches(_schema(run, month), _batches(run, month))
+            replace_month(run.services.database, month, source, on_commit=lambda _: None)
+
+
 def serving_rows(
     run: RunContext,
     engine: duckdb.DuckDBPyConnection,

@@ -1,13 +1,15 @@
-"""What commands must know of each pipeline to work on its files: how they are read."""
+"""What commands must know of each pipeline: how its files are read, how its tables are served."""
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from typing import Annotated
 
 import typer
 
 from pipeline_platform.advisory_performance.ingestion import VendorFiles
 from pipeline_platform.advisory_performance.run_context import RunContext as AdvisoryRun
+from pipeline_platform.advisory_performance.serving import reload_months
 from pipeline_platform.commands.arguments import pipeline_named
 from pipeline_platform.ingestion.intake import Intake
 from pipeline_platform.services import Services
@@ -20,6 +22,20 @@ _INTAKES: Mapping[str, Callable[[Services, str], Intake]] = {
     ADVISORY: lambda services, run_id: VendorFiles(AdvisoryRun(services, run_id)),
     "web_events": lambda services, run_id: EventFiles(WebEventsRun(services, run_id)),
 }
+
+_RELOADS: Mapping[str, Callable[[Services, str, Sequence[date]], None]] = {
+    ADVISORY: lambda services, run_id, months: reload_months(AdvisoryRun(services, run_id), months),
+}
+
+
+def reload_of(
+    services: Services, pipeline: str, run_id: str
+) -> Callable[[Sequence[str]], None] | None:
+    """Return what loads partitions of a pipeline's serving tables again; None without such."""
+    reload = _RELOADS.get(pipeline)
+    if reload is None:
+        return None
+    return lambda keys: reload(services, run_id, [date.fromisoformat(key) for key in keys])
 
 
 def intake_of(services: Services, pipeline: str) -> Intake:

@@ -1,6 +1,6 @@
 """`pipeline-platform run show`: everything that is known of one run (SA-52, SW-13, SW-23)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated
@@ -16,9 +16,11 @@ from pipeline_platform.commands.printing import show_facts, show_rows
 from pipeline_platform.failures import FailureKind, NotFoundError
 from pipeline_platform.lake.lineage import Commit, commits_by
 from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.orchestration.downstream import downstream
 from pipeline_platform.orchestration.history import covered_partitions, outcome_of, pipelines
 from pipeline_platform.orchestration.pipeline_runs import belongs
 from pipeline_platform.orchestration.run_failures import kind_of, read_errors
+from pipeline_platform.run_context import utc_now
 from pipeline_platform.warehouse.run_traces import files_of_run, issues_of_run, refusals_of_run
 
 app = typer.Typer(help="One run: what it did, what it published, why it failed.")
@@ -121,6 +123,19 @@ def all_tables() -> list[LakeTable]:
     """Return the lake tables of every pipeline."""
     names = sorted(path.parent.name for path in PACKAGE.glob("*/runbook.yaml"))
     return [table for name in names for table in tables_of(name)]
+
+
+def made_from(
+    location: CodeLocation,
+) -> Callable[[tuple[str, ...], Collection[str]], dict[tuple[str, ...], set[str]]]:
+    """Return what tells which partitions of which assets are made from some of one."""
+    today = utc_now().date()
+
+    def found(key: tuple[str, ...], keys: Collection[str]) -> dict[tuple[str, ...], set[str]]:
+        affected = downstream(location.graph, dg.AssetKey(key), keys, last=today)
+        return {tuple(one.path): partitions for one, partitions in affected.items()}
+
+    return found
 
 
 def commit_row(commit: Commit) -> Row:

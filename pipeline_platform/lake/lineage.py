@@ -9,6 +9,8 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from pipeline_platform.lake.dbt_runs import INPUTS
@@ -71,17 +73,32 @@ def inputs_of(properties: Mapping[str, str]) -> Inputs:
     )
 
 
-def commits_to(lake: Lake, table: LakeTable, *, after: int | None = None) -> list[Commit]:
+def commits_to(
+    lake: Lake, table: LakeTable, *, since: datetime | None = None, after: int | None = None
+) -> list[Commit]:
     """Return the remembered commits that changed a table's content, oldest first.
 
-    `after` leaves out a snapshot and all before it.
+    `since` leaves out those before an instant, `after` a snapshot and all before it.
     """
     if not lake.exists(table):
         return []
     iceberg = lake.iceberg(table)
     snapshots = list(iceberg.snapshots())
     begin = next((n for n, one in enumerate(snapshots) if one.snapshot_id == after), -1) + 1
-    return list(_commits(iceberg, table, snapshots[begin:]))
+    first_ms = 0 if since is None else since.timestamp() * 1000
+    chosen = [one for one in snapshots[begin:] if one.timestamp_ms >= first_ms]
+    return list(_commits(iceberg, table, chosen))
+
+
+def last_commits(
+    lake: Lake, table: LakeTable, partition: PartitionValue, *, count: int
+) -> list[Commit]:
+    """Return the last commits that changed a partition, the newest first."""
+    if not lake.exists(table):
+        return []
+    iceberg = lake.iceberg(table)
+    backwards = _commits(iceberg, table, list(iceberg.snapshots())[::-1])
+    return list(islice((one for one in backwards if partition in one.changes), count))
 
 
 def commits_by(lake: Lake, tables: Iterable[LakeTable], run_id: str) -> list[Commit]:

@@ -59,9 +59,9 @@ def compare_with_snapshot(
     """
     iceberg = lake.iceberg(table)
     now, then = _files(table, iceberg, partition), _files(table, iceberg, partition, snapshot_id)
-    _require_files(iceberg, [file for path, file in then.items() if path not in now])
+    require_files(iceberg, [file for path, file in then.items() if path not in now])
     mixed = len(iceberg.schemas()) > 1
-    return _difference(lake, table, sorted(now), sorted(then), mixed=mixed)
+    return difference(lake, table, sorted(now), sorted(then), mixed=mixed)
 
 
 def restore_from_snapshot(
@@ -138,7 +138,7 @@ def _name_anew(
         removed = [file for path, file in now.items() if path not in then]
         if not added and not removed:
             return None
-        _require_files(fresh, added)
+        require_files(fresh, added)
         return publications.commit_files(
             fresh,
             removed=removed,
@@ -188,7 +188,7 @@ def compare_with_backup(
     backup.verify(lake.settings, partition)
     now = sorted(_files(table, lake.iceberg(table), partition)) if lake.exists(table) else []
     then = [f"{backup.location}/{file.key}" for file in chosen]
-    return _difference(lake, table, now, then, mixed=True)
+    return difference(lake, table, now, then, mixed=True)
 
 
 def restore_from_backup(
@@ -250,7 +250,8 @@ def _files(
     return {file.file_path: file for file in files}
 
 
-def _require_files(iceberg: "Table", files: "Sequence[DataFile]") -> None:
+def require_files(iceberg: "Table", files: "Sequence[DataFile]") -> None:
+    """Raise NotFoundError if one of these files is gone or has another length."""
     for file in files:
         found = iceberg.io.new_input(file.file_path)
         if not found.exists() or len(found) != file.file_size_in_bytes:
@@ -260,9 +261,10 @@ def _require_files(iceberg: "Table", files: "Sequence[DataFile]") -> None:
             )
 
 
-def _difference(
+def difference(
     lake: Lake, table: LakeTable, now: Sequence[str], then: Sequence[str], *, mixed: bool
 ) -> Difference:
+    """Compare the rows of two sets of a table's files; `mixed`: older ones may lack columns."""
     with connect(lake.settings) as con:
         settings = lake.settings
         if any(map(is_remote, [*now, *then])):

@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipeline_platform.failures import InvalidSettingError, NotFoundError
+from pipeline_platform.failures import InvalidSettingError, NotFoundError, PermanentError
 from pipeline_platform.landing.claimed_file import FOLDERS, ClaimedFile, Folder, FolderState
 from pipeline_platform.landing.keys import (
     REASON_SUFFIX,
@@ -243,6 +243,43 @@ class LandingZone:
             store.delete(prefix + item.key + REASON_SUFFIX)
             store.remove_empty_folders(prefix + item.key)
         return ClaimedFile(name, sha256, item.size_bytes, arrived_at, key)
+
+    def hand_back(self, sha256: str, name: str) -> str:
+        """Put a settled file back into `incoming/`, as if it had never been claimed; repeatable.
+
+        Raises PermanentError if another content of that name waits there, NotFoundError if the
+        file lies nowhere.
+        """
+        key = f"incoming/{base_name(name)}"
+        is_there = self._raw.exists(key)
+        if is_there and self._raw.sha256(key) != sha256:
+            raise PermanentError(
+                f"Another file named {printable(base_name(name))} waits in incoming/ of "
+                f"{self.pipeline}; let it be taken in first, or move it away."
+            )
+        found = self.find(sha256)
+        if found is None and not is_there:
+            raise NotFoundError(
+                f"{printable(name)} is neither in archive nor in quarantine of {self.pipeline}."
+            )
+        if found is not None:
+            self._leave(key, sha256, *found)
+        return f"{self._raw.location}/{key}"
+
+    def forget(self, sha256: str) -> None:
+        """Remove a settled file whose content can be had again from where it came (a stream)."""
+        found = self.find(sha256)
+        if found is not None:
+            self._leave(None, sha256, *found)
+
+    def _leave(self, key: str | None, sha256: str, folder: Folder, item: StoredObject) -> None:
+        """Copy an object of a folder to `key`, if any, and remove it and its reason."""
+        store, prefix = self._place(folder)
+        if key is not None:
+            self._raw.receive(store, prefix + item.key, key, sha256=sha256)
+        store.delete(prefix + item.key)
+        store.delete(prefix + item.key + REASON_SUFFIX)
+        store.remove_empty_folders(prefix + item.key)
 
     def find(self, sha256: str, name: str | None = None) -> tuple[Folder, StoredObject] | None:
         """Return where a content lies: in processing, else archive, else quarantine."""

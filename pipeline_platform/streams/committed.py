@@ -54,6 +54,10 @@ class Committed:
         """Return the change after which nobody who started from here can publish any more."""
         return self._change(stream, self.positions, self.last_files, self.fence + 1)
 
+    def moved_back(self, stream: str, positions: Positions) -> PropertyChange:
+        """Return the change to earlier positions, after which no reader from here can publish."""
+        return self._change(stream, positions, [], self.fence + 1)
+
     def _change(
         self, stream: str, positions: Positions, files: Iterable[str], fence: int
     ) -> PropertyChange:

@@ -86,6 +86,60 @@ def test_the_slowest_step_comes_first(processed: Processed, run_id) -> None:
     assert (len(found), found) == (3, sorted(found, reverse=True))
 
 
+def test_a_partition_is_explained_by_run_inputs_and_checks(processed: Processed, run_id) -> None:
+    found = processed.shell.json("explain", "valuations", "2026-03")
+    outcomes = {one["outcome"] for one in found["checks"]}
+    assert (found["made_by"]["run"], found["made_by"]["partition"]) == (run_id, "2026-03-01")
+    assert (found["inputs"][0]["input"], "pass" in outcomes) == (
+        "advisory_performance/bronze/vendor_rows",
+        True,
+    )
+
+
+def test_a_partition_that_was_never_published_is_wrong_use(processed: Processed) -> None:
+    assert processed.shell("explain", "valuations", "2025-01").exit_code == 2
+
+
+def test_the_impact_of_a_file_goes_down_to_what_is_served(processed: Processed, run_id) -> None:
+    with processed.shell.services() as services, services.database.connection() as connection:
+        (sha256,) = connection.execute(
+            "SELECT file_sha256 FROM etl_processing_log WHERE status = 'COMPLETED' LIMIT 1"
+        ).fetchone()
+    found = processed.shell.json("impact", "--file", sha256[:16])
+    made = {one["asset"]: one for one in found["made_from_it"]}
+    assert made[VALUATIONS_KEY]["by"] == [run_id]
+    assert "advisory_performance/serving/performance_data" in made
+    assert found["accounts"] != []
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("--file", "ff", "--run", "x"), ("--table", "valuations"), ("--file", "")]
+)
+def test_an_impact_needs_one_thing_to_start_from(processed: Processed, arguments) -> None:
+    assert processed.shell("impact", *arguments).exit_code == 2
+
+
+def test_a_preview_of_an_undo_changes_nothing(processed: Processed, run_id) -> None:
+    before = processed.shell.json("run", "show", run_id)["published"]
+    found = processed.shell.json("undo", run_id)
+    assert (found["can be undone"], found["served again"] != []) == (True, True)
+    assert processed.shell.json("run", "show", run_id)["published"] == before
+
+
+def test_an_undo_is_refused_while_the_pipeline_goes_on(processed: Processed, run_id) -> None:
+    result = processed.shell("undo", run_id, "--apply", "--reason", "test")
+    assert (result.exit_code, "pipelines stop" in result.stderr) == (2, True)
+
+
+def test_a_refused_undo_is_recorded(processed: Processed, run_id) -> None:
+    processed.shell("undo", run_id, "--apply", "--reason", "test")
+    with processed.shell.services() as services, services.database.connection() as connection:
+        rows = connection.execute(
+            "SELECT action, target, result FROM operator_actions WHERE action = 'undo'"
+        ).fetchall()
+    assert set(rows) == {("undo", run_id, "refused")}
+
+
 def test_nothing_is_slow_or_locked(shell: Shell) -> None:
     assert [shell("db", command).exit_code for command in ("slow", "locks")] == [0, 0]
 

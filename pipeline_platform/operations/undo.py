@@ -1,0 +1,409 @@
+"""One run taken back as a whole: lake, PostgreSQL, position and landing folder together (B-5).
+
+A plan is made, shown, and written down before anything of it is done. Every step of it can be
+repeated, so an undo that is killed is finished by the same command. It is refused, with the run
+that must be undone first, when a later run built on what this one published.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import date, datetime
+from typing import Any, TypeAlias
+
+from pipeline_platform.failures import NotFoundError, PermanentError
+from pipeline_platform.ingestion.files import ingest_lock
+from pipeline_platform.ingestion.undoing import (
+    BackTo,
+    TakenFile,
+    files_taken,
+    move_back,
+    positions_before,
+    record_taken_back,
+    require_readable_again,
+    stream_positions,
+    take_rows_out,
+)
+from pipeline_platform.lake.lineage import Commit, commits_to, inputs_of
+from pipeline_platform.lake.publications import RUN_ID, STANDS_FOR
+from pipeline_platform.lake.reversion import (
+    ALL,
+    Reversion,
+    is_undone,
+    later_commits,
+    reversion_of,
+    revert,
+)
+from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.services import Services
+from pipeline_platform.streams.batch_files import batch_folder
+from pipeline_platform.streams.reading import Positions
+from pipeline_platform.warehouse.locks import session_locks
+from pipeline_platform.warehouse.stops import stop_of
+from pipeline_platform.warehouse.undoing import take_refinement_back
+from pipeline_platform.warehouse.undone_runs import (
+    begin_undo,
+    end_undo,
+    undone_ids,
+    undone_run,
+)
+
+AssetKey: TypeAlias = tuple[str, ...]
+Downstream: TypeAlias = Callable[[AssetKey, Collection[str]], Mapping[AssetKey, Collection[str]]]
+"""Which partitions of which assets are made from partitions of one, however far away."""
+Reload: TypeAlias = Callable[[Sequence[str]], None]
+"""Loads partitions of the serving tables again from gold."""
+
+
+@dataclass(frozen=True)
+class Blocker:
+    """A later run that built on what is to be undone; it must be undone first."""
+
+    run_id: str
+    table: str
+    partitions: tuple[str, ...]
+    at: datetime
+
+
+@dataclass(frozen=True)
+class UndoPlan:
+    """All that an undo does, and what forbids it.
+
+    `files` were taken in by the run, `positions` are where its streams go back to, `reversions`
+    the partitions of silver and gold that go back, `served` the partitions to load again, and
+    `refined` those that wait again.
+    """
+
+    run_id: str
+    pipeline: str
+    back_to: BackTo
+    since: datetime
+    bronze: LakeTable | None
+    files: tuple[TakenFile, ...]
+    positions: Mapping[str, Positions]
+    reversions: tuple[Reversion, ...]
+    served: tuple[str, ...]
+    refined: tuple[str, ...]
+    blockers: tuple[Blocker, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """Return the plan as JSON can hold it; tables by their asset key."""
+        return {
+            "back_to": self.back_to,
+            "since": self.since.isoformat(),
+            "bronze": None if self.bronze is None else list(self.bronze.asset_key),
+            "files": [
+                {**asdict(one), "arrived_at": one.arrived_at.isoformat()} for one in self.files
+            ],
+            "positions": {stream: dict(one) for stream, one in self.positions.items()},
+            "reversions": [one.document() for one in self.reversions],
+            "served": list(self.served),
+            "refined": list(self.refined),
+        }
+
+    @classmethod
+    def of(
+        cls, run_id: str, pipeline: str, document: Mapping[str, Any], tables: Sequence[LakeTable]
+    ) -> "UndoPlan":
+        """Read a plan that was written down."""
+        known = {one.asset_key: one for one in tables}
+        bronze = document["bronze"]
+        return cls(
+            run_id,
+            pipeline,
+            document["back_to"],
+            datetime.fromisoformat(document["since"]),
+            None if bronze is None else known[tuple(bronze)],
+            tuple(
+                TakenFile(
+                    **{
+                        **one,
+                        "partitions": tuple(one["partitions"]),
+                        "arrived_at": datetime.fromisoformat(one["arrived_at"]),
+                    }
+                )
+                for one in document["files"]
+            ),
+            document["positions"],
+            tuple(Reversion.of(one, known) for one in document["reversions"]),
+            tuple(document["served"]),
+            tuple(document["refined"]),
+        )
+
+
+@dataclass(frozen=True)
+class Undoing:
+    """One undo with what it needs; `run_id` is its own, `tables` are the pipeline's."""
+
+    services: Services
+    pipeline: str
+    tables: Sequence[LakeTable]
+    downstream: Downstream
+    run_id: str
+    now: datetime
+    has_serving: bool = False
+
+    def plan(self, undone: str, back_to: BackTo) -> UndoPlan:
+        """Return the plan that was begun, or a new one; nothing is changed.
+
+        Raises NotFoundError for a run that changed nothing of the pipeline, and PermanentError
+        for what can't be undone: see `docs/operating.md`.
+        """
+        with self.services.database.connection() as connection:
+            begun = undone_run(connection, undone)
+            taken = tuple(files_taken(connection, self.pipeline, undone))
+            undone_before = undone_ids(connection, self.pipeline)
+        if begun is not None and begun.done_at is not None:
+            raise PermanentError(f"Run {undone} was undone at {begun.done_at:%Y-%m-%d %H:%M} UTC.")
+        if begun is not None:
+            return UndoPlan.of(undone, self.pipeline, begun.plan, self.tables)
+        commits = self._commits_since(undone)
+        own = {
+            key: mine
+            for key, found in commits.items()
+            if (mine := [one for one in found if one.run_id == undone])
+        }
+        bronze = next((one for one in self.tables if one.layer == "bronze"), None)
+        read = own.pop(bronze.asset_key, []) if bronze is not None else []
+        if not own and not read and not (taken and back_to == "source"):
+            raise NotFoundError(
+                f"Run {undone} published nothing of {self.pipeline} that is remembered, so there "
+                "is nothing to undo; `run show` tells what it did."
+            )
+        reversions = tuple(
+            reversion_of(mine, commits[key][-1].publication.snapshot_id)
+            for key, mine in own.items()
+            if any(one.changes for one in mine)
+        )
+        plan = UndoPlan(
+            undone,
+            self.pipeline,
+            back_to,
+            min((one.publication.committed_at for one in self._all(own, read)), default=self.now),
+            bronze,
+            taken if read or back_to == "source" else (),
+            self._positions(bronze, read) if bronze and back_to == "source" else {},
+            reversions,
+            self._keys(reversions, "gold") if self.has_serving else (),
+            self._keys(reversions, "silver"),
+        )
+        if bronze is not None and read:
+            self._refuse_anew(bronze, read, plan)
+        self._require_streams(plan)
+        blockers = self._blockers(commits, own, read, plan, undone_before)
+        return replace(plan, blockers=tuple(blockers))
+
+    def _commits_since(self, undone: str) -> dict[AssetKey, list[Commit]]:
+        """Return the commits to each table since the first one of the run."""
+        lake = self.services.lake
+        begins = [
+            one.committed_at
+            for table in self.tables
+            for one in lake.snapshots(table)
+            if one.properties.get(RUN_ID) == undone and STANDS_FOR not in one.properties
+        ]
+        if not begins:
+            return {}
+        return {one.asset_key: commits_to(lake, one, since=min(begins)) for one in self.tables}
+
+    @staticmethod
+    def _all(own: Mapping[AssetKey, list[Commit]], read: Sequence[Commit]) -> list[Commit]:
+        return [*read, *(one for found in own.values() for one in found)]
+
+    @staticmethod
+    def _keys(reversions: Sequence[Reversion], layer: str) -> tuple[str, ...]:
+        keys = {key for one in reversions if one.table.layer == layer for key in one.keys}
+        return tuple(sorted(keys - {ALL}))
+
+    def _positions(self, bronze: LakeTable, read: Sequence[Commit]) -> Mapping[str, Positions]:
+        if not any(stream_positions(one.publication) for one in read):
+            return {}
+        lake = self.services.lake
+        return positions_before(
+            lake.snapshots(bronze),
+            {one.publication.snapshot_id for one in read},
+            bronze,
+            is_whole=lake.iceberg(bronze).snapshots()[0].parent_snapshot_id is None,
+        )
+
+    def _refuse_anew(self, bronze: LakeTable, read: Sequence[Commit], plan: UndoPlan) -> None:
+        """Raise PermanentError for a run that read files which were published before it."""
+        shas = sorted({sha for one in read for sha in inputs_of(one.publication.properties).files})
+        before = read[0].parent_id
+        months = [date.fromisoformat(key) for one in plan.files for key in one.partitions]
+        if before is None or not shas or not months:
+            return
+        span = (min(months), max(months))
+        with self.services.connect() as engine:
+            rows = self.services.lake.relation(engine, bronze, months=span, snapshot_id=before)
+            names = ", ".join(f"'{sha}'" for sha in shas)
+            known = rows.filter(f"file_sha256 IN ({names})").aggregate("min(file_sha256)")
+            (found,) = known.fetchone() or (None,)
+        if found is not None:
+            raise PermanentError(
+                f"Run {plan.run_id} read files anew that were published before it (such as "
+                f"{found[:12]}), so it can't be undone; mend the mapping and use "
+                f"`landing reread {found[:12]}`, or `landing withdraw {found[:12]}`."
+            )
+
+    def _require_streams(self, plan: UndoPlan) -> None:
+        for stream in plan.positions:
+            mine = [
+                one.arrived_at for one in plan.files if one.name.startswith(batch_folder(stream))
+            ]
+            if mine:
+                with self.services.database.connection() as connection:
+                    require_readable_again(connection, self.pipeline, stream, min(mine), self.now)
+
+    def _blockers(
+        self,
+        commits: Mapping[AssetKey, list[Commit]],
+        own: Mapping[AssetKey, list[Commit]],
+        read: Sequence[Commit],
+        plan: UndoPlan,
+        undone: Collection[str],
+    ) -> Iterator[Blocker]:
+        """Yield later runs that published the same partitions, or others made from them."""
+        found: dict[tuple[str, str], Blocker] = {}
+        for key, mine in own.items():
+            for one in later_commits(commits[key], mine, undone):
+                _add(found, one, {str(value or ALL) for value in mine[-1].changes})
+            keys = {str(value or ALL) for commit in mine for value in commit.changes}
+            self._built_on(found, commits, key, keys, mine[0], plan.run_id, undone)
+        if read and plan.bronze is not None:
+            keys = {key for one in plan.files for key in one.partitions}
+            self._built_on(
+                found, commits, plan.bronze.asset_key, keys, read[0], plan.run_id, undone
+            )
+            yield from self._later_readers(commits[plan.bronze.asset_key], read, plan, undone)
+        yield from found.values()
+
+    def _built_on(
+        self,
+        found: dict[tuple[str, str], Blocker],
+        commits: Mapping[AssetKey, list[Commit]],
+        key: AssetKey,
+        keys: Collection[str],
+        first: Commit,
+        run_id: str,
+        undone: Collection[str],
+    ) -> None:
+        for child, affected in self.downstream(key, keys).items():
+            for one in commits.get(child, []):
+                is_later = one.publication.committed_at >= first.publication.committed_at
+                if one.run_id != run_id and is_later and not is_undone(one, undone):
+                    _add(found, one, set(affected))
+
+    def _later_readers(
+        self,
+        commits: Sequence[Commit],
+        read: Sequence[Commit],
+        plan: UndoPlan,
+        undone: Collection[str],
+    ) -> Iterator[Blocker]:
+        """Yield runs that read the same files again, or the same streams on."""
+        mine = {sha for one in read for sha in inputs_of(one.publication.properties).files}
+        for one in commits:
+            if one.run_id == plan.run_id or is_undone(one, undone):
+                continue
+            is_later = one.publication.committed_at >= read[-1].publication.committed_at
+            shared = mine & set(inputs_of(one.publication.properties).files)
+            streams = plan.positions.keys() & stream_positions(one.publication).keys()
+            if is_later and (shared or streams):
+                what = sorted({sha[:12] for sha in shared} | streams)
+                yield _blocker(one, what)
+
+    def apply(self, plan: UndoPlan, *, by: str, reason: str, reload: Reload | None = None) -> None:
+        """Do what a plan says; a plan that was begun before is finished.
+
+        The pipeline must be stopped. Raises PermanentError if it is not, or if a later run built
+        on this one; ConflictError while an ingest or another undo is at work.
+        """
+        with self._alone(plan):
+            with self.services.database.transaction() as connection:
+                begin_undo(
+                    connection,
+                    plan.run_id,
+                    plan.pipeline,
+                    plan.document(),
+                    by=by,
+                    reason=reason,
+                    now=self.now,
+                )
+            for reversion in plan.reversions:
+                revert(self.services.lake, reversion, run_id=self.run_id, undoes=plan.run_id)
+            if plan.served and reload is not None:
+                reload(plan.served)
+            self._give_back(plan, reason)
+            with self.services.database.transaction() as connection:
+                if plan.refined:
+                    take_refinement_back(
+                        connection,
+                        plan.pipeline,
+                        plan.refined,
+                        plan.run_id,
+                        since=plan.since,
+                        now=self.now,
+                    )
+                end_undo(connection, plan.run_id, self.now)
+
+    @contextmanager
+    def _alone(self, plan: UndoPlan) -> Iterator[None]:
+        if plan.blockers:
+            last = max(plan.blockers, key=lambda one: one.at)
+            raise PermanentError(
+                f"Run {last.run_id} built on it ({last.table}, {_few(last.partitions)}); undo "
+                f"that one first: `undo {last.run_id}`. Nothing was changed."
+            )
+        database = self.services.database
+        with database.connection() as connection:
+            stopped = stop_of(connection, plan.pipeline)
+        if stopped is None:
+            raise PermanentError(
+                f"{plan.pipeline} is not stopped, so what is undone might be done again at once: "
+                f"`pipelines stop {plan.pipeline} --reason ...`, undo, mend, `pipelines resume`."
+            )
+        with session_locks(database) as locks:
+            locks.take(f"{plan.pipeline}/undo", wait_seconds=1)
+            locks.take(ingest_lock(plan.pipeline), wait_seconds=5)
+            yield
+
+    def _give_back(self, plan: UndoPlan, reason: str) -> None:
+        if plan.bronze is None or not (plan.files or plan.positions):
+            return
+        services, sentence = self.services, f"Its run {plan.run_id} was undone: {reason}"
+        take_rows_out(
+            services.lake,
+            plan.bronze,
+            [one.sha256 for one in plan.files if not one.is_refused],
+            plan.positions,
+            run_id=self.run_id,
+            undoes=plan.run_id,
+        )
+        with services.database.transaction() as connection:
+            record_taken_back(
+                connection, plan.pipeline, plan.files, plan.back_to, reason=sentence, now=self.now
+            )
+        zone = services.landing(plan.pipeline)
+        move_back(services.database, zone, plan.files, plan.back_to, reason=sentence)
+
+
+def _add(found: dict[tuple[str, str], Blocker], commit: Commit, keys: Collection[str]) -> None:
+    """Note a commit as a blocker if it touched one of these partitions."""
+    touched = sorted({str(value or ALL) for value in commit.changes} & set(keys))
+    if touched:
+        found.setdefault((commit.run_id, commit.table.name), _blocker(commit, touched))
+
+
+def _blocker(commit: Commit, partitions: Sequence[str]) -> Blocker:
+    return Blocker(
+        commit.run_id,
+        "/".join(commit.table.asset_key),
+        tuple(partitions),
+        commit.publication.committed_at,
+    )
+
+
+def _few(partitions: Sequence[str]) -> str:
+    shown = ", ".join(partitions[:3])
+    return shown if len(partitions) <= 3 else f"{shown} and {len(partitions) - 3} more"

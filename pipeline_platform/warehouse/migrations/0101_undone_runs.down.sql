@@ -1,0 +1,1 @@
+DROP TABLE undone_runs;
