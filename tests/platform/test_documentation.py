@@ -106,7 +106,9 @@ def unknown_part(words: list[str]) -> str | None:
         if found is None:
             return rest[0]
         command, rest = found, rest[1:]
-    known = {name for parameter in command.params for name in parameter.opts} | {"--help"}
+    known = {"--help"}
+    for parameter in command.params:
+        known |= {*parameter.opts, *parameter.secondary_opts}
     options = [word.split("=")[0].rstrip(".,") for word in rest if word.startswith("--")]
     return next((option for option in options if option not in known), None)
 
