@@ -111,9 +111,9 @@ def take_rows_out(
     work: list[tuple[Sequence[str], str | None]] = [
         (sha256s[start : start + FILES_PER_COMMIT], None) for start in starts
     ]
-    for stream in sorted(positions):
+    for name in sorted(positions):
         shas, taken = work.pop() if work else ((), None)
-        work += [(shas, stream)] if taken is None else [(shas, taken), ((), stream)]
+        work += [(shas, name)] if taken is None else [(shas, taken), ((), name)]
     for shas, stream in work:
         change = None if stream is None else _change(lake, table, stream, positions[stream])
         said = {} if stream is None else {POSITIONS: json.dumps({stream: dict(positions[stream])})}

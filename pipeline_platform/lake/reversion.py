@@ -55,7 +55,7 @@ class Reversion:
         cls, document: Mapping[str, Any], tables: Mapping[tuple[str, str, str], LakeTable]
     ) -> "Reversion":
         """Read what `document` returned."""
-        before = {
+        before: dict[PartitionValue, int | None] = {
             None if key == ALL else date.fromisoformat(key): snapshot
             for key, snapshot in document["before"].items()
         }

@@ -61,10 +61,10 @@ def touched_by(
             known = since.get(asset, start.since)
             both = [one for one in (known, start.since) if one is not None]
             since[asset] = min(both) if len(both) == 2 else None
-    known_tables = {one.asset_key: one for one in tables}
+    known_tables: dict[AssetKey, LakeTable] = {one.asset_key: one for one in tables}
     found = []
     for asset, keys in by_asset.items():
-        table = known_tables.get(asset)  # type: ignore[call-overload]
+        table = known_tables.get(asset)
         runs: dict[str, None] = {}
         built: set[str] = set()
         for commit in commits_to(services.lake, table, since=since[asset]) if table else ():

@@ -1,21 +1,24 @@
-"""A Kinesis stream of events through this pipeline's own parsing, to bronze."""
+"""A Kinesis stream of events through this pipeline's own parsing, to bronze, and undone (B-5)."""
 
 import json
 from datetime import UTC, datetime
 
 import pytest
 
+from pipeline_platform.failures import PermanentError
 from pipeline_platform.ingestion.replay import read_again
 from pipeline_platform.ingestion.stream_batches import consume
 from pipeline_platform.quality.conservation import imbalances
 from pipeline_platform.quality.quarantine import list_rows
 from pipeline_platform.services import Services
+from pipeline_platform.streams.committed import Committed, property_name
 from pipeline_platform.streams.kinesis import KinesisReader
 from pipeline_platform.web_events.ingestion import EventFiles
 from pipeline_platform.web_events.run_context import RunContext
 from pipeline_platform.web_events.tables import PIPELINE, RAW_EVENTS
 from tests.integration.landing.local_s3 import MADE_UP_CREDENTIALS
 from tests.integration.streams.local_kinesis import LocalKinesis
+from tests.integration.web_events import undone
 from tests.unit.streams.packing import packed
 
 STREAM, SHARD = "web-events", "shardId-000000000000"
@@ -110,3 +113,71 @@ def test_a_replayed_batch_is_in_bronze_once(kinesis, services):
     ((outcome,),) = [batch.files for batch in read_stream(services)]
     list(read_again(EventFiles(RunContext(services, "replay")), [(outcome.sha256, outcome.name)]))
     assert [row[0] for row in bronze(services, "event_id, 0")] == ["e1"]
+
+
+def position(services: Services) -> str | None:
+    text = services.lake.property(RAW_EVENTS, property_name(STREAM))
+    return Committed.parse(text).positions.get(SHARD)
+
+
+def in_bronze(services: Services) -> list[object]:
+    return [row[0] for row in bronze(services, "event_id, 0")]
+
+
+@pytest.fixture
+def read_twice(kinesis: LocalKinesis, services: Services) -> tuple[str, str]:
+    """Read two batches by two runs, then stop; return the position after each."""
+    first = kinesis.put(event(1))
+    read_stream(services, "read-1")
+    second = kinesis.put(event(2))
+    read_stream(services, "read-2")
+    undone.stop(services)
+    return first, second
+
+
+def test_rows_position_and_batch_are_what_they_were_before(services, read_twice) -> None:
+    undone.undo(services, "read-2", "source")
+    assert (in_bronze(services), position(services)) == (["e1"], read_twice[0])
+    assert len(undone.state(services)["archive"]) == len(undone.state(services)["register"]) == 1
+
+
+def test_after_the_resume_the_stream_gives_the_records_again(services, read_twice) -> None:
+    undone.undo(services, "read-2", "source")
+    undone.resume(services)
+    read_stream(services, "read-3")
+    assert (in_bronze(services), position(services)) == (["e1", "e2"], read_twice[1])
+
+
+def test_an_undone_run_is_nobodys_position_before(kinesis, services, read_twice) -> None:
+    undone.undo(services, "read-2", "source")
+    undone.resume(services)
+    kinesis.put(event(3))
+    read_stream(services, "read-3")
+    undone.stop(services)
+    undone.undo(services, "read-3", "source")
+    assert (in_bronze(services), position(services)) == (["e1"], read_twice[0])
+
+
+def test_the_first_run_of_all_goes_back_to_the_beginning(services, read_twice) -> None:
+    undone.undo(services, "read-2", "source")
+    undone.undo(services, "read-1", "source")
+    assert (in_bronze(services), position(services)) == ([], None)
+
+
+def test_a_run_from_which_another_one_read_on_is_refused(services, read_twice) -> None:
+    with pytest.raises(PermanentError, match="undo read-2"):
+        undone.undo(services, "read-1", "source")
+
+
+def test_records_that_the_stream_may_have_lost_are_not_given_up(services, read_twice) -> None:
+    with services.database.transaction() as connection:
+        connection.execute("UPDATE stream_reads SET retention_hours = 1")
+    with pytest.raises(PermanentError, match="might not be read again"):
+        undone.undo(services, "read-2", "source")
+    assert in_bronze(services) == ["e1", "e2"]
+
+
+def test_held_in_quarantine_the_position_stays(services, read_twice) -> None:
+    undone.undo(services, "read-2", "quarantine")
+    assert (in_bronze(services), position(services)) == (["e1"], read_twice[1])
+    assert len(undone.state(services)["quarantine"]) == 1
