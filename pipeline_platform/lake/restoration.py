@@ -99,7 +99,7 @@ def compare_with_export(
         file.verify(store)
     now = sorted(_files(table, lake.iceberg(table), partition))
     then = [f"{store.location}/{file.key}" for file in _kept(export, chosen)]
-    return _difference(lake, table, now, then, mixed=True)
+    return difference(lake, table, now, then, mixed=True)
 
 
 def restore_from_export(
