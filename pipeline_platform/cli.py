@@ -22,6 +22,7 @@ from pipeline_platform.commands import (
     impact,
     incidents,
     landing,
+    logs,
     maintenance,
     marts,
     months,
@@ -63,6 +64,7 @@ app.command()(history.runs)
 app.command()(history.check)
 app.command()(errors.errors)
 app.command()(errors.slowest)
+app.command()(logs.logs)
 app.command()(impact.impact)
 app.command()(explanation.explain)
 app.command()(doctor.doctor)

@@ -54,17 +54,22 @@ def undo(
         run_id = run_id_of(location, run)
         pipeline = _pipeline_of(location, run_id)
         undoing = _undoing(location, pipeline)
-        plan = undoing.plan(run_id, back_to)
         if dry_run:
+            plan = undoing.plan(run_id, back_to)
             _show(location, plan, as_json=as_json)
             raise typer.Exit(FOUND_FAULTS if plan.blockers else 0)
         _refuse_unfinished(location, pipeline)
         actor = getpass.getuser()
         action = Action(f"cli:{actor}", "undo", run_id, None, reason or None)
         with audited(location.services.database, action):
-            action.state_before = plan.document()
-            reload = reload_of(location.services, pipeline, undoing.run_id)
-            undoing.apply(plan, by=actor, reason=reason or "no reason given", reload=reload)
+            done = undoing.apply(
+                run_id,
+                back_to,
+                by=actor,
+                reason=reason or "no reason given",
+                reload=reload_of(location.services, pipeline, undoing.run_id),
+            )
+            action.state_after = done.document()
         if as_json:
             show_facts("Undone", {"run": run_id, "undone_by": undoing.run_id}, as_json=True)
             return

@@ -313,14 +313,25 @@ class Undoing:
                 what = sorted({sha[:12] for sha in shared} | streams)
                 yield _blocker(one, what)
 
-    def apply(self, plan: UndoPlan, *, by: str, reason: str, reload: Reload | None = None) -> None:
-        """Do what a plan says; a plan that was begun before is finished.
+    def apply(
+        self,
+        undone: str,
+        back_to: BackTo,
+        *,
+        by: str,
+        reason: str,
+        reload: Reload | None = None,
+    ) -> UndoPlan:
+        """Do what the plan says; one that was begun before is finished. Returns the plan.
 
         The pipeline must be stopped. Raises PermanentError if it is not, or if a later run built
         on this one; ConflictError while an ingest or another undo is at work.
         """
-        with self._alone(plan):
-            with self.services.database.transaction() as connection:
+        with self._alone():
+            plan = self.plan(undone, back_to)
+            _refuse_blocked(plan)
+            database = self.services.database
+            with database.transaction() as connection:
                 begin_undo(
                     connection,
                     plan.run_id,
@@ -335,7 +346,7 @@ class Undoing:
             if plan.served and reload is not None:
                 reload(plan.served)
             self._give_back(plan, reason)
-            with self.services.database.transaction() as connection:
+            with database.transaction() as connection:
                 if plan.refined:
                     take_refinement_back(
                         connection,
@@ -346,26 +357,21 @@ class Undoing:
                         now=self.now,
                     )
                 end_undo(connection, plan.run_id, self.now)
+        return plan
 
     @contextmanager
-    def _alone(self, plan: UndoPlan) -> Iterator[None]:
-        if plan.blockers:
-            last = max(plan.blockers, key=lambda one: one.at)
-            raise PermanentError(
-                f"Run {last.run_id} built on it ({last.table}, {_few(last.partitions)}); undo "
-                f"that one first: `undo {last.run_id}`. Nothing was changed."
-            )
+    def _alone(self) -> Iterator[None]:
         database = self.services.database
         with database.connection() as connection:
-            stopped = stop_of(connection, plan.pipeline)
+            stopped = stop_of(connection, self.pipeline)
         if stopped is None:
             raise PermanentError(
-                f"{plan.pipeline} is not stopped, so what is undone might be done again at once: "
-                f"`pipelines stop {plan.pipeline} --reason ...`, undo, mend, `pipelines resume`."
+                f"{self.pipeline} is not stopped, so what is undone might be done again at once: "
+                f"`pipelines stop {self.pipeline} --reason ...`, undo, mend, `pipelines resume`."
             )
         with session_locks(database) as locks:
-            locks.take(f"{plan.pipeline}/undo", wait_seconds=1)
-            locks.take(ingest_lock(plan.pipeline), wait_seconds=5)
+            locks.take(f"{self.pipeline}/undo", wait_seconds=1)
+            locks.take(ingest_lock(self.pipeline), wait_seconds=5)
             yield
 
     def _give_back(self, plan: UndoPlan, reason: str) -> None:
@@ -386,6 +392,15 @@ class Undoing:
             )
         zone = services.landing(plan.pipeline)
         move_back(services.database, zone, plan.files, plan.back_to, reason=sentence)
+
+
+def _refuse_blocked(plan: UndoPlan) -> None:
+    if plan.blockers:
+        last = max(plan.blockers, key=lambda one: one.at)
+        raise PermanentError(
+            f"Run {last.run_id} built on it ({last.table}, {_few(last.partitions)}); undo "
+            f"that one first: `undo {last.run_id}`. Nothing was changed."
+        )
 
 
 def _add(found: dict[tuple[str, str], Blocker], commit: Commit, keys: Collection[str]) -> None:

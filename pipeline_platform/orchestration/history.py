@@ -370,6 +370,16 @@ def covered_partitions(run: dg.DagsterRun) -> str | None:
     return None if span is None else span[0] if span[0] == span[1] else " to ".join(span)
 
 
+def covers(run: dg.DagsterRun, day: date) -> bool:
+    """Tell whether one of the partitions that a run covers is named by a day, or holds it.
+
+    Partitions are named by their first day; of months the day's own month counts.
+    """
+    span = covered(run.tags)
+    names = {day.isoformat(), day.replace(day=1).isoformat()}
+    return span is not None and any(span[0] <= name <= span[1] for name in names)
+
+
 def covered(tags: Mapping[str, str]) -> tuple[str, str] | None:
     """Return the first and the last partition that a run's tags name; None without any."""
     one = tags.get(ONE_PARTITION_TAG)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from pipeline_platform.failures import StoppedError
+from pipeline_platform.failures import PermanentError, StoppedError
 from pipeline_platform.warehouse.database import Database
 
 Connection = psycopg.Connection[Any]
@@ -115,11 +115,24 @@ def stop(conn: Connection, scope: str, *, by: str, reason: str | None, now: date
 def resume(conn: Connection, scope: str, *, by: str, reason: str | None, now: datetime) -> bool:
     """Let one pipeline go on, or with `*` all that were not stopped alone (SC-12).
 
-    Returns False if there was nothing to resume.
+    Returns False if there was nothing to resume. Raises PermanentError while a run is half undone.
     """
+    _refuse_half_undone(conn, scope)
     if scope == EVERYTHING:
         return conn.execute("DELETE FROM global_stop").rowcount == 1
     return _switch(conn, scope, enabled=True, by=by, reason=reason, now=now)
+
+
+def _refuse_half_undone(conn: Connection, scope: str) -> None:
+    row = conn.execute(
+        "SELECT run_id FROM undone_runs WHERE state = 'BEGUN' AND %s IN (pipeline, %s) LIMIT 1",
+        (scope, EVERYTHING),
+    ).fetchone()
+    if row is not None:
+        raise PermanentError(
+            f"The undo of run {row[0]} was begun and has not ended; `undo {row[0]} --apply` "
+            "finishes it, then resume."
+        )
 
 
 def _switch(

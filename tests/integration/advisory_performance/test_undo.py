@@ -99,7 +99,7 @@ def told(new_database, tmp_path_factory) -> Iterator[Told]:
         (returns,) = [one for one in plan.reversions if one.table is TIME_WEIGHTED_RETURNS]
         found = compare(services.lake, returns)
         reload = reload_of(services, PIPELINE, "undo")
-        work.apply(plan, by="test", reason="wrong code", reload=reload)
+        work.apply("workflow-2", "quarantine", by="test", reason="wrong code", reload=reload)
         yield Told(
             services,
             before,

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import pytest
 
 from pipeline_platform.failures import ConflictError, NotFoundError, PermanentError
-from pipeline_platform.lake.reversion import compare
+from pipeline_platform.lake.reversion import compare, revert
+from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
+from pipeline_platform.warehouse.undone_runs import begin_undo
 from pipeline_platform.web_events.refinement import requested_days
-from pipeline_platform.web_events.tables import WEB_EVENTS
+from pipeline_platform.web_events.tables import PIPELINE, WEB_EVENTS
 from tests.integration.web_events import undone
 from tests.integration.web_events.event_files import DAY, ingest, refine, refine_requested
 from tests.integration.web_events.undone import state
@@ -131,13 +133,33 @@ def test_a_run_that_changed_nothing_is_not_found(refined: Services) -> None:
 def test_a_publication_between_plan_and_undo_is_never_lost(new_services) -> None:
     services = new_services()
     undone.first_delivery(services)
-    work = undone.undoing(services)
-    plan = work.plan("refine-1", "quarantine")
+    (reversion,) = undone.undoing(services).plan("refine-1", "quarantine").reversions
     refine(undone.run(services, "faster"), [DAY])
-    undone.stop(services)
     with pytest.raises(ConflictError, match="faster"):
-        work.apply(plan, by="test", reason="late")
+        revert(services.lake, reversion, run_id="undo", undoes="refine-1")
     assert services.lake.last_publication(WEB_EVENTS).properties["run_id"] == "faster"
+
+
+def test_a_pipeline_is_not_resumed_while_an_undo_is_half_done(new_services) -> None:
+    services = new_services()
+    undone.first_delivery(services)
+    undone.stop(services)
+    plan = undone.undoing(services).plan("refine-1", "quarantine")
+    with services.database.transaction() as connection:
+        begin_undo(
+            connection,
+            "refine-1",
+            PIPELINE,
+            plan.document(),
+            by="test",
+            reason="killed",
+            now=utc_now(),
+        )
+    with pytest.raises(PermanentError, match="undo refine-1 --apply"):
+        undone.resume(services)
+    undone.undo(services, "refine-1", "quarantine")
+    undone.resume(services)
+    assert state(services)["web_events"] == []
 
 
 def test_files_are_held_in_quarantine_with_the_reason(new_services) -> None:

@@ -67,8 +67,7 @@ def undoing(services: Services) -> Undoing:
 
 
 def undo(services: Services, run_id: str, back_to: BackTo = "source") -> None:
-    work = undoing(services)
-    work.apply(work.plan(run_id, back_to), by="test", reason="wrong clock")
+    undoing(services).apply(run_id, back_to, by="test", reason="wrong clock")
 
 
 def state(services: Services) -> dict[str, object]:

@@ -1,0 +1,76 @@
+"""`pipeline-platform logs`: what a step said, found by partition or by run (SW-12)."""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime
+from typing import Annotated
+
+import dagster as dg
+import typer
+
+from pipeline_platform.commands.arguments import Limit
+from pipeline_platform.commands.code_location import CodeLocation, code_location
+from pipeline_platform.commands.history import parse_recent_day
+from pipeline_platform.commands.output import AsJson
+from pipeline_platform.commands.printing import show_rows
+from pipeline_platform.commands.run_details import run_id_of
+from pipeline_platform.failures import BadInputError, NotFoundError
+from pipeline_platform.orchestration.history import covers
+
+RUNS_LOOKED_AT = 1000
+Row = Mapping[str, object]
+
+
+def logs(
+    step: Annotated[
+        str | None, typer.Option(help="Only this step, such as process_historical_data.")
+    ] = None,
+    partition: Annotated[
+        date | None,
+        typer.Option(parser=parse_recent_day, metavar="DAY", help="Of the last run over this day."),
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Of this run: its id, or its beginning.")
+    ] = None,
+    limit: Limit = 200,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a run said, in order: of the last run of a step over a day, or of one run (SW-12).
+
+    Give --run, or --step and --partition.
+    """
+    with code_location() as location:
+        if run is None and (step is None or partition is None):
+            raise BadInputError("Give --run, or --step and --partition.")
+        found = (
+            _last_run(location, str(step), partition)
+            if run is None and partition is not None
+            else run_id_of(location, str(run))
+        )
+        rows = list(_lines(location.instance, found, step))
+        title = f"Run {found}" + (f", {step}" if step else "")
+        show_rows(title, rows[-limit:], as_json=as_json, empty="it said nothing.")
+
+
+def _last_run(location: CodeLocation, step: str, day: date) -> str:
+    """Return the newest run that covered a day's partition and had the step."""
+    for record in location.instance.get_run_records(limit=RUNS_LOOKED_AT):
+        run = record.dagster_run
+        if covers(run, day) and location.instance.get_run_step_stats(run.run_id, [step]):
+            return run.run_id
+    raise NotFoundError(
+        f"None of the last {RUNS_LOOKED_AT} runs had the step {step!r} over {day}; `slowest` and "
+        "`run show` name steps."
+    )
+
+
+def _lines(instance: dg.DagsterInstance, run_id: str, step: str | None) -> Iterator[Row]:
+    for entry in instance.all_logs(run_id):
+        if step is not None and entry.step_key != step:
+            continue
+        event = entry.dagster_event
+        yield {
+            "at (UTC)": datetime.fromtimestamp(entry.timestamp, UTC),
+            "step": entry.step_key,
+            "event": event.event_type_value if event is not None else "log",
+            "message": entry.user_message or (event.message if event is not None else ""),
+        }
