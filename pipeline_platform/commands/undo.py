@@ -97,7 +97,10 @@ def _pipeline_of(location: CodeLocation, run_id: str) -> str:
     """Return whose run it is: of Dagster's job, of its files, or of the tables that it wrote."""
     run = location.instance.get_run_by_id(run_id)
     if run is not None:
-        found = [one for one in pipelines(location.graph) if belongs(run, one)]
+        having_tables = {table.pipeline for table in all_tables()}
+        found = [
+            one for one in pipelines(location.graph) if one in having_tables and belongs(run, one)
+        ]
         if found:
             return found[0]
     with location.services.database.connection() as connection:
