@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetWriter
     from pyiceberg.io import FileIO, OutputStream
 
-BATCH_ROWS = 4_096
+BATCH_VALUES = 200_000
+"""How many values, of all columns, are fetched from DuckDB at once."""
+VECTOR_ROWS = 2_048
+"""DuckDB hands out multiples of it."""
 MAX_OPEN_FILES = 64
 """How many partitions are written to at once; a further one closes the one that came first."""
 ROW_GROUPS_PER_FILE = 32
@@ -132,8 +135,10 @@ class StreamedFiles:
         ordered = ", ".join(sql_name(name) for name in self.table.sort_by)
         check_columns(self.table, rows.columns)
         typed = rows.order(ordered) if ordered and is_sorted else rows
-        for batch in typed.project(columns_of(self.table)).to_arrow_reader(BATCH_ROWS):
-            self.write(batch if batch.num_rows == BATCH_ROWS else _compact(batch))
+        vectors = max(1, BATCH_VALUES // len(self.table.schema) // VECTOR_ROWS)
+        count = vectors * VECTOR_ROWS
+        for batch in typed.project(columns_of(self.table)).to_arrow_reader(count):
+            self.write(batch if batch.num_rows == count else _compact(batch))
 
     def close(self) -> None:
         """Write what waits, and end every file."""
