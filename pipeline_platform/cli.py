@@ -25,6 +25,7 @@ from pipeline_platform.commands import (
     passport,
     quality,
     quarantine,
+    recovery,
     report_pages,
     reports,
     restoring,
@@ -62,6 +63,8 @@ app.command()(dbt_operation.dbt_operation)
 app.command()(capacity.capacity)
 app.command()(maintenance.optimize)
 app.command()(restoring.restore)
+app.command()(recovery.recover)
+app.command()(recovery.drill)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(incidents.app, name="incidents")
 app.add_typer(bots.app, name="bots")

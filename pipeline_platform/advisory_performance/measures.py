@@ -39,6 +39,7 @@ from pipeline_platform.quality.measures import (
     Labelled,
 )
 from pipeline_platform.quality.monitoring_gap import monitoring_gap
+from pipeline_platform.recovery import proof
 from pipeline_platform.warehouse import embedded, processor_use
 
 Scope = measures.Scope[RunContext]
@@ -328,5 +329,9 @@ MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "database_connection_share": _connection_share,
     "database_query_response": _query_response,
     "monitoring_gap": monitoring_gap,
+    "backup_age": proof.backup_age,
+    "recoverable_point": proof.recoverable_point,
+    "backup_faults": proof.backup_faults,
+    "recovery_time": proof.recovery_time,
     "cost_anomaly": cost_anomaly,
 }

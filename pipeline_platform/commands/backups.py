@@ -109,6 +109,7 @@ def prune(
         gone = remove_old_backups(
             opened,
             kept_for=timedelta(days=plan.kept_days),
+            lake_kept_for=timedelta(days=plan.lake_kept_days),
             kept_count=plan.kept_count,
             now=utc_now(),
             dry_run=dry_run,

@@ -1,10 +1,11 @@
-"""When the platform's own work runs: cost, sizes, pages of pipelines, and alerts all the time."""
+"""When the platform's own work runs: cost, sizes, backups, pages of pipelines; alerts always."""
 
 from collections.abc import Sequence
 from itertools import chain
 
 import dagster as dg
 
+from pipeline_platform.operations import backups
 from pipeline_platform.operations.alerting import Router
 from pipeline_platform.operations.assets import DAILY_COST, GROUP
 from pipeline_platform.operations.event_log import EventLog
@@ -46,13 +47,22 @@ PAGES = {runbook.pipeline: page_jobs(runbook) for runbook in runbooks().values()
 JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     cost_job,
     sizes_job,
+    backups.daily_job,
+    backups.lake_backup_job,
+    backups.drill_job,
     *(job for jobs in PAGES.values() for job in jobs.values()),
 ]
 
 
 def schedules(environment: Environment) -> Sequence[dg.ScheduleDefinition]:
     """Return the schedules of the plan and of every page, on or off in this environment."""
-    jobs: dict[str, ExecutableDefinition] = {"daily_cost": cost_job, "daily_sizes": sizes_job}
+    jobs: dict[str, ExecutableDefinition] = {
+        "daily_cost": cost_job,
+        "daily_sizes": sizes_job,
+        "daily_backup": backups.daily_job,
+        "lake_backup": backups.lake_backup_job,
+        "recovery_drill": backups.drill_job,
+    }
     pages = [
         page_schedules(runbook, PAGES[name], environment) for name, runbook in runbooks().items()
     ]

@@ -2,14 +2,14 @@
 
 import dagster as dg
 
-from pipeline_platform.operations import assets, automation
+from pipeline_platform.operations import assets, automation, backups
 from pipeline_platform.settings import Environment
 
 
 def build_defs(environment: Environment) -> dg.Definitions:
     """Assemble the platform's own assets, jobs and sensors; resources are bound by the root."""
     return dg.Definitions(
-        assets=assets.ASSETS,
+        assets=[*assets.ASSETS, backups.backups, backups.recovery_drill],
         jobs=automation.JOBS,
         schedules=automation.schedules(environment),
         sensors=automation.sensors(environment),

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from pipeline_platform.quality.strict_yaml import read_model
 from pipeline_platform.quality.thresholds import Part
-from pipeline_platform.runbook import Alerting, Runbook, Schedule, Sensor
+from pipeline_platform.runbook import Alerting, Freshness, Runbook, Schedule, Sensor
 
 FILE = Path(__file__).with_name("operations.yaml")
 PACKAGE = FILE.parents[1]
@@ -23,9 +23,10 @@ class CostPlan(Part):
 
 
 class BackupPlan(Part):
-    """How long backups are kept, and how many always (SA-91)."""
+    """How long backups, and those of the lake alone, are kept, and how many always (SA-91)."""
 
     kept_days: int = Field(ge=1)
+    lake_kept_days: int = Field(ge=1)
     kept_count: int = Field(ge=1)
 
 
@@ -34,6 +35,7 @@ class OperationsPlan(Alerting):
 
     cost: CostPlan
     backups: BackupPlan
+    freshness: dict[str, Freshness]
     schedules: dict[str, Schedule]
     sensors: dict[str, Sensor]
 

@@ -9,7 +9,7 @@ Direction = Literal["at_least", "at_most", "between"]
 Dimension = Literal[
     "completeness", "validity", "uniqueness", "consistency", "timeliness", "accuracy"
 ]
-Stage = Literal["landing", "bronze", "silver", "gold", "serving", "service", "cost"]
+Stage = Literal["landing", "bronze", "silver", "gold", "serving", "service", "cost", "recovery"]
 
 SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "info")
 """Most severe first."""

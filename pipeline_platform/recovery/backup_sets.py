@@ -142,6 +142,15 @@ class BackupSets:
         found = (one for one in self.all() if part is None or getattr(one, part) is not None)
         return next(found, None)
 
+    def newest_sound(self, part: PartName, before: datetime | None = None) -> PlatformBackup | None:
+        """Return the newest backup with a part in which no verification found a fault, if any."""
+        for backup in self.all():
+            verdict = self.verdict(backup.id)
+            is_sound = getattr(backup, part) is not None and not (verdict and verdict.faults)
+            if is_sound and (before is None or backup.ended_at <= before):
+                return backup
+        return None
+
     def chosen(
         self, backup_id: str | None, part: PartName, *, before: datetime | None = None
     ) -> PlatformBackup:
@@ -149,13 +158,9 @@ class BackupSets:
 
         `before` leaves out those that ended later. Raises NotFoundError if there is none.
         """
-        if backup_id is not None:
-            return self.get(backup_id)
-        for backup in self.all():
-            verdict = self.verdict(backup.id)
-            is_sound = getattr(backup, part) is not None and not (verdict and verdict.faults)
-            if is_sound and (before is None or backup.ended_at <= before):
-                return backup
+        found = self.newest_sound(part, before) if backup_id is None else self.get(backup_id)
+        if found is not None:
+            return found
         raise NotFoundError(
             f"There is no sound backup of the {part} at {self.store.location}"
             + (f" from before {before:%Y-%m-%d %H:%M:%S} UTC." if before else ".")

@@ -103,7 +103,7 @@ def restore_database(
             with physical_backup.recovered(
                 files, fresh, command, target, is_final=True, options=options
             ) as url:
-                until = _last_change(url)
+                until = last_change(url)
                 _stop_everything(url, by, backup.id)
                 _set_password(url, files)
         shutil.rmtree(files.restored_data, ignore_errors=True)
@@ -247,7 +247,7 @@ def _database_of(backup: PlatformBackup) -> DatabasePart:
     return backup.database
 
 
-def _last_change(url: str) -> datetime | None:
+def last_change(url: str) -> datetime | None:
     """Return when the last change that came back was made."""
     with psycopg.connect(url, autocommit=True) as connection:
         row = connection.execute("SELECT pg_last_xact_replay_timestamp()").fetchone()

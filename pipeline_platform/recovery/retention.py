@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from pipeline_platform.lake.export import EXPORTS
 from pipeline_platform.recovery.backup_sets import MANIFEST, SETS, BackupSets, PlatformBackup
@@ -23,16 +24,22 @@ class Doomed:
 
 
 def plan_removal(
-    sets: BackupSets, *, kept_for: timedelta, kept_count: int, now: datetime
+    sets: BackupSets,
+    *,
+    kept_for: timedelta,
+    lake_kept_for: timedelta,
+    kept_count: int,
+    now: datetime,
 ) -> list[Doomed]:
-    """Return the files of backups older than `kept_for`, but never of the newest `kept_count`.
+    """Return the files of backups that are too old, but never of the newest `kept_count`.
 
-    Of these with the database, and of these with the lake: a backup of the lake alone takes no
-    other's place. A damaged one counts for none. Nobody may make a backup meanwhile: what has no
-    manifest is taken for the remains of a killed one. Raises PermanentError, with nothing
-    removed, if an export that is needed can't be read.
+    Those of the lake alone are kept for `lake_kept_for`. The count is of these with the database,
+    and of these with the lake: a backup of the lake alone takes no other's place. A damaged one
+    counts for none. Nobody may make a backup meanwhile: what has no manifest is taken for the
+    remains of a killed one. Raises PermanentError, with nothing removed, if an export that is
+    needed can't be read.
     """
-    kept = _kept(sets, kept_for, kept_count, now)
+    kept = _kept(sets, kept_for, lake_kept_for, kept_count, now)
     return [*_unneeded(sets, kept), *_old_log(sets, kept)]
 
 
@@ -40,16 +47,25 @@ def remove_old_backups(
     services: Services,
     *,
     kept_for: timedelta,
+    lake_kept_for: timedelta,
     kept_count: int,
     now: datetime,
     dry_run: bool = False,
 ) -> list[Doomed]:
     """Do what `plan_removal` says and return it; manifests go first: no half backup stays."""
     sets = BackupSets(services.settings)
+    plan_now = partial(
+        plan_removal,
+        sets,
+        kept_for=kept_for,
+        lake_kept_for=lake_kept_for,
+        kept_count=kept_count,
+        now=now,
+    )
     if dry_run:
-        return plan_removal(sets, kept_for=kept_for, kept_count=kept_count, now=now)
+        return plan_now()
     with named_lock(services.database, LOCK):
-        plan = plan_removal(sets, kept_for=kept_for, kept_count=kept_count, now=now)
+        plan = plan_now()
         for one in sorted(plan, key=lambda one: not one.key.endswith(f"/{MANIFEST}")):
             store = sets.log if one.is_log else sets.store
             store.delete(one.key)
@@ -58,7 +74,11 @@ def remove_old_backups(
 
 
 def _kept(
-    sets: BackupSets, kept_for: timedelta, kept_count: int, now: datetime
+    sets: BackupSets,
+    kept_for: timedelta,
+    lake_kept_for: timedelta,
+    kept_count: int,
+    now: datetime,
 ) -> list[PlatformBackup]:
     kept = []
     sound = {"database": 0, "lake": 0}
@@ -66,7 +86,8 @@ def _kept(
         verdict = sets.verdict(backup.id)
         parts = [name for name in sound if getattr(backup, name) is not None]
         is_needed = any(sound[name] < kept_count for name in parts)
-        if is_needed or now - backup.ended_at <= kept_for:
+        longest = kept_for if backup.database is not None else lake_kept_for
+        if is_needed or now - backup.ended_at <= longest:
             kept.append(backup)
             if verdict is None or not verdict.faults:
                 for name in parts:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from pipeline_platform.failures import PermanentError, PlatformError
 from pipeline_platform.lake.backup import spooled_file
-from pipeline_platform.lake.engine import connect, enable_s3, is_remote, sql_text
+from pipeline_platform.lake.engine import connect, sql_text
 from pipeline_platform.lake.export import TableExport, lost_files
 from pipeline_platform.lake.lake import Lake
 from pipeline_platform.lake.reading import live_files
@@ -87,13 +87,11 @@ def contract_faults(lake: Lake, now: datetime) -> tuple[int, list[str]]:
     for path in tracked(sorted(PACKAGE.glob("*/contracts/*.yaml")), "contracts"):
         contract = Contract.load(path)
         pipeline, layer, name = contract.asset.split("/")
-        paths = _files(lake, (f"{pipeline}_{layer}", name))
-        if not paths:
+        query = table_query(lake, (f"{pipeline}_{layer}", name))
+        if query is None:
             continue
         with connect(lake.settings) as con:
-            if any(map(is_remote, paths)):
-                enable_s3(con, endpoint=lake.settings.s3_endpoint, region=lake.settings.s3_region)
-            for one in validate(contract, con.sql(_query(paths)), now=now):
+            for one in validate(contract, con.sql(query), now=now):
                 judged += 1
                 if not one.passed and one.severity == "critical":
                     faults.append(f"{contract.asset} breaks {one.rule} ({one.observed})")
@@ -102,20 +100,20 @@ def contract_faults(lake: Lake, now: datetime) -> tuple[int, list[str]]:
 
 def count_rows(lake: Lake, identifier: tuple[str, str]) -> int:
     """Count the rows that a reader of a table sees, by reading its files."""
-    paths = _files(lake, identifier)
-    if not paths:
+    query = table_query(lake, identifier)
+    if query is None:
         return 0
     with connect(lake.settings) as con:
-        row = con.execute(f"SELECT count(*) FROM ({_query(paths)})").fetchone()
+        row = con.execute(f"SELECT count(*) FROM ({query})").fetchone()
     return int(row[0]) if row else 0
 
 
-def _files(lake: Lake, identifier: tuple[str, str]) -> list[str]:
+def table_query(lake: Lake, identifier: tuple[str, str]) -> str | None:
+    """Return the query of a table's present rows, whoever declares it; None without any."""
     iceberg = lake.named(identifier)
-    return [file.file_path for file in live_files(iceberg)] if iceberg else []
-
-
-def _query(paths: list[str]) -> str:
+    paths = [file.file_path for file in live_files(iceberg)] if iceberg else []
+    if not paths:
+        return None
     listed = ", ".join(map(sql_text, paths))
     return (
         f"SELECT * FROM read_parquet([{listed}], hive_partitioning = false, union_by_name = true)"

@@ -41,7 +41,7 @@ def _measured(context: dg.AssetCheckExecutionContext, services: Services) -> Mea
 LANDING = thresholds_of(RUNBOOK, "landing", "bronze")
 SILVER = thresholds_of(RUNBOOK, "silver")
 QUERIES = thresholds_of(RUNBOOK, "gold")
-SERVICE = thresholds_of(RUNBOOK, "serving", "service")
+SERVICE = thresholds_of(RUNBOOK, "serving", "service", "recovery")
 COST = thresholds_of(RUNBOOK, "cost")
 INGEST_CHECK_KEYS = check_keys(LANDING)
 DAILY_CHECK_KEYS = check_keys(SILVER)

@@ -22,6 +22,7 @@ from pipeline_platform.quality.measurements import Measurement, percentage, unme
 from pipeline_platform.quality.measures import ALL, FILE_WINDOW, Labelled
 from pipeline_platform.quality.monitoring_gap import monitoring_gap
 from pipeline_platform.quality.trends import FEWEST_DAYS, Points, drop, slope_per_day
+from pipeline_platform.recovery import proof
 from pipeline_platform.web_events.analyst_queries import analyst_queries, run_query
 from pipeline_platform.web_events.ingestion import events_stream
 from pipeline_platform.web_events.run_context import RunContext
@@ -356,5 +357,6 @@ MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "query_time": partial(_query_times, name="query_time"),
     "slow_queries": partial(_query_times, name="slow_queries"),
     "monitoring_gap": monitoring_gap,
+    "unsaved_tables": proof.unsaved_tables,
     "cost_increase": cost_increase,
 }

@@ -49,8 +49,14 @@ def test_every_required_row_has_a_threshold(runbook: Runbook) -> None:
 
 
 def test_every_asset_of_a_threshold_belongs_to_the_pipeline(runbook: Runbook) -> None:
-    assets = {t.asset for t in runbook.thresholds.values() if t.stage != "cost"}
+    own = [t for t in runbook.thresholds.values() if t.stage not in {"cost", "recovery"}]
+    assets = {t.asset for t in own}
     assert {asset.split("/")[0] for asset in assets} == {runbook.pipeline}
+
+
+def test_rules_on_recovery_judge_backups_and_drills_of_all_pipelines(runbook: Runbook) -> None:
+    assets = {t.asset for t in runbook.thresholds.values() if t.stage == "recovery"}
+    assert assets == {"operations/recovery/backups", "operations/recovery/drill"}
 
 
 def test_rules_on_cost_judge_the_cost_of_all_pipelines(runbook: Runbook) -> None:

@@ -1,6 +1,7 @@
 """A backup is whole, cheap to repeat, says when it is damaged, and goes when it is too old."""
 
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -102,9 +103,12 @@ def test_a_broken_manifest_is_named(backed_up: BackedUp, copied: BackupSets) -> 
         copied.get(backed_up.backup.id)
 
 
+removal = partial(plan_removal, kept_for=timedelta(days=7), lake_kept_for=timedelta(days=1))
+
+
 def doomed(sets: BackupSets, backed_up: BackedUp, *, days: int, kept_count: int) -> set[str]:
     now = backed_up.backup.ended_at + timedelta(days=days)
-    plan = plan_removal(sets, kept_for=timedelta(days=7), kept_count=kept_count, now=now)
+    plan = removal(sets, now=now, kept_count=kept_count)
     return {one.key.split("/")[0] for one in plan if not one.is_log}
 
 
@@ -115,7 +119,7 @@ def test_nothing_of_a_young_backup_goes(backed_up: BackedUp, copied: BackupSets)
 def test_the_log_before_the_oldest_base_backup_goes(
     backed_up: BackedUp, copied: BackupSets
 ) -> None:
-    plan = plan_removal(copied, kept_for=timedelta(7), kept_count=1, now=utc_now())
+    plan = removal(copied, now=utc_now(), kept_count=1)
     first = segment_of(1, backed_up.backup.database.log.start_lsn)
     assert {one.key[:24] for one in plan if one.is_log} == {
         one.name[:24] for one in Path(copied.log_location).iterdir() if one.name[:24] < first
@@ -135,7 +139,7 @@ def test_what_a_killed_backup_left_goes(backed_up: BackedUp, copied: BackupSets)
     copied.store.put("sets/2026-01-01T01-00-00Z-000000/lake/a.b.json", b"{}")
     copied.store.put("database/2026-01-01T01-00-00Z-000000/base.tar.gz", b"half")
     copied.store.put("lake/sample_silver/balances/x/data/half.parquet", b"half")
-    plan = plan_removal(copied, kept_for=timedelta(7), kept_count=1, now=backed_up.backup.ended_at)
+    plan = removal(copied, now=backed_up.backup.ended_at, kept_count=1)
     assert {one.key for one in plan if not one.is_log} == {
         "sets/2026-01-01T01-00-00Z-000000/lake/a.b.json",
         "database/2026-01-01T01-00-00Z-000000/base.tar.gz",

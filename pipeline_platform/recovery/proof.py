@@ -1,0 +1,131 @@
+"""What the checks ask of backups and drills: how old, how far back, how long, how sound.
+
+A platform that has no backup yet is as old as its database's first migration: nothing of it could
+be brought back, and nothing is not "not measurable".
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from pipeline_platform.quality.measurements import Measurement, unmeasured
+from pipeline_platform.quality.measures import ALL, SECONDS_PER_MINUTE, Labelled, Scope
+from pipeline_platform.recovery.backup_sets import BackupSets, PartName, PlatformBackup
+from pipeline_platform.recovery.backups import is_ours
+from pipeline_platform.recovery.drills import last_drill
+from pipeline_platform.warehouse.wal import archiving
+
+DAY = timedelta(hours=26)
+"""A backup of the day may be so old: it is made once a day, and making it takes time (SA-91)."""
+
+_SECONDS_PER_HOUR = 3600
+
+
+def backup_age(scope: Scope[Any]) -> Labelled:
+    """Measure hours since the newest sound backup of the database, and of the lake (SA-91)."""
+    sets, now = BackupSets(scope.run.services.settings), scope.run.now()
+    ages: dict[str, Measurement] = {}
+    parts: tuple[PartName, ...] = ("database", "lake")
+    for part in parts:
+        newest = sets.newest_sound(part)
+        since = newest.ended_at if newest else _made_at(scope)
+        ages[part] = Measurement("backup_age", (now - since).total_seconds() / _SECONDS_PER_HOUR)
+    return ages
+
+
+def recoverable_point(scope: Scope[Any]) -> Labelled:
+    """Measure minutes since the newest instant to which database and lake can be brought back.
+
+    Of the embedded database that is what its log is kept up to (SA-92, SA-98); of a server by URL
+    it can't be measured, for its log is its provider's. Of the lake it is the newest backup.
+    """
+    settings, now = scope.run.services.settings, scope.run.now()
+    sets = BackupSets(settings)
+    lake = sets.newest_sound("lake")
+    until = {"lake": lake.began_at if lake else _made_at(scope)}
+    found: dict[str, Measurement] = {}
+    if is_ours(settings):
+        has_base = sets.newest_sound("database") is not None
+        with scope.run.services.database.autocommit_connection() as connection:
+            kept = archiving(connection).recoverable_until
+        until["database"] = kept if kept is not None and has_base else _made_at(scope)
+    else:
+        reason = (
+            "the server of PLATFORM_DATABASE_URL keeps its log itself; ask its provider for the "
+            "latest restorable time"
+        )
+        found["database"] = unmeasured("recoverable_point", reason)
+    for part, instant in until.items():
+        minutes = max(0.0, (now - instant).total_seconds() / SECONDS_PER_MINUTE)
+        found[part] = Measurement("recoverable_point", minutes)
+    return found
+
+
+def recovery_time(scope: Scope[Any]) -> Labelled:
+    """Measure how many hours the last drill took until all was back and verified (SA-97)."""
+    result = last_drill(BackupSets(scope.run.services.settings))
+    if result is None:
+        reason = "no drill was made yet; the job operations_recovery_drill makes one"
+        return {ALL: unmeasured("recovery_time", reason)}
+    return {ALL: Measurement("recovery_time", result.seconds / _SECONDS_PER_HOUR)}
+
+
+def backup_faults(scope: Scope[Any]) -> Labelled:
+    """Count what the newest verification and the newest drill found wrong (SA-91, SW-51, B-11)."""
+    sets = BackupSets(scope.run.services.settings)
+    newest, result = sets.newest(), last_drill(sets)
+    verdict = sets.verdict(newest.id) if newest else None
+    found = {}
+    if newest is not None and verdict is not None:
+        found[newest.id] = _faults(verdict.faults)
+    if result is not None:
+        found[f"drill of {result.ended_at:%Y-%m-%d}"] = _faults(result.faults)
+    if not found:
+        found[ALL] = unmeasured("backup_faults", "no backup was verified yet, and no drill made")
+    return found
+
+
+def unsaved_tables(scope: Scope[Any]) -> Labelled:
+    """Count tables of the pipeline that the day's backup lacks, or has otherwise (SW-47).
+
+    A table is otherwise if the lake still knows the backup's snapshot and it has another number of
+    rows.
+    """
+    services, pipeline = scope.run.services, scope.pipeline
+    newest = BackupSets(services.settings).newest("lake")
+    tables = {
+        name: size for name, size in services.lake.table_sizes().items()
+        if name.startswith(f"{pipeline}_")
+    }  # fmt: skip
+    if newest is None or scope.run.now() - newest.ended_at > DAY:
+        if scope.run.now() - _made_at(scope) <= DAY:
+            reason = "the platform is younger than its first daily backup"
+            return {ALL: unmeasured("unsaved_tables", reason)}
+        wrong = sorted(tables)
+    else:
+        wrong = _wrong(services.lake, newest, tables)
+    sample = len(tables)
+    return {ALL: Measurement("unsaved_tables", len(wrong), len(wrong), sample, None, tuple(wrong))}
+
+
+def _wrong(lake: Any, backup: PlatformBackup, tables: dict[str, Any]) -> list[str]:
+    saved = {".".join(one.identifier): one for one in (backup.lake.tables if backup.lake else ())}
+    wrong = [name for name in tables if name not in saved]
+    for name in tables.keys() & saved.keys():
+        part = saved[name]
+        iceberg = lake.named(part.identifier)
+        snapshot = iceberg.snapshot_by_id(part.snapshot_id) if part.snapshot_id else None
+        if snapshot is not None and snapshot.summary is not None:
+            rows = int(snapshot.summary["total-records"] or 0)
+            if rows != part.row_count:
+                wrong.append(name)
+    return sorted(wrong)
+
+
+def _faults(faults: tuple[str, ...]) -> Measurement:
+    return Measurement("backup_faults", len(faults), offenders=faults)
+
+
+def _made_at(scope: Scope[Any]) -> datetime:
+    ((made_at,),) = scope.rows("SELECT min(applied_at) FROM schema_migrations")
+    assert isinstance(made_at, datetime)  # noqa: S101 -- a migrated database has migrations
+    return made_at

@@ -1,0 +1,285 @@
+"""The guided recovery: six steps, each remembered, so that it goes on where it was killed (SA-99).
+
+Of Dagster it knows only that somebody can end the runs that a restored database shows as running.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline_platform.failures import PermanentError, PlatformError
+from pipeline_platform.lake.export import lost_files, table_names
+from pipeline_platform.operations.plan import runbooks
+from pipeline_platform.recovery.assessment import Damage, assess
+from pipeline_platform.recovery.backup_sets import BackupSets
+from pipeline_platform.recovery.backups import create_backup
+from pipeline_platform.recovery.redelivery import deliver_unknown, files_without_rows
+from pipeline_platform.recovery.restoration import restore_database, restore_lake, target_of
+from pipeline_platform.recovery.verification import contract_faults, lake_faults
+from pipeline_platform.services import Services
+from pipeline_platform.settings import Settings
+from pipeline_platform.warehouse import stops
+from pipeline_platform.warehouse.server_files import write_privately
+
+Step = Literal["assess", "stop", "choose", "restore", "verify", "resume"]
+STEPS: tuple[Step, ...] = ("assess", "stop", "choose", "restore", "verify", "resume")
+
+
+class Done(BaseModel):
+    """A step that was done: when, and what it said."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    step: Step
+    at: datetime
+    said: tuple[str, ...]
+
+
+class Recovery(BaseModel):
+    """One recovery, as its file remembers it.
+
+    `database` and `lake` say what is brought back, `backup_id` and `at` from what and to when; they
+    are settled by the steps assess and choose.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    began_at: datetime
+    by: str
+    reason: str
+    database: bool | None = None
+    lake: bool | None = None
+    at: datetime | None = None
+    database_backup: str | None = None
+    lake_backup: str | None = None
+    done: list[Done] = []
+
+    @property
+    def next_step(self) -> Step | None:
+        """The first step that was not done yet; None at the end."""
+        done = {one.step for one in self.done}
+        return next((one for one in STEPS if one not in done), None)
+
+
+class Recoverer:
+    """Does one step after the other; `end_runs` ends what a restored database shows as running."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        by: str,
+        clock: Callable[[], datetime],
+        end_runs: Callable[[], int],
+    ) -> None:
+        self.settings = settings
+        self.sets = BackupSets(settings)
+        self._by = by
+        self._clock = clock
+        self._end_runs = end_runs
+        self._file = settings.home / "recovery" / "recovery.json"
+
+    def unfinished(self) -> Recovery | None:
+        """Return the recovery that was begun and not ended, if there is one."""
+        if not self._file.exists():
+            return None
+        try:
+            return Recovery.model_validate_json(self._file.read_text("utf-8"))
+        except ValueError:
+            raise PermanentError(
+                f"{self._file} can't be read; remove it to begin the recovery anew."
+            ) from None
+
+    def begin(
+        self,
+        reason: str,
+        *,
+        database: bool | None,
+        lake: bool | None,
+        at: datetime | None,
+        backup_id: str | None,
+    ) -> Recovery:
+        """Begin a recovery; what is None is settled by what is broken and what there is."""
+        recovery = self.draft(reason, database=database, lake=lake, at=at, backup_id=backup_id)
+        self._keep(recovery)
+        return recovery
+
+    def draft(
+        self,
+        reason: str,
+        *,
+        database: bool | None,
+        lake: bool | None,
+        at: datetime | None,
+        backup_id: str | None,
+    ) -> Recovery:
+        """Return a recovery that nothing remembers, for its plan."""
+        return Recovery(
+            began_at=self._clock(),
+            by=self._by,
+            reason=reason,
+            database=database,
+            lake=lake,
+            at=at,
+            database_backup=backup_id,
+            lake_backup=backup_id,
+        )
+
+    def plan(self, recovery: Recovery) -> list[tuple[Step, list[str]]]:
+        """Say what each step would do; nothing is changed, and no server started."""
+        damage = assess(self.settings, self.sets)
+        told: dict[Step, list[str]] = {"assess": damage.in_words()}
+        self._settle(recovery, damage)
+        told["stop"] = ["stop all pipelines, wait for runs to end between two commits"]
+        told["choose"] = self._choose(recovery)
+        told["restore"] = _plan_of_restoration(recovery)
+        told["verify"] = ["every table's files and rows, every contract"]
+        told["resume"] = ["take up files that the database no longer knows, back up, resume"]
+        return [(step, told[step]) for step in STEPS]
+
+    def go_on(self, recovery: Recovery, until: Step | None = None) -> Iterator[Done]:
+        """Do the steps that are left, up to one; each is remembered before the next begins."""
+        work: dict[Step, Callable[[Recovery], list[str]]] = {
+            "assess": self._assess,
+            "stop": self._stop,
+            "choose": self._choose,
+            "restore": self._restore,
+            "verify": self._verify,
+            "resume": self._resume,
+        }
+        while (step := recovery.next_step) is not None:
+            said = work[step](recovery)
+            done = Done(step=step, at=self._clock(), said=tuple(said))
+            recovery.done.append(done)
+            self._keep(recovery)
+            yield done
+            if step == until:
+                return
+        self._file.rename(self._file.with_name(f"{recovery.began_at:%Y-%m-%dT%H-%M-%S}.json"))
+
+    def _assess(self, recovery: Recovery) -> list[str]:
+        damage = assess(self.settings, self.sets)
+        self._settle(recovery, damage)
+        return damage.in_words()
+
+    def _settle(self, recovery: Recovery, damage: Damage) -> None:
+        if recovery.database is None:
+            recovery.database = damage.database is not None or recovery.at is not None
+        if recovery.lake is None:
+            recovery.lake = bool(damage.lake) or recovery.database
+
+    def _stop(self, recovery: Recovery) -> list[str]:
+        """Stop everything where the database can hold that; a dead one starts nothing."""
+        try:
+            with Services(self.settings) as services, services.database.transaction() as conn:
+                stops.stop(
+                    conn, stops.EVERYTHING, by=self._by, reason=recovery.reason, now=self._clock()
+                )
+        except PlatformError as error:
+            if not recovery.database:
+                raise
+            return [f"the database does not answer, so nothing can start ({error})"]
+        return ["all pipelines are stopped; what runs ends between two commits"]
+
+    def _choose(self, recovery: Recovery) -> list[str]:
+        said = []
+        if recovery.database:
+            backup = self.sets.chosen(recovery.database_backup, "database", before=recovery.at)
+            target = target_of(backup, recovery.at)
+            recovery.database_backup = backup.id
+            said.append(f"database: backup {backup.id}, up to {target}")
+        if recovery.lake:
+            before = recovery.at if recovery.lake_backup is None else None
+            backup = self.sets.chosen(recovery.lake_backup, "lake", before=before)
+            recovery.lake_backup = backup.id
+            said.append(
+                f"lake: backup {backup.id}, for tables of which files stay lost "
+                f"(as of {backup.began_at:%Y-%m-%d %H:%M:%S} UTC)"
+            )
+        return said or ["no backup is needed"]
+
+    def _restore(self, recovery: Recovery) -> list[str]:
+        said = []
+        if recovery.database:
+            backup = self.sets.get(str(recovery.database_backup))
+            restored = restore_database(
+                self.settings, self.sets, backup, target_of(backup, recovery.at), by=self._by
+            )
+            said.append(f"database: {restored.proof}")
+            if restored.holds_until is not None:
+                said.append(f"database: newest change {restored.holds_until:%Y-%m-%d %H:%M:%S} UTC")
+            if restored.replaced is not None:
+                said.append(f"database: the old data are in {restored.replaced}")
+        if recovery.lake:
+            backup = self.sets.get(str(recovery.lake_backup))
+            with Services(self.settings) as services:
+                for one in restore_lake(services, self.sets, backup):
+                    if one.outcome != "untouched":
+                        said.append(f"lake: {'.'.join(one.identifier)} {one.outcome}")
+        return said or ["nothing had to be restored"]
+
+    def _verify(self, recovery: Recovery) -> list[str]:
+        """Look at everything; PermanentError when something is still not what it should be."""
+        with Services(self.settings) as services:
+            names = table_names(services.lake)
+            faults = [
+                f"{'.'.join(one)} has lost {len(lost)} files"
+                for one in names
+                if (lost := lost_files(services.lake, one))
+            ]
+            if recovery.lake:
+                backup = self.sets.get(str(recovery.lake_backup))
+                faults += lake_faults(services.lake, backup.lake) if backup.lake else []
+            rules, broken = contract_faults(services.lake, self._clock())
+            faults += broken
+        if faults:
+            raise PermanentError(
+                f"After the restoration {len(faults)} things are wrong: {'; '.join(faults[:5])}. "
+                "All pipelines stay stopped; choose another backup with --anew --backup ID."
+            )
+        return [f"{len(names)} tables are whole, {rules} rules of the contracts are kept"]
+
+    def _resume(self, recovery: Recovery) -> list[str]:
+        said = []
+        if recovery.database:
+            said.append(f"{self._end_runs()} runs were shown as running and are ended")
+        with Services(self.settings) as services:
+            for pipeline in runbooks():
+                taken = deliver_unknown(services, pipeline)
+                if taken:
+                    said.append(
+                        f"{pipeline}: {len(taken)} archived files that the database no longer knew "
+                        "are delivered again"
+                    )
+                missing = files_without_rows(services, pipeline)
+                if missing:
+                    said.append(
+                        f"{pipeline}: {len(missing)} published files have no rows in bronze; read "
+                        f"them again: pipeline-platform landing reread {missing[0][:12]} "
+                        f"--pipeline {pipeline}"
+                        + "".join(f", then {one[:12]}" for one in missing[1:20])
+                    )
+            backup = create_backup(services, reason="after a recovery", clock=self._clock)
+            said.append(f"backup {backup.id} was made")
+            with services.database.transaction() as connection:
+                stops.resume(
+                    connection, stops.EVERYTHING, by=self._by, reason=recovery.reason,
+                    now=self._clock(),
+                )  # fmt: skip
+        return [*said, "pipelines go on; write down what happened: pipeline-platform incidents"]
+
+    def _keep(self, recovery: Recovery) -> None:
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        write_privately(self._file, json.dumps(json.loads(recovery.model_dump_json()), indent=2))
+
+
+def _plan_of_restoration(recovery: Recovery) -> list[str]:
+    said = []
+    if recovery.database:
+        said.append("bring the database back; its data now are kept beside it")
+    if recovery.lake:
+        said.append("put lost files of the lake back; rebuild tables that are still not whole")
+    return said or ["nothing is broken, so nothing (--database or --lake does it anyway)"]

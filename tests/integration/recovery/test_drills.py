@@ -1,0 +1,110 @@
+"""A drill proves that a backup comes back, or says what does not; the checks follow it."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from pipeline_platform.advisory_performance.measures import MEASURES, Scope
+from pipeline_platform.advisory_performance.run_context import RunContext, load_runbook
+from pipeline_platform.quality.measurements import Verdict
+from pipeline_platform.quality.measures import measure
+from pipeline_platform.recovery.backup_sets import BackupSets
+from pipeline_platform.recovery.backup_sets import Verdict as Verified
+from pipeline_platform.recovery.drills import DrillResult, drill, last_drill
+from pipeline_platform.run_context import utc_now
+from pipeline_platform.services import Services
+from tests.integration.recovery.conftest import BackedUp
+
+
+@pytest.fixture(scope="module")
+def result(backed_up: BackedUp) -> DrillResult:
+    """Make one drill of the shared backup."""
+    return drill(backed_up.settings, backed_up.sets, backed_up.backup, clock=utc_now)
+
+
+def test_a_drill_of_a_sound_backup_finds_no_fault(result: DrillResult) -> None:
+    assert result.faults == ()
+    assert (result.lake_tables, result.lake_rows) == (2, 9)
+
+
+def test_a_drill_brings_back_what_came_after_the_backup(
+    backed_up: BackedUp, result: DrillResult
+) -> None:
+    assert result.recovered_until > backed_up.between
+
+
+def test_a_drill_says_how_long_it_took_and_how_old_the_data_are(result: DrillResult) -> None:
+    assert 0 < result.seconds < 3600
+    assert 0 <= result.data_age_minutes < 60
+
+
+def test_a_drill_leaves_nothing_in_its_scratch_place(
+    backed_up: BackedUp, result: DrillResult
+) -> None:
+    assert result.faults == ()
+    assert not list(Path(backed_up.settings.temp_location).glob("drill-*"))
+
+
+def test_the_result_is_kept_beside_the_backups(backed_up: BackedUp, result: DrillResult) -> None:
+    assert last_drill(backed_up.sets) == result
+
+
+def test_a_drill_of_a_broken_backup_says_so(backed_up: BackedUp, copied: BackupSets) -> None:
+    next(Path(copied.store.location).glob("lake/**/*.parquet")).write_bytes(b"broken")
+    next(Path(copied.store.location).glob("database/*/base.tar.gz")).write_bytes(b"broken")
+    found = drill(copied.settings, copied, backed_up.backup, clock=utc_now)
+    assert "is damaged" in found.faults[0]
+
+
+@dataclass
+class Judged:
+    """The checks of a platform at an instant."""
+
+    services: Services
+
+    def __call__(self, name: str, *, at: datetime) -> Verdict:
+        run = RunContext(self.services, "test", lambda: at)
+        threshold = load_runbook().thresholds[name]
+        return measure(Scope(run, (), None), threshold, measures=MEASURES)[1]
+
+
+@pytest.fixture
+def judged(backed_up: BackedUp) -> Judged:
+    return Judged(backed_up.services)
+
+
+def test_a_young_backup_passes_and_an_old_one_does_not(backed_up: BackedUp, judged: Judged) -> None:
+    ended = max(one.ended_at for one in backed_up.sets.all())
+    assert judged("backup_age", at=ended + timedelta(hours=25)).outcome == "pass"
+    late = judged("backup_age", at=backed_up.backup.ended_at + timedelta(hours=27))
+    assert (late.outcome, late.severity) == ("fail", "warning")
+
+
+def test_a_log_that_is_not_kept_for_an_hour_is_critical(judged: Judged) -> None:
+    assert judged("recoverable_point", at=utc_now()).outcome == "pass"
+    late = judged("recoverable_point", at=utc_now() + timedelta(minutes=61))
+    assert (late.outcome, late.severity) == ("fail", "critical")
+
+
+def test_a_drill_that_took_too_long_fails_its_check(backed_up: BackedUp, judged: Judged,
+                                                    result: DrillResult) -> None:  # fmt: skip
+    assert judged("recovery_time", at=utc_now()).outcome == "pass"
+    slow = result.model_copy(update={"seconds": 4.1 * 3600})
+    backed_up.sets.store.put("drills/9999.json", slow.model_dump_json().encode())
+    try:
+        assert judged("recovery_time", at=utc_now()).severity == "warning"
+    finally:
+        backed_up.sets.store.delete("drills/9999.json")
+
+
+def test_a_fault_of_a_verification_turns_the_check_red(backed_up: BackedUp, judged: Judged) -> None:
+    newest = backed_up.sets.newest()
+    faulty = Verified(verified_at=utc_now(), faults=("a file is damaged",))
+    backed_up.sets.put_verdict(newest.id, faulty)
+    try:
+        assert judged("backup_faults", at=utc_now()).severity == "critical"
+    finally:
+        backed_up.sets.put_verdict(newest.id, Verified(verified_at=utc_now(), faults=()))
+        assert judged("backup_faults", at=utc_now()).outcome == "pass"

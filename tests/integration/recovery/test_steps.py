@@ -1,0 +1,127 @@
+"""The guided recovery does its six steps once each, goes on where it ended, and stops first."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline_platform.failures import NotFoundError, PermanentError
+from pipeline_platform.recovery.backups import create_backup
+from pipeline_platform.recovery.steps import STEPS, Recoverer
+from pipeline_platform.run_context import utc_now
+from pipeline_platform.services import Services
+from pipeline_platform.settings import Settings
+from pipeline_platform.warehouse import embedded, stops
+from pipeline_platform.warehouse.wal import keep_all
+from tests.integration.recovery.conftest import (
+    BALANCES,
+    MONTHS,
+    BackedUp,
+    note,
+    notes,
+    publish,
+    rows_of,
+)
+
+GIVEN = {"database": None, "lake": None, "at": None, "backup_id": None}
+
+
+def recoverer(settings: Settings, ended: list[int] | None = None) -> Recoverer:
+    return Recoverer(settings, by="test", clock=utc_now, end_runs=lambda: len(ended or ()) or 0)
+
+
+def is_stopped(services: Services) -> bool:
+    with services.database.connection() as connection:
+        return stops.EVERYTHING in stops.stops(connection)
+
+
+@pytest.fixture(scope="module")
+def lost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Make a platform with a backup, then lose its database and its lake."""
+    settings = Settings(home=tmp_path_factory.mktemp("lost") / "home", environment="test")
+    embedded.start(settings)
+    try:
+        with Services(settings) as services:
+            publish(services, BALANCES, MONTHS[0], 100, "run")
+            with services.database.transaction() as connection:
+                connection.execute("CREATE TABLE notes (text text)")
+            create_backup(services, reason="test", clock=utc_now)
+            note(services, "after the backup")
+            services.landing("web_events").put("late.ndjson", b"{}\n")
+            claimed = services.landing("web_events").claim("late.ndjson")
+            services.landing("web_events").archive(claimed)
+            with services.database.autocommit_connection() as connection:
+                keep_all(connection)
+        embedded.stop(settings)
+        shutil.rmtree(settings.home / "postgres" / "data")
+        shutil.rmtree(settings.processed_location)
+        yield settings
+    finally:
+        embedded.stop(settings)
+
+
+def test_a_plan_says_what_is_broken_and_changes_nothing(lost: Settings) -> None:
+    plan = dict(recoverer(lost).plan(recoverer(lost).draft("lost", **GIVEN)))
+    assert [*plan] == [*STEPS]
+    assert "its data are gone" in plan["assess"][0]
+    assert "newest kept change" in plan["choose"][0]
+    assert not (lost.home / "postgres" / "data").exists()
+
+
+def test_a_recovery_that_ended_half_way_goes_on(lost: Settings) -> None:
+    first = recoverer(lost)
+    done = [one.step for one in first.go_on(first.begin("lost", **GIVEN), until="restore")]
+    assert done == ["assess", "stop", "choose", "restore"]
+    with Services(lost) as services:
+        assert is_stopped(services)
+        assert notes(services) == ["after the backup"]
+        assert [row[2] for row in rows_of(services, BALANCES)] == [100, 101, 102]
+    second = recoverer(lost)
+    rest = list(second.go_on(second.unfinished()))
+    assert [one.step for one in rest] == ["verify", "resume"]
+    assert any("archived files that the database no longer knew" in one for one in rest[1].said)
+    with Services(lost) as services:
+        assert not is_stopped(services)
+        assert len(services.landing("web_events").claimed()) == 1
+    assert second.unfinished() is None
+
+
+@pytest.fixture
+def by_url(settings: Settings) -> Iterator[Services]:
+    with Services(settings) as services:
+        publish(services, BALANCES, MONTHS[0], 100, "run")
+        create_backup(services, reason="test", clock=utc_now, has_database=False)
+        yield services
+
+
+def test_with_nothing_broken_nothing_is_restored(by_url: Services) -> None:
+    steps = recoverer(by_url.settings)
+    done = {one.step: one.said for one in steps.go_on(steps.begin("doubt", **GIVEN))}
+    assert done["restore"] == ("nothing had to be restored",)
+
+
+def test_everything_stays_stopped_while_something_is_wrong(by_url: Services) -> None:
+    steps = recoverer(by_url.settings)
+    recovery = steps.begin("lost", **GIVEN)
+    list(steps.go_on(recovery, until="restore"))
+    next(Path(by_url.settings.processed_location).glob("**/*.parquet")).unlink()
+    with pytest.raises(PermanentError, match="lost 1 files"):
+        list(steps.go_on(recovery))
+    assert is_stopped(by_url)
+
+
+def test_without_a_backup_a_lost_lake_is_said_to_be_lost(settings: Settings) -> None:
+    with Services(settings) as services:
+        publish(services, BALANCES, MONTHS[0], 100, "run")
+        shutil.rmtree(settings.processed_location)
+        steps = recoverer(settings)
+        with pytest.raises(NotFoundError, match="no sound backup of the lake"):
+            list(steps.go_on(steps.begin("lost", **GIVEN)))
+
+
+def test_the_backed_up_platform_is_whole(backed_up: BackedUp) -> None:
+    plan = dict(
+        recoverer(backed_up.settings).plan(recoverer(backed_up.settings).draft("x", **GIVEN))
+    )
+    assert plan["assess"][1] == "lake: no table has lost a file"
