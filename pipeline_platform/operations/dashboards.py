@@ -206,7 +206,7 @@ def _performance(runbook: Runbook) -> Iterator[Panel]:
 
 
 def _of_threshold(runbook: Runbook, threshold: Threshold) -> Panel:
-    is_of_rows = threshold.stage not in ("service", "cost")
+    is_of_rows = threshold.stage not in ("service", "cost", "recovery")
     is_time = threshold.unit in ("seconds", "ms")
     section: Section = "Quality" if is_of_rows else "Performance" if is_time else "Service"
     return Panel(

@@ -37,7 +37,9 @@ _CHECK, _FAILED, _SUCCEEDED = (
     dg.DagsterEventType.RUN_FAILURE,
     dg.DagsterEventType.RUN_SUCCESS,
 )
-_WITHOUT_PARTITIONS: frozenset[Stage] = frozenset({"landing", "bronze", "service", "cost"})
+_WITHOUT_PARTITIONS: frozenset[Stage] = frozenset(
+    {"landing", "bronze", "service", "cost", "recovery"}
+)
 """Thresholds of these stages look at the present, whatever partitions their run is about."""
 _CREDENTIALS = re.compile(r"://[^/@\s]+@")
 
