@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from pipeline_platform.failures import NotFoundError
@@ -27,6 +28,7 @@ class IcebergTables:
     def __init__(self, settings: Settings, database_url: str) -> None:
         self._settings = settings
         self._database_url = database_url
+        self._definitions = Lock()
 
     @cached_property
     def catalog(self) -> "Catalog":
@@ -73,8 +75,9 @@ class IcebergTables:
         """Return the table, created or extended where it lacks what is declared."""
         from pipeline_platform.lake import table_definitions  # noqa: PLC0415 - slow imports
 
-        found = self.find(table)
-        with catalog_failures():
+        # Files are read side by side, and the first ones of a table would all create or extend it.
+        with self._definitions, catalog_failures():
+            found = self.find(table)
             if found is None:
                 root = self._settings.processed_location.rstrip("/")
                 location = "/".join((root, *table.identifier))

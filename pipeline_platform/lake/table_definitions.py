@@ -39,6 +39,7 @@ def create_table(catalog: "Catalog", declared: LakeTable, location: str) -> "Tab
     from pyiceberg.partitioning import PartitionField, PartitionSpec  # noqa: PLC0415
     from pyiceberg.table.sorting import SortField, SortOrder  # noqa: PLC0415
     from pyiceberg.transforms import IdentityTransform  # noqa: PLC0415
+    from sqlalchemy.exc import IntegrityError  # noqa: PLC0415
 
     schema = iceberg_schema(declared)
     identity: IdentityTransform[Any] = IdentityTransform()
@@ -47,7 +48,8 @@ def create_table(catalog: "Catalog", declared: LakeTable, location: str) -> "Tab
         for name in filter(None, [declared.partition_by])
     ]
     order = [SortField(schema.find_field(name).field_id, identity) for name in declared.sort_by]
-    with contextlib.suppress(NamespaceAlreadyExistsError):
+    # PyIceberg looks first and inserts then; who was slower in between hears it from the database.
+    with contextlib.suppress(NamespaceAlreadyExistsError, IntegrityError):
         catalog.create_namespace(declared.identifier[0])
     try:
         return catalog.create_table(

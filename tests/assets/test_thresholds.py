@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
+from pathlib import Path
 
 import dagster as dg
 import psycopg
@@ -29,7 +30,12 @@ from pipeline_platform.quality.audit import judged
 from pipeline_platform.quality.measurements import Verdict
 from pipeline_platform.quality.measures import files_in_time, measure
 from pipeline_platform.quality.observations import record_verdict
+from pipeline_platform.recovery.backup_sets import BackupSets, PlatformBackup
+from pipeline_platform.recovery.backups import create_backup
+from pipeline_platform.recovery.drills import drill
+from pipeline_platform.recovery.verification import verify_backup
 from pipeline_platform.refinement import StagedSilver
+from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse import embedded
@@ -195,6 +201,32 @@ def stranded_file(state: State) -> Verdict:
     return state.verdict("oldest_file_in_processing", ahead=timedelta(minutes=31))
 
 
+def backup_of(state: State) -> tuple[BackupSets, PlatformBackup]:
+    """Back up a lake of one file."""
+    services = state.services
+    row = f"{HEADER}A,2024-10-31,1,,,,,USD\n"
+    deliver(services.settings, "standard_1.csv", row.encode())
+    list(ingestion.ingest_arrivals(RunContext(services, "saved")))
+    made = create_backup(services, reason="test", clock=utc_now, has_database=False)
+    return BackupSets(services.settings), made
+
+
+def damaged_backup(state: State) -> Verdict:
+    sets, made = backup_of(state)
+    next(Path(sets.store.location).glob("lake/**/*.parquet")).write_bytes(b"broken")
+    verify_backup(sets, made, utc_now())
+    return state.verdict("backup_faults")
+
+
+def slow_drill(state: State) -> Verdict:
+    """Keep the result of a drill as one that took four hours longer."""
+    sets, made = backup_of(state)
+    drilled = drill(state.services.settings, sets, made, clock=utc_now)
+    slow = drilled.model_copy(update={"seconds": 4.1 * 3600})
+    sets.store.put("drills/9999.json", slow.model_dump_json().encode())
+    return state.verdict("recovery_time")
+
+
 def row_in_default_partition(state: State) -> Verdict:
     with state.services.database.transaction() as connection:
         connection.execute("INSERT INTO vendors (vendor, display_name) VALUES ('v', 'V')")
@@ -341,12 +373,20 @@ BREAKING: dict[tuple[str, str], Callable[[State], Verdict]] = {
     ("database_query_response", "warning"): locked_table,
     ("cost_anomaly", "warning"): dear_day,
     ("monitoring_gap", "warning"): nobody_looks,
+    ("backup_age", "warning"): lambda state: state.verdict("backup_age", ahead=timedelta(hours=27)),
+    ("recoverable_point", "critical"): lambda state: state.verdict(
+        "recoverable_point", ahead=timedelta(minutes=61)
+    ),
+    ("backup_faults", "critical"): damaged_backup,
+    ("recovery_time", "warning"): slow_drill,
 }
 """By threshold and severity: data or a state that breaks it, and the verdict on it."""
 
 ALWAYS_MEASURABLE = {
     "oldest_file_in_processing": "pass",  # nothing there is nothing stuck
     "months_made_ahead": "fail",  # no partition was made yet
+    "backup_age": "pass",  # without a backup as old as the platform
+    "recoverable_point": "pass",
     "default_partition_rows": "pass",
     "database_connections": "pass",
     "database_connection_share": "pass",

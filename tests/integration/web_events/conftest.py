@@ -45,9 +45,10 @@ def new_services(
 
 
 @pytest.fixture
-def services(new_services: Callable[..., Services]) -> Services:
-    """A platform of this test alone."""
-    return new_services()
+def services(new_services: Callable[..., Services]) -> Iterator[Services]:
+    """A platform of this test alone; its connections end with it, for a server has few."""
+    with new_services() as opened:
+        yield opened
 
 
 def build_and_publish(

@@ -18,6 +18,7 @@ from pipeline_platform.quality.audit import judged
 from pipeline_platform.quality.measurements import Measurement, Verdict, judge
 from pipeline_platform.quality.measures import measure, query_times
 from pipeline_platform.quality.observations import record_verdict
+from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
 from pipeline_platform.web_events.automation import WORKFLOW
 from pipeline_platform.web_events.measures import MEASURES, Scope
@@ -214,6 +215,12 @@ def nobody_looks(services: Services) -> Verdict:
     return verdict(services, "monitoring_gap", after=2 * ONE_DAY)
 
 
+def never_saved(services: Services) -> Verdict:
+    """Look a day and more after the platform was made, without any backup."""
+    published(services, event("e"))
+    return verdict(services, "unsaved_tables", after=utc_now() - ARRIVED + timedelta(hours=27))
+
+
 BREAKING: dict[tuple[str, str], Callable[[Services], Verdict]] = {
     ("failed_runs", "critical"): failed_run,
     ("error_rate", "critical"): many_unreadable,
@@ -241,6 +248,7 @@ BREAKING: dict[tuple[str, str], Callable[[Services], Verdict]] = {
     ("query_time", "warning"): slow("query_time", 10.1),
     ("slow_queries", "warning"): slow("slow_queries", 30.1),
     ("monitoring_gap", "warning"): nobody_looks,
+    ("unsaved_tables", "critical"): never_saved,
 }
 """By threshold and severity: data or a state that breaks it, and the verdict on it."""
 
