@@ -25,6 +25,7 @@ from pipeline_platform.advisory_performance.reconciliation import (
 from pipeline_platform.advisory_performance.refinement import months_filter
 from pipeline_platform.advisory_performance.restatements import Materiality, restatements
 from pipeline_platform.advisory_performance.return_versions import with_versions
+from pipeline_platform.advisory_performance.rulings import Runbook
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.tables import (
     ACCOUNT_STATES,
@@ -137,7 +138,7 @@ def compare_versions(run: RunContext, months: Sequence[date]) -> Iterator[Measur
                 engine,
                 valuations=valuations,
                 returns=returns,
-                materiality=materiality_of(run),
+                materiality=materiality_of(run.runbook),
             )
 
         yield _publish(run, RESTATEMENTS, changed, piece, (VALUATIONS, TIME_WEIGHTED_RETURNS))
@@ -191,14 +192,16 @@ def record_tolerances(run: RunContext) -> int:
     return len(changed)
 
 
-def materiality_of(run: RunContext) -> Materiality:
+def materiality_of(runbook: Runbook) -> Materiality:
     """Return the runbook's error-correction policy in the form that comparison takes."""
-    given = run.runbook.rulings.materiality
+    given = runbook.rulings.materiality
     return Materiality(
         return_bps=given.return_bps,
         longer_return_bps=given.longer_return_bps,
         account_value_pct=given.account_value_pct,
         short_periods=tuple(given.short_periods),
+        notify=tuple(given.notify),
+        reissue_times_limit=given.reissue_times_limit,
     )
 
 

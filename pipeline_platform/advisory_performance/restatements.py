@@ -25,13 +25,16 @@ class Materiality:
 
     `return_bps` is for returns of the `short_periods`, `longer_return_bps` for all others, in basis
     points; `account_value_pct` for values, in percent of the value before. A value that was 0
-    before is material however little it is now.
+    before is material however little it is now. Of a material one that was served, `notify` are
+    told; from `reissue_times_limit` times its limit on, reports are issued again.
     """
 
     return_bps: Decimal | float = 10
     longer_return_bps: Decimal | float = 25
     account_value_pct: Decimal | float = Decimal("0.5")
     short_periods: Sequence[str] = ("daily", "mtd")
+    notify: Sequence[str] = ()
+    reissue_times_limit: Decimal | float = 1
 
     def __post_init__(self) -> None:
         """Refuse a limit that is negative or not a number."""

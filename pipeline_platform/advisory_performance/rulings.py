@@ -59,6 +59,8 @@ class Materiality(Part):
     longer_return_bps: float = Field(ge=0)
     account_value_pct: float = Field(ge=0)
     short_periods: list[str]
+    notify: list[str] = Field(min_length=1)
+    reissue_times_limit: float = Field(ge=1)
 
     def limit_bps(self, period: str) -> float:
         """Return the limit in basis points for a return of this period."""
@@ -127,6 +129,11 @@ class Rulings(runbook.Rulings):
                 f"{materiality.longer_return_bps:g} bps or more",
             ),
             ("material change of a value", f"{materiality.account_value_pct:g} % or more"),
+            ("told of a material change that was served", ", ".join(materiality.notify)),
+            (
+                "reports are issued again",
+                f"from {materiality.reissue_times_limit:g} times the limit on",
+            ),
             ("years of an annualised return", f"{self.annualisation_basis}"),
             (
                 "a load is sustained",

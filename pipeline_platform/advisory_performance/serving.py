@@ -4,7 +4,7 @@ The load, the completion of the month and the completion of the files that waite
 transaction, so the register never says more than the table holds (SA-24).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -29,6 +29,7 @@ from pipeline_platform.advisory_performance.tables import (
 from pipeline_platform.partition_ranges import partition_key
 from pipeline_platform.warehouse import control
 from pipeline_platform.warehouse.bulk_load import replace_month
+from pipeline_platform.warehouse.figure_reads import record_load
 from pipeline_platform.warehouse.locks import named_lock
 from pipeline_platform.warehouse.progress import layer_versions
 
@@ -85,8 +86,7 @@ def reload_months(run: RunContext, months: Sequence[date]) -> None:
     """Load months again from gold as it is now; no request is answered, whatever is stopped."""
     for month in months:
         with named_lock(run.services.database, f"{PIPELINE}/serving/{partition_key(month)}"):
-            source = pa.RecordBatchReader.from_batches(_schema(run, month), _batches(run, month))
-            replace_month(run.services.database, month, source, on_commit=lambda _: None)
+            _load(run, month, lambda _: None)
 
 
 def serving_rows(
@@ -131,9 +131,22 @@ def _serve(run: RunContext, month: date) -> ServedMonth:
                 control.finish_partition(connection, PIPELINE, key, version, run.now())
             )
 
-    source = pa.RecordBatchReader.from_batches(_schema(run, month), _batches(run, month))
-    rows = replace_month(database, month, source, on_commit=finish)
+    rows = _load(run, month, finish)
     return ServedMonth(month, rows, tuple(completed))
+
+
+def _load(run: RunContext, month: date, finish: Callable[[psycopg.Connection[Any]], None]) -> int:
+    """Swap a month in, record since when it is served, and finish in the same transaction."""
+    # Read before the rows: what is published meanwhile is never taken for what was loaded.
+    published = run.services.lake.last_publication(TIME_WEIGHTED_RETURNS)
+
+    def on_commit(connection: psycopg.Connection[Any]) -> None:
+        if published is not None:
+            record_load(connection, PIPELINE, partition_key(month), published.committed_at)
+        finish(connection)
+
+    source = pa.RecordBatchReader.from_batches(_schema(run, month), _batches(run, month))
+    return replace_month(run.services.database, month, source, on_commit=on_commit)
 
 
 def _batches(run: RunContext, month: date) -> Iterator[pa.RecordBatch]:

@@ -13,6 +13,7 @@ from pipeline_platform.advisory_performance.evidence import write_reconciliation
 from pipeline_platform.advisory_performance.reconciliation import reconciliation_report
 from pipeline_platform.advisory_performance.relations import literal
 from pipeline_platform.advisory_performance.restatements import as_known_at
+from pipeline_platform.advisory_performance.seen_figures import with_gold_instants
 from pipeline_platform.advisory_performance.tables import (
     RECONCILIATION,
     RESTATEMENTS,
@@ -35,6 +36,7 @@ _RETURNS = (
     "fees",
     *RETURN_COLUMNS,
 )
+_LATEST_FIRST = "restated_at DESC, account_id, as_of_date, measure"
 _VALUES = ("market_value", "currency", "fx_rate", "fees", "account_class")
 
 
@@ -46,6 +48,7 @@ class Figures:
     first: date | None = None
     last: date | None = None
     status: str | None = None
+    account: str | None = None
 
     @property
     def months(self) -> tuple[date, date]:
@@ -59,6 +62,8 @@ class Figures:
         parts = ["true"]
         if self.vendor is not None:
             parts.append(f"vendor = {literal(self.vendor)}")
+        if self.account is not None:
+            parts.append(f"account_id = {literal(self.account)}")
         if self.first is not None:
             parts.append(f"as_of_date >= DATE '{self.first}'")
         if self.last is not None:
@@ -81,14 +86,20 @@ def write_reconciliation(opened: Services, chosen: Figures, path: Path) -> int:
 
 
 def restatement_rows(
-    opened: Services, chosen: Figures, only_material: bool, limit: int
+    opened: Services, chosen: Figures, only_material: bool, limit: int, *, seen: bool = False
 ) -> tuple[list[Row], int]:
-    """Return the `limit` latest restatements, and how many there are."""
-    with _figures(opened, RESTATEMENTS, chosen) as (_, found):
+    """Return the `limit` latest restatements, and how many there are.
+
+    With `seen` also since when gold held each figure: `old_in_gold` and `new_in_gold`.
+    """
+    with _figures(opened, RESTATEMENTS, chosen) as (engine, found):
         wanted = found.filter("is_material") if only_material else found
         columns = [name for name in RESTATEMENTS.schema.names if name != "as_of_month"]
-        latest = wanted.order("restated_at DESC, account_id, as_of_date, measure").limit(limit)
-        return _rows(latest.project(", ".join(columns))), _count(wanted)
+        latest = wanted.order(_LATEST_FIRST).limit(limit).project(", ".join(columns))
+        if seen:
+            returns = opened.lake.relation(engine, TIME_WEIGHTED_RETURNS, months=chosen.months)
+            latest = with_gold_instants(engine, latest, returns).order(_LATEST_FIRST)
+        return _rows(latest), _count(wanted)
 
 
 def as_known_rows(opened: Services, account: str, day: date, at: datetime) -> list[Row]:

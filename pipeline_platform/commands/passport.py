@@ -17,6 +17,7 @@ from pipeline_platform.commands.output import AsJson, plain_failures, services
 from pipeline_platform.commands.printing import show_facts, show_rows
 from pipeline_platform.quality.passport import Passport, trace
 from pipeline_platform.services import Services
+from pipeline_platform.warehouse.figure_reads import record_read
 
 PLACE = {"file_sha256", "line_number", "known_from", "known_to", "is_current"}
 KNOWN = {"account_id", "as_of_date", "as_of_month", "vendor"}
@@ -31,6 +32,8 @@ def passport(
     with plain_failures(), services() as opened:
         found = _trace(opened, account, day)
         gold = _publication(opened, found.served)
+        with opened.database.transaction() as connection:
+            record_read(connection, "passport", account=account, first=day, last=day)
         if as_json:
             show_facts("Passport", _document(found, gold), as_json=True)
             return

@@ -34,12 +34,14 @@ from pipeline_platform.commands.output import (
 )
 from pipeline_platform.commands.pipelines import ADVISORY, Pipeline
 from pipeline_platform.commands.printing import show_rows
+from pipeline_platform.commands.seen_figures import show_seen
 from pipeline_platform.operations.latest_checks import coverage, latest_checks
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse import reports as warehouse_reports
 from pipeline_platform.warehouse.control import Connection
 from pipeline_platform.warehouse.database import connect, database_failures, reporting_url
+from pipeline_platform.warehouse.figure_reads import record_read
 
 app = typer.Typer(
     help="Morning, end of day, week and month; files, issues, partitions, reconciliation, checks."
@@ -174,6 +176,8 @@ def reconciliation(
     with plain_failures(), services() as opened:
         check_period(first, last)
         chosen = lake_reports.Figures(vendor, first, last, status)
+        with opened.database.transaction() as connection:
+            record_read(connection, "reports reconciliation", vendor=vendor, first=first, last=last)
         if csv is not None:
             count = lake_reports.write_reconciliation(opened, chosen, csv)
             console.print(f"{count} rows in {csv}.", markup=False, highlight=False)
@@ -190,15 +194,25 @@ def restatements(
     first: FromDay = None,
     last: ToDay = None,
     material: Annotated[bool, typer.Option("--material", help="Only material ones.")] = False,
+    account: Annotated[str | None, typer.Option(help="Only this account.")] = None,
+    seen: Annotated[
+        bool,
+        typer.Option(
+            "--seen", help="When the old figure was served, who saw it, and what must follow."
+        ),
+    ] = False,
     limit: Limit = 100,
     as_json: AsJson = False,
 ) -> None:
     """List values and returns that a later delivery changed, the latest first (B-4)."""
     with plain_failures(), services() as opened:
         check_period(first, last)
-        chosen = lake_reports.Figures(vendor, first, last, None)
-        found, total = lake_reports.restatement_rows(opened, chosen, material, limit)
-        show_rows("Restatements", found, as_json=as_json, empty="none.")
+        chosen = lake_reports.Figures(vendor, first, last, account=account)
+        found, total = lake_reports.restatement_rows(opened, chosen, material, limit, seen=seen)
+        if seen:
+            show_seen(opened, found, as_json=as_json)
+        else:
+            show_rows("Restatements", found, as_json=as_json, empty="none.")
         _say_limit(total, limit)
 
 
@@ -216,6 +230,8 @@ def as_known(
 
 def _show_as_known(opened: Services, account: str, day: Day, at: Instant, *, as_json: bool) -> None:
     found = lake_reports.as_known_rows(opened, account, day, at)
+    with opened.database.transaction() as connection:
+        record_read(connection, "reports as-known", account=account, first=day, last=day)
     show_rows(f"{account}, {day}, as known at {at:%Y-%m-%d %H:%M:%S %Z}", found, as_json=as_json)
 
 

@@ -30,6 +30,7 @@ from pipeline_platform.quality.quarantine import list_rows
 from pipeline_platform.quality.quarantined_files import list_files
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
+from pipeline_platform.warehouse.figure_reads import record_read
 
 app = typer.Typer(help="Vendors, their mappings, and what to tell them.")
 Mappings = Annotated[
@@ -116,6 +117,10 @@ def evidence(
         period = _period(opened, first, last)
         folder = to_folder or opened.settings.home / "evidence"
         folder.mkdir(parents=True, exist_ok=True)
+        with opened.database.transaction() as connection:
+            record_read(
+                connection, "vendor evidence", vendor=vendor, first=period[0], last=period[1]
+            )
         archive = _write(opened, mapping, period, folder)
         console.print(f"Written: {archive}", markup=False, highlight=False, soft_wrap=True)
 

@@ -62,6 +62,7 @@ TABLES: Mapping[str, Forgetful] = {
     ),
     "maintenance_runs": Forgetful("started_at"),
     "operator_actions": Forgetful("acted_at"),
+    "figure_reads": Forgetful("read_at"),
     "idempotent_requests": Forgetful("created_at"),
     "processor_samples": Forgetful("sampled_at"),
     # Its timeline, messages and deliveries go with it.

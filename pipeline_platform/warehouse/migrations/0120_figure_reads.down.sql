@@ -1,0 +1,2 @@
+DROP TABLE figure_reads;
+DROP TABLE served_loads;
