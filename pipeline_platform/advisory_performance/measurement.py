@@ -86,36 +86,45 @@ def reconcile_range(run: RunContext, months: Sequence[date]) -> Iterator[Measure
         lake.ensure(table)
     rows = dates_in(lake.partitions(TIME_WEIGHTED_RETURNS))
     for piece in run.while_running(pieces(months, rows, limit)):
-        span, before = (piece[0], piece[-1]), (shifted(piece[0], -1), piece[-1])
 
         def rulings(
             engine: duckdb.DuckDBPyConnection,
             accounts: AccountRange,
-            span: tuple[date, date] = span,
-            before: tuple[date, date] = before,
+            months: Sequence[date] = tuple(piece),
         ) -> duckdb.DuckDBPyRelation:
-            def read(table: LakeTable, months: tuple[date, date]) -> duckdb.DuckDBPyRelation:
-                rows = lake.relation(engine, table, months=months)
-                return rows.filter(f"is_current AND {accounts.condition}")
-
-            return explain_breaches(
-                engine,
-                reconcile(
-                    engine,
-                    read(TIME_WEIGHTED_RETURNS, span),
-                    read(REPORTED_RETURNS, span),
-                    tolerances_of(run),
-                    calendar=reporting_calendar(
-                        lake.relation(engine, REPORTED_RETURNS, months=span)
-                    ),
-                ),
-                valuations=read(VALUATIONS, before),
-                flows=read(EXTERNAL_FLOWS, before),
-                returns=read(TIME_WEIGHTED_RETURNS, before),
-                reported=read(REPORTED_RETURNS, before),
-            )
+            return reconcile_accounts(run, engine, months, accounts)
 
         yield _publish(run, RECONCILIATION, rulings, piece, (TIME_WEIGHTED_RETURNS,))
+
+
+def reconcile_accounts(
+    run: RunContext,
+    engine: duckdb.DuckDBPyConnection,
+    months: Sequence[date],
+    accounts: AccountRange,
+) -> duckdb.DuckDBPyRelation:
+    """Return a ruling per figure of some accounts, with the probable causes of breaches."""
+    lake = run.services.lake
+    span, before = (months[0], months[-1]), (shifted(months[0], -1), months[-1])
+
+    def read(table: LakeTable, months: tuple[date, date]) -> duckdb.DuckDBPyRelation:
+        rows = lake.relation(engine, table, months=months)
+        return rows.filter(f"is_current AND {accounts.condition}")
+
+    return explain_breaches(
+        engine,
+        reconcile(
+            engine,
+            read(TIME_WEIGHTED_RETURNS, span),
+            read(REPORTED_RETURNS, span),
+            tolerances_of(run),
+            calendar=reporting_calendar(lake.relation(engine, REPORTED_RETURNS, months=span)),
+        ),
+        valuations=read(VALUATIONS, before),
+        flows=read(EXTERNAL_FLOWS, before),
+        returns=read(TIME_WEIGHTED_RETURNS, before),
+        reported=read(REPORTED_RETURNS, before),
+    )
 
 
 def compare_versions(run: RunContext, months: Sequence[date]) -> Iterator[MeasuredMonths]:
@@ -217,7 +226,7 @@ def _measure_piece(run: RunContext, months: list[date]) -> MeasuredMonths:
         states,
     ):
         for engine, accounts in each_range(run, VALUATIONS, months):
-            computed = _measure_accounts(run, engine, months, accounts)
+            computed = measure_accounts(run, engine, months, accounts)
             returns.write(computed.table)
             states.write(computed.states)
             del computed
@@ -234,7 +243,7 @@ def _measure_piece(run: RunContext, months: list[date]) -> MeasuredMonths:
     return MeasuredMonths(tuple(months), staged[0].row_count, snapshot_ids)
 
 
-def _measure_accounts(
+def measure_accounts(
     run: RunContext,
     engine: duckdb.DuckDBPyConnection,
     months: Sequence[date],

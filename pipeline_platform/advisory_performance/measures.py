@@ -4,7 +4,7 @@ Functions read the lake, the landing zone or PostgreSQL and return measurements 
 a day, or `all`); `MEASURES` maps the runbook's names to them. See `quality.measures`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from functools import partial
@@ -31,6 +31,7 @@ from pipeline_platform.partition_ranges import (
     shifted,
 )
 from pipeline_platform.quality import measures, scores
+from pipeline_platform.quality.conservation import LedgerEntry
 from pipeline_platform.quality.measurements import Measurement, percentage, unmeasured
 from pipeline_platform.quality.measures import (
     ALL,
@@ -46,29 +47,53 @@ Scope = measures.Scope[RunContext]
 
 
 def _quality_score(scope: Scope) -> Labelled:
+    return {
+        partition_key(month): score_of(scope, month).measurement() for month in scope.partitions
+    }
+
+
+def score_of(
+    scope: Scope, month: date, judged: Sequence[LedgerEntry] | None = None
+) -> scores.QualityScore:
+    """Return a month's quality score as its silver, gold and ledger are.
+
+    `judged` takes the place of the ledger's entries of the hop to silver, where these are not
+    stored (B-9).
+    """
     run, lake = scope.run, scope.run.services.lake
-    found: dict[str, Measurement] = {}
+    counts = (
+        _stored_counts(scope, partition_key(month))
+        if judged is None
+        else (
+            sum(one.arrived for one in judged),
+            sum(one.deduplicated for one in judged),
+            sum(one.quarantined for one in judged),
+        )
+    )
     with run.services.connect() as engine:
-        for month in scope.partitions:
-            tables = [
-                (contracts()[table.name], lake.relation(engine, table, months=(month, month)))
-                for table in SILVER_TABLES
-            ]
-            score = scores.score(
-                tables, run.runbook.score_weights, rates=_score_rates(scope, month)
-            )
-            found[partition_key(month)] = score.measurement()
-    return found
+        tables = [
+            (contracts()[table.name], lake.relation(engine, table, months=(month, month)))
+            for table in SILVER_TABLES
+        ]
+        return scores.score(
+            tables, run.runbook.score_weights, rates=_score_rates(scope, month, counts)
+        )
 
 
-def _score_rates(scope: Scope, month: date) -> list[scores.Part]:
-    key = partition_key(month)
+def _stored_counts(scope: Scope, key: str) -> tuple[int, int, int]:
+    """Return how many records of a month arrived, were dropped as doubles, were quarantined."""
     ((arrived, deduplicated, quarantined),) = scope.rows(
         "SELECT coalesce(sum(arrived), 0), coalesce(sum(deduplicated), 0),"
         " coalesce(sum(quarantined), 0) FROM conservation_ledger"
         " WHERE pipeline = %(pipeline)s AND partition_key = %(key)s AND hop = 'bronze_to_silver'",
         key=key,
     )
+    return arrived, deduplicated, quarantined
+
+
+def _score_rates(scope: Scope, month: date, counts: tuple[int, int, int]) -> list[scores.Part]:
+    key = partition_key(month)
+    arrived, deduplicated, quarantined = counts
     timely, files = measures.files_in_time(scope, key)
     complete = _completeness(replace(scope, partitions=(month,)))[key]
     passed = _pass_rates(replace(scope, partitions=(month,)))[ALL]

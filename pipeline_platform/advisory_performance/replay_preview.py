@@ -16,6 +16,7 @@ from pipeline_platform.advisory_performance.replay_months import (
     former_months,
     months_to_process,
 )
+from pipeline_platform.advisory_performance.replay_moves import MonthMove, month_moves
 from pipeline_platform.advisory_performance.replay_trial import Judgement, judge
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.tables import PIPELINE
@@ -50,7 +51,9 @@ class Preview:
     `files` (hash, name) would be read again, `months` requested; `processed_months` are all that
     must then be computed, for later months link from earlier ones. `account_days` counts gold in
     `months`, `processed_account_days` in all of them. Validity is a percentage of the processed
-    months' records; `objections` say what would forbid their publication.
+    months' records; `objections` say what would forbid their publication. `moves` says how score
+    and gold of the processed months would move; None if that was not asked for, or nothing would
+    be published.
     """
 
     held_rows: int
@@ -71,6 +74,7 @@ class Preview:
     validity_before: float | None
     validity_after: float | None
     objections: tuple[str, ...]
+    moves: tuple[MonthMove, ...] | None = None
 
     @property
     def changes_nothing(self) -> bool:
@@ -91,23 +95,24 @@ class _Outlook:
     left_alone: tuple[QuarantinedRow, ...]
 
 
-def preview_replay(run: RunContext, selection: Selection) -> Preview:
+def preview_replay(run: RunContext, selection: Selection, *, moves: bool = False) -> Preview:
     """Say what a replay would do, by reading and judging as it would; nothing is changed.
 
     Files are read into a temporary folder one by one and months judged in pieces, so that memory
-    stays bounded. The run's mappings and rules are what is tried.
+    stays bounded. The run's mappings and rules are what is tried. With `moves` the months' gold is
+    computed too, which takes as long as processing them.
     """
     found = find_replayable(run, selection)
     folder = temporary_folder(run.services.settings) / PIPELINE
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="replay-", dir=folder) as temporary:
-        return _preview(run, found, Path(temporary))
+        return _preview(run, found, Path(temporary), moves=moves)
 
 
-def _preview(run: RunContext, found: Replayable, folder: Path) -> Preview:
+def _preview(run: RunContext, found: Replayable, folder: Path, *, moves: bool) -> Preview:
     trials = _trials(run, found, folder)
     again = _worth_reading(trials, found)
-    outlook = _judged(run, found, again)
+    outlook = _judged(run, found, again, folder if moves else None)
     months, span = outlook.months, [partition_key(month) for month in outlook.span]
     records = [trial for trial in again if trial.file_sha256 in found.refused]
     read = {trial.file_sha256 for trial in records}
@@ -145,6 +150,9 @@ def _preview(run: RunContext, found: Replayable, folder: Path) -> Preview:
         validity_before=_validity(stored),
         validity_after=_validity(outlook.judgement.ledger),
         objections=outlook.judgement.objections,
+        moves=month_moves(run, outlook.span, outlook.judgement, folder)
+        if moves and not outlook.judgement.objections
+        else None,
     )
 
 
@@ -170,7 +178,9 @@ def _worth_reading(trials: Mapping[str, FileTrial], found: Replayable) -> list[F
     ]
 
 
-def _judged(run: RunContext, found: Replayable, again: Sequence[FileTrial]) -> _Outlook:
+def _judged(
+    run: RunContext, found: Replayable, again: Sequence[FileTrial], keep: Path | None
+) -> _Outlook:
     """Judge all that would have to be processed; months in which nothing would pass are left out.
 
     They are known only when they have been judged, and leaving them out may shorten the range.
@@ -178,7 +188,7 @@ def _judged(run: RunContext, found: Replayable, again: Sequence[FileTrial]) -> _
     touched = former_months(run, again) | {month for trial in again for month in trial.published}
     silver = [row for row in found.rows if row.hop == SILVER_HOP]
     span = months_to_process(run, touched | {row.partition_key for row in silver})
-    judgement = judge(run, span, again) if span else Judgement()
+    judgement = judge(run, span, again, keep) if span else Judgement()
     still = {row.place for row in judgement.rejected}
     months = touched | {row.partition_key for row in silver if row.place not in still}
     needed = months_to_process(run, months)
@@ -186,7 +196,7 @@ def _judged(run: RunContext, found: Replayable, again: Sequence[FileTrial]) -> _
         return _Outlook(frozenset(months), span, judgement, ())
     keys = {partition_key(month) for month in needed}
     left_alone = tuple(row for row in judgement.rejected if row.partition_key not in keys)
-    judgement = judge(run, needed, again) if needed else Judgement()
+    judgement = judge(run, needed, again, keep) if needed else Judgement()
     return _Outlook(frozenset(months), needed, judgement, left_alone)
 
 

@@ -139,12 +139,12 @@ def replay_held(
     The exit code is 1 if something is still refused, or would be.
     """
     with plain_failures(), services() as opened, showing_progress(as_json=as_json):
+        chosen = _selection(vendor, rule, file, month)
         if pipeline_named(pipeline) != ADVISORY:
-            chosen = _selection(vendor, rule, file, month)
             is_good = _replay_files(opened, pipeline, chosen, dry_run=dry_run, as_json=as_json)
             raise typer.Exit(0 if is_good else FOUND_FAULTS)
         run = _run(opened, mappings, dry_run=dry_run)
-        preview = preview_replay(run, _selection(vendor, rule, file, month))
+        preview = preview_replay(run, chosen, moves=dry_run)
         if not as_json:
             show_preview(preview)
         done, ended = None, None

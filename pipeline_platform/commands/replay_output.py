@@ -1,10 +1,18 @@
 """How a replay and its preview are printed."""
 
+from dataclasses import asdict
+from decimal import Decimal
+
 from pipeline_platform.advisory_performance.replay import Preview, Replayed
+from pipeline_platform.advisory_performance.replay_moves import MonthMove
 from pipeline_platform.commands.job_runs import WorkflowEnd, show_end
 from pipeline_platform.commands.landing import show_outcomes
 from pipeline_platform.commands.output import console
 from pipeline_platform.commands.printing import show_facts, show_rows
+
+NOT_FORETOLD = (
+    "Not foretold: timeliness (the score keeps today's), restatements and the marts built by dbt."
+)
 
 
 def figures(preview: Preview) -> dict[str, object]:
@@ -57,6 +65,47 @@ def show_preview(preview: Preview) -> None:
     ]
     if failing:
         show_rows("What fails", failing, as_json=False)
+    if preview.moves is not None:
+        rows = [_move_row(one) for one in preview.moves]
+        show_rows("What moves", rows, as_json=False, empty="score and gold would not move.")
+        console.print(NOT_FORETOLD, highlight=False)
+
+
+def _move_row(move: MonthMove) -> dict[str, object]:
+    before, after = move.before, move.after
+    returns = [
+        f"{one.account_id} {one.basis} {_percent(one.before)} -> {_percent(one.after)}"
+        for one in move.returns
+    ]
+    return {
+        "month": move.month[:7],
+        "score": f"{_shown(before.score)} -> {_shown(after.score)}",
+        "account-days": f"{before.account_days} -> {after.account_days}",
+        "reconciled, %": f"{_shown(before.pass_rate)} -> {_shown(after.pass_rate)}",
+        "accounts with another return": move.changed_accounts,
+        "return of the month, %, for example": "\n".join(returns),
+    }
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _percent(value: Decimal | None) -> str:
+    return "-" if value is None else f"{100 * value:.4f}"
+
+
+def _move_document(move: MonthMove) -> dict[str, object]:
+    document = asdict(move)
+    document["returns"] = [
+        {**one, "before": _number(one["before"]), "after": _number(one["after"])}
+        for one in document["returns"]
+    ]
+    return document
+
+
+def _number(value: Decimal | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def show_replayed(done: Replayed, ended: WorkflowEnd | None) -> None:
@@ -83,6 +132,9 @@ def as_document(
         {"rule": one.rule, "records": one.count, "examples": list(one.examples)}
         for one in preview.failing_rows
     ]
+    if preview.moves is not None:
+        document["what moves"] = [_move_document(one) for one in preview.moves]
+        document["not foretold"] = NOT_FORETOLD
     if done is not None:
         document["replayed"] = [
             {"file": one.name, "outcome": one.status, "rows": one.published_rows}

@@ -11,7 +11,8 @@ import pytest
 from pydantic import SecretStr
 
 from pipeline_platform.advisory_performance.ingestion import FileOutcome, ingest_arrivals
-from pipeline_platform.advisory_performance.measurement import measure_range
+from pipeline_platform.advisory_performance.measurement import measure_range, reconcile_range
+from pipeline_platform.advisory_performance.measures import MEASURES
 from pipeline_platform.advisory_performance.refinement import publish_months, stage_months
 from pipeline_platform.advisory_performance.replay import (
     Preview,
@@ -20,6 +21,7 @@ from pipeline_platform.advisory_performance.replay import (
     preview_replay,
     replay,
 )
+from pipeline_platform.advisory_performance.replay_moves import MonthFigures, MonthMove
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.tables import (
     PIPELINE,
@@ -29,6 +31,7 @@ from pipeline_platform.advisory_performance.tables import (
 )
 from pipeline_platform.advisory_performance.vendors import VENDORS_FOLDER, load_mappings
 from pipeline_platform.partition_ranges import month_range
+from pipeline_platform.quality.measures import ALL, Scope
 from pipeline_platform.quality.quarantine import discard_rows, list_rows
 from pipeline_platform.quality.quarantined_files import list_files
 from pipeline_platform.services import Services
@@ -42,7 +45,7 @@ HEADER = (
 )
 JANUARY = """A-1,2026-01-05,100.00,,,,,USD
 A-1,2026-01-06,101.00,10.00,SOD,,,USD
-A-1,2026/01/07,102.00,,,,,USD
+A-1,2026/01/07,102.00,,,0.0099,daily,USD
 A-1,2026/01/08,103.00,5.00,SOD,,,USD
 A-1,07.01.2026,104.00,,,,,USD
 A-1,2026-01-09,104.00,1.00,NOON,,,USD
@@ -50,7 +53,7 @@ A-1,2026-01-12,many,,,,,USD
 ,2026/01/13,105.00,,,,,USD
 A-1,2026/01/14,plenty,,,,,USD
 """
-FEBRUARY = """A-1,2026-02-02,106.00,,,,,USD
+FEBRUARY = """A-1,2026-02-02,106.00,,,0.05,daily,USD
 A-1,2026-02-03,107.00,2.00,EOD,,,USD
 A-1,2026-02-04,no value,,,,,USD
 """
@@ -108,6 +111,7 @@ def process(run: RunContext) -> None:
     months = month_range(min(pending), date(2026, 3, 1))
     publish_months(run, stage_months(run, months))
     list(measure_range(run, months))
+    list(reconcile_range(run, months))
     with run.services.database.transaction() as connection:
         for month, version in control.pending_partitions(connection, PIPELINE).items():
             control.finish_partition(connection, PIPELINE, month, version, NOW)
@@ -132,6 +136,43 @@ def everything(services: Services) -> tuple[Any, ...]:
 def held(services: Services) -> Counter[str]:
     with services.database.connection() as connection:
         return Counter(one.row.rule for one in list_rows(connection, PIPELINE, limit=None))
+
+
+def returns_of_months(services: Services) -> Mapping[tuple[str, str], Any]:
+    """Return each account's current net return at its last day of each month."""
+    with services.connect() as engine:
+        rows = (
+            services.lake.relation(engine, TIME_WEIGHTED_RETURNS)
+            .filter("is_current")
+            .order("as_of_date")
+            .project("as_of_month::VARCHAR, account_id, net_return_mtd")
+            .fetchall()
+        )
+    return {(month, account): value for month, account, value in rows}
+
+
+def measured(run: RunContext) -> Mapping[str, Any]:
+    """Return what is published of each month: score, dimensions, account-days, pass rate."""
+    months = month_range(date(2026, 1, 1), date(2026, 3, 1))
+    scores = MEASURES["data_quality_score"](Scope(run, tuple(months)))
+    rates = MEASURES["reconciliation_pass_rate"]
+    with run.services.connect() as engine:
+        gold = run.services.lake.relation(engine, TIME_WEIGHTED_RETURNS).filter("is_current")
+        days = dict(gold.aggregate("as_of_month, count(*)", "as_of_month").fetchall())
+    return {
+        str(month): (
+            scores[str(month)].value,
+            dict(scores[str(month)].parts),
+            days.get(month, 0),
+            rates(Scope(run, (month,)))[ALL].value,
+        )
+        for month in months
+    }
+
+
+def foretold(figures: MonthFigures) -> tuple[Any, ...]:
+    dimensions = {name: value for name, value in figures.dimensions.items() if value is not None}
+    return figures.score, dimensions, figures.account_days, figures.pass_rate
 
 
 @dataclass
@@ -178,6 +219,13 @@ class Story:
     preview: Preview
     replayed: Replayed
     held_after: Counter[str]
+    returns: tuple[Mapping[tuple[str, str], Any], Mapping[tuple[str, str], Any]]
+    measured: tuple[Mapping[str, Any], Mapping[str, Any]]
+
+    @property
+    def moves(self) -> tuple[MonthMove, ...]:
+        assert self.preview.moves
+        return self.preview.moves
 
 
 @pytest.fixture(scope="module")
@@ -187,11 +235,23 @@ def story(new_world: Callable[[], World]) -> Iterator[Story]:
     run = world.run("mended", MENDS)
     held_before, before = held(services), everything(services)
     gold_before = sum(services.lake.partitions(TIME_WEIGHTED_RETURNS).values())
-    preview = preview_replay(run, Selection())
+    returns_before = returns_of_months(services)
+    measured_before = measured(run)
+    preview = preview_replay(run, Selection(), moves=True)
     untouched = everything(services) == before
     replayed = replay(run, preview)
     process(run)
-    yield Story(world, untouched, held_before, gold_before, preview, replayed, held(services))
+    yield Story(
+        world,
+        untouched,
+        held_before,
+        gold_before,
+        preview,
+        replayed,
+        held(services),
+        (returns_before, returns_of_months(services)),
+        (measured_before, measured(run)),
+    )
     services.close()
 
 
@@ -278,6 +338,53 @@ def test_validity_is_said_as_it_will_be(story: Story) -> None:
         ).fetchone()
     assert row is not None
     assert story.preview.validity_after == pytest.approx(float(row[0]))
+
+
+def test_score_and_gold_before_are_the_published_ones(story: Story) -> None:
+    found = {one.month: foretold(one.before) for one in story.moves}
+    assert found == {month: story.measured[0][month] for month in found}
+
+
+def test_score_and_gold_move_as_foretold(story: Story) -> None:
+    found = {one.month: foretold(one.after) for one in story.moves}
+    assert found == {month: story.measured[1][month] for month in found}
+
+
+def test_months_that_move_are_those_foretold(story: Story) -> None:
+    before, after = story.measured
+    assert {one.month for one in story.moves} >= {
+        month for month in before if before[month] != after[month]
+    }
+
+
+def test_the_reconciliation_pass_rate_moves_in_the_world_of_these_tests(story: Story) -> None:
+    january = story.moves[0]
+    assert january.before.pass_rate != january.after.pass_rate
+
+
+def test_accounts_whose_return_of_the_month_changes_are_counted(story: Story) -> None:
+    before, after = story.returns
+    changed = Counter(
+        month for month, account in {*before, *after}
+        if before.get((month, account)) != after.get((month, account))
+    )  # fmt: skip
+    assert {one.month: one.changed_accounts for one in story.moves} == {
+        one.month: changed[one.month] for one in story.moves
+    }
+
+
+def test_returns_of_the_month_are_those_that_are_published(story: Story) -> None:
+    before, after = story.returns
+    net = [(move.month, one) for move in story.moves for one in move.returns if one.basis == "net"]
+    assert [(one.before, one.after) for _, one in net] == [
+        (before.get((month, one.account_id)), after.get((month, one.account_id)))
+        for month, one in net
+    ]
+
+
+def test_what_would_not_be_published_moves_nothing(world: World) -> None:
+    found = preview_replay(world.run("forbidden", STRICTER), Selection(), moves=True)
+    assert found.moves is None
 
 
 def test_a_replayed_file_is_no_longer_held(story: Story) -> None:
