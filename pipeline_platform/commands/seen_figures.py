@@ -69,17 +69,20 @@ def _seen(connection: Connection, row: Row, roles: list[str]) -> dict[str, objec
 
 def _for_people(row: Row) -> dict[str, object]:
     until = row["served_until"]
+    readers: dict[str, dict[str, None]] = {}
+    for one in row["reads"]:
+        readers.setdefault(one["reader"], {})[one["command"]] = None
     return {
         "account": row["account_id"],
         "day": row["as_of_date"],
         "measure": row["measure"],
-        "old": f"{row['previous_value']:f}",
-        "new": f"{row['restated_value']:f}",
+        "old": f"{row['previous_value'].normalize():f}",
+        "new": f"{row['restated_value'].normalize():f}",
         "material": "yes" if row["is_material"] else "",
         "served": row["was_served"],
         "since (UTC)": row["served_since"],
         "until (UTC)": "now" if until is None and row["was_served"] == "yes" else until,
-        "handed out to": sorted({f"{one['reader']}, {one['command']}" for one in row["reads"]}),
+        "handed out to": [f"{who} ({', '.join(by)})" for who, by in readers.items()],
         "notify": row["notify"],
         "reissue": "yes" if row["reissue"] else "",
     }
