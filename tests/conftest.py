@@ -3,6 +3,7 @@
 The processes of pytest-xdist share the server; the controlling process stops it at the end.
 """
 
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +30,9 @@ TOGETHER = {
     "tests/faults/test_web_events_killed": "killable runs",
 }
 """Modules that share what takes long to prepare, by the beginning of their names."""
+
+# A worker of pytest-xdist says 80; what prints tables would keep to it, whatever a test asks for.
+os.environ.pop("COLUMNS", None)
 
 # How long an example takes says how busy the machine is; benchmarks measure speed.
 settings.register_profile("any_machine", deadline=None)

@@ -8,6 +8,7 @@ the request names, and answers with how the child ended. Nothing is caught or cl
 import importlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -105,6 +106,15 @@ def delivered(home: Path, url: str) -> Settings:
         sample(accounts=2, days=30, fault_rate=0.01, has_file_faults=True, has_corrections=True),
     )
     return settings
+
+
+def moments_to_kill(seed: int, seconds: float, count: int) -> list[float]:
+    """Return random moments of work that takes so many seconds undisturbed, the early ones first.
+
+    What a late kill lets be finished is not there to be killed again.
+    """
+    chance = random.Random(seed)
+    return sorted(chance.uniform(0, seconds) for _ in range(count))
 
 
 def left_to_do(settings: Settings, work: Work) -> list[str]:

@@ -35,7 +35,7 @@ def test_each_firing_is_told_side_by_side(shell: Shell) -> None:
     result = shell("runbook", "try", "web.error_rate", "3")
     assert result.exit_code == 0
     assert "the same" in result.stdout
-    assert "only by" in result.stdout
+    assert "only by the tried limit" in result.stdout
 
 
 def test_a_wider_limit_misses_what_fired(shell: Shell) -> None:
