@@ -32,8 +32,8 @@ check: $(VENV)/.development ## Lint, format, types, import rules, definitions, g
 	$(RUN)/pipeline-platform generate --check
 
 generate: $(VENV)/.development ## Write anew what is made from runbooks and definitions: pages, dashboards, rules, snapshots
-	$(RUN)/pipeline-platform generate
 	$(RUN)/python -m tests.platform.test_definitions_snapshot
+	$(RUN)/pipeline-platform generate
 
 format: $(VENV)/.development ## Rewrite the code in the house's format
 	$(RUN)/ruff check --fix-only .

@@ -105,7 +105,7 @@ def routes_table(runbook: Runbook) -> str:
                 route.severity,
                 ", ".join(runbook.contacts[contact].title for contact in route.ladder),
                 ", ".join(route.channels),
-                f"`{_command(route.remedy, runbook.pipeline)}`",
+                f"`{command_of(route.remedy, runbook.pipeline)}`",
                 ", ".join(route.requirements),
             )
             for name, route in runbook.routes.items()
@@ -117,11 +117,7 @@ def starts_table(runbook: Runbook) -> str:
     """Return every schedule and sensor, when it starts and where it is on."""
     rows = [
         (f"`{runbook.pipeline}_{name}`", one.title, f"`{one.cron}` {one.timezone}", *_where(one))
-        for name, one in runbook.schedules.items()
-    ]
-    rows += [
-        (f"`{runbook.pipeline}_{name}`", one.title, f"`{one.cron}` {one.timezone}", *_where(one))
-        for name, one in runbook.reports.pages.items()
+        for name, one in (*runbook.schedules.items(), *runbook.reports.pages.items())
     ]
     rows += [
         (f"sensor `{name}`", one.title, f"every {one.interval_seconds} s", *_where(one))
@@ -160,7 +156,8 @@ def wanted(band: Band, threshold: Threshold) -> str:
     return f"{words[threshold.direction, band.is_inclusive]} {band.limit:g} {threshold.unit}"
 
 
-def _command(remedy: Remedy, pipeline: str) -> str:
+def command_of(remedy: Remedy, pipeline: str) -> str:
+    """Return the command of a remedy, with what only an incident knows in capitals."""
     return remedy.filled(pipeline=pipeline, asset="ASSET", run="RUN").command
 
 

@@ -72,9 +72,8 @@ def capacity_limits(platform: Platform) -> Iterator[Metric]:
 def host_state(platform: Platform) -> Iterator[Metric]:
     """Yield memory, disk and load of the machine (SP-29, SP-65 to SP-67)."""
     memory = psutil.virtual_memory()
-    disk = psutil.disk_usage(str(platform.services.settings.home.anchor))
-    if platform.services.settings.home.exists():
-        disk = psutil.disk_usage(str(platform.services.settings.home))
+    home = platform.services.settings.home
+    disk = psutil.disk_usage(str(home if home.exists() else home.anchor))
     families = {
         "host_memory_used_pct": ("Memory in use (SP-29, SP-66).", memory.percent),
         "host_disk_used_pct": ("Disk of the home folder in use (SP-67).", disk.percent),

@@ -27,7 +27,7 @@ from pipeline_platform.quality.backtest import (
     backtest,
     band_of,
 )
-from pipeline_platform.quality.observations import observations_since
+from pipeline_platform.quality.observations import observations
 from pipeline_platform.quality.thresholds import Severity, Threshold
 from pipeline_platform.run_context import utc_now
 
@@ -59,7 +59,7 @@ def try_limit(
         band = band_of(declared, severity)
         since = utc_now() - timedelta(days=days)
         with opened.database.connection() as connection:
-            found = observations_since(connection, pipeline, declared.name, since)
+            found = observations(connection, pipeline, declared.name, since=since, limit=None)
         result = backtest(declared, band, value, found)
     if as_json:
         show_facts("", _as_json(pipeline, result, days), as_json=True)
@@ -112,16 +112,16 @@ def _as_json(pipeline: str, result: Backtest, days: int) -> dict[str, object]:
         "days": days,
         "observations": result.observations,
         "measured": result.measured,
-        "first_observed_at": _iso(result.first_at),
-        "last_observed_at": _iso(result.last_at),
+        "first_observed_at": result.first_at,
+        "last_observed_at": result.last_at,
         "is_enough": result.is_enough,
         "today": _side(result.today_limit, result.today, result),
         "tried": _side(result.tried_limit, result.tried, result),
         "differences": [
             {
                 "partition": one.either.partition_key,
-                "today_at": _iso(one.today.began_at if one.today else None),
-                "tried_at": _iso(one.tried.began_at if one.tried else None),
+                "today_at": one.today.began_at if one.today else None,
+                "tried_at": one.tried.began_at if one.tried else None,
                 "tried_is_later_by_minutes": _minutes(one.delay),
             }
             for one in result.differences
@@ -136,8 +136,8 @@ def _side(limit: float, firings: Sequence[Firing], result: Backtest) -> object:
         "hours": _hours(firings, result.last_at),
         "firings": [
             {
-                "began_at": _iso(one.began_at),
-                "ended_at": _iso(one.ended_at),
+                "began_at": one.began_at,
+                "ended_at": one.ended_at,
                 "partition": one.partition_key,
                 "worst": one.worst,
             }
@@ -195,7 +195,3 @@ def _hours(firings: Sequence[Firing], until: datetime | None) -> float:
 
 def _minutes(span: timedelta | None) -> float | None:
     return None if span is None else round(span / timedelta(minutes=1), 1)
-
-
-def _iso(at: datetime | None) -> str | None:
-    return None if at is None else at.isoformat()

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from typing import Any, Literal
 
 from pipeline_platform.failures import InvalidSettingError
@@ -19,13 +19,13 @@ from pipeline_platform.operations.cloudwatch_template import (
     HEARTBEAT,
     alarms,
     dashboard_body,
-    metric_name,
 )
+from pipeline_platform.operations.latest_checks import OVERDUE, latest_checks
 from pipeline_platform.partition_ranges import ONE_DAY
+from pipeline_platform.quality.thresholds import metric_name
 from pipeline_platform.runbook import Runbook
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
-from pipeline_platform.warehouse import figures
 
 DATA_OF_A_REQUEST = 1000
 DAYS_TAKEN = 13
@@ -83,15 +83,14 @@ def publish_checks(services: Services, runbook: Runbook, now: datetime) -> int:
 
     What is not measurable or overdue is not sent: its alarm then lacks data, and is not green.
     """
-    expected = timedelta(minutes=runbook.rulings.checks_expected_every_minutes)
     with services.database.connection() as connection:
         rows = [
             row
-            for row in figures.latest_observations(connection, runbook.pipeline)
-            if row["check_name"] in runbook.thresholds and now - row["observed_at"] <= expected
+            for row in latest_checks(connection, runbook, now)
+            if row["check"] in runbook.thresholds and row["outcome"] != OVERDUE
         ]
     data = [
-        _datum(metric_name(row["check_name"]), row["value"], now)
+        _datum(metric_name(row["check"]), row["value"], now)
         for row in rows
         if row["outcome"] != "not_measurable" and row["value"] is not None
     ]

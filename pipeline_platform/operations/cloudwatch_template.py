@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline_platform.quality.thresholds import Band, Severity, Threshold
+from pipeline_platform.quality.thresholds import Band, Severity, Threshold, metric_name
 from pipeline_platform.runbook import Runbook
 from pipeline_platform.runbook_page import duration, wanted
 
@@ -20,11 +20,6 @@ PERIOD_SECONDS = 300
 _SILENT_PERIODS = 3
 _COLORS: Mapping[Severity, str] = {"critical": "#d62728", "warning": "#ff7f0e", "info": "#1f77b4"}
 WIDTH, HEIGHT, GRID = 8, 6, 24
-
-
-def metric_name(threshold: str) -> str:
-    """Return the metric of a threshold: `error_rate` is `ErrorRate`."""
-    return "".join(word.capitalize() for word in threshold.split("_"))
 
 
 def alarms(runbook: Runbook) -> list[dict[str, Any]]:
@@ -104,8 +99,7 @@ def _limits(threshold: Threshold, band: Band) -> list[tuple[float, str, str]]:
         return [(band.limit, "", below)]
     if threshold.direction == "at_most":
         return [(band.limit, "", above)]
-    upper = band.limit if band.upper_limit is None else band.upper_limit
-    return [(band.limit, "-low", below), (upper, "-high", above)]
+    return [(band.limit, "-low", below), (band.upper, "-high", above)]
 
 
 def _alarm(

@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from pipeline_platform.operations.prometheus_rules import Rule, outside_rules
 from pipeline_platform.quality.thresholds import Band, Threshold
 from pipeline_platform.runbook import Alerting, Route, Runbook
-from pipeline_platform.runbook_page import OPERATING_PAGE, duration, markdown_table, wanted
+from pipeline_platform.runbook_page import (
+    OPERATING_PAGE,
+    command_of,
+    duration,
+    markdown_table,
+    wanted,
+)
 
 EVERY = "every"
 """In place of a pipeline: a row that holds for each of them."""
@@ -220,7 +226,6 @@ def _of_route(alerting: Alerting, name: str, route: Route) -> Answer:
         if band.route == name
     ]
     longest = max(minutes, default=alerting.responses[route.severity])
-    remedy = route.remedy.filled(pipeline=alerting.pipeline, asset="ASSET", run="RUN")
     return Answer(
         pipeline=alerting.pipeline,
         requirements=route.requirements,
@@ -230,7 +235,7 @@ def _of_route(alerting: Alerting, name: str, route: Route) -> Answer:
         test=f"`{ROUTE_TESTS}`",
         route=_route(name, route.severity, longest),
         person=_person(alerting, name),
-        remedy=f"`{remedy.command}`",
+        remedy=f"`{command_of(route.remedy, alerting.pipeline)}`",
     )
 
 

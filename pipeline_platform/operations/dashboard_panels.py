@@ -303,8 +303,7 @@ def _steps(threshold: Threshold) -> list[Mapping[str, Any]]:
     else:
         widest = bands[0]
         color = _COLORS[widest.severity]
-        upper = widest.limit if widest.upper_limit is None else widest.upper_limit
-        colors, limits = [color, "green", color], [widest.limit, upper]
+        colors, limits = [color, "green", color], [widest.limit, widest.upper]
     values = [None, *limits]
     return [{"color": color, "value": value} for color, value in zip(colors, values, strict=True)]
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -20,6 +19,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
 )
 
+from pipeline_platform.aws_sessions import aws_session
 from pipeline_platform.failures import PlatformError
 from pipeline_platform.lake.lake import Lake
 from pipeline_platform.landing.objects import ObjectStore
@@ -189,7 +189,7 @@ def _aws_steps(
     config = Config(
         retries={"total_max_attempts": 1}, connect_timeout=SECONDS, read_timeout=SECONDS
     )
-    client = boto3.session.Session(region_name=region).client(
+    client = aws_session(region).client(
         service,  # type: ignore[call-overload]
         endpoint_url=endpoint,
         config=config,

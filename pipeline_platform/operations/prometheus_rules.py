@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import yaml
 
-from pipeline_platform.quality.thresholds import Band, Remedy, Severity, Threshold
+from pipeline_platform.quality.thresholds import Band, Remedy, Severity, Threshold, metric_name
 from pipeline_platform.runbook import Alerting, Runbook, StepLimit
 from pipeline_platform.runbook_page import CHECKS_PAGE, OPERATING_PAGE, wanted
 
@@ -52,7 +52,7 @@ def check_rules(runbook: Runbook) -> list[Rule]:
     """Return a rule for each band of each threshold: it fires when the check fails with it."""
     return [
         Rule(
-            alert="".join(word.capitalize() for word in threshold.name.split("_")),
+            alert=metric_name(threshold.name),
             expression=_broken(runbook.pipeline, threshold, band),
             severity=band.severity,
             route=band.route,
@@ -117,7 +117,7 @@ def _outside(value: str, threshold: Threshold, band: Band) -> str:
         return f"{value} {below} {limit}"
     if threshold.direction == "at_most":
         return f"{value} {above} {limit}"
-    upper = _number(band.limit if band.upper_limit is None else band.upper_limit)
+    upper = _number(band.upper)
     return f"({value} {below} {limit} or {value} {above} {upper})"
 
 

@@ -122,10 +122,9 @@ def _keeps(value: float, band: Band, threshold: Threshold) -> bool:
         return value >= band.limit if band.is_inclusive else value > band.limit
     if threshold.direction == "at_most":
         return value <= band.limit if band.is_inclusive else value < band.limit
-    upper = band.limit if band.upper_limit is None else band.upper_limit
     if band.is_inclusive:
-        return band.limit <= value <= upper
-    return band.limit < value < upper
+        return band.limit <= value <= band.upper
+    return band.limit < value < band.upper
 
 
 def _wanted(band: Band, threshold: Threshold) -> str:

@@ -100,9 +100,13 @@ def observations(
     check_name: str,
     *,
     partition_key: str | None = None,
-    limit: int = 100,
+    since: datetime | None = None,
+    limit: int | None = 100,
 ) -> list[Observation]:
-    """Return the latest observations of a check, oldest first; of one partition if given."""
+    """Return the latest observations of a check, oldest first; None as limit takes all.
+
+    Of one partition, or since an instant, if given.
+    """
     rows = conn.execute(
         """
         SELECT observed_at, check_name, outcome, severity, value, limit_value, numerator,
@@ -110,28 +114,18 @@ def observations(
         FROM check_observations
         WHERE pipeline = %(pipeline)s AND check_name = %(name)s
           AND (%(key)s::text IS NULL OR partition_key = %(key)s)
+          AND (%(since)s::timestamptz IS NULL OR observed_at >= %(since)s)
         ORDER BY observed_at DESC, observation_id DESC LIMIT %(limit)s
         """,
-        {"pipeline": pipeline, "name": check_name, "key": partition_key, "limit": limit},
+        {
+            "pipeline": pipeline,
+            "name": check_name,
+            "key": partition_key,
+            "since": since,
+            "limit": limit,
+        },
     ).fetchall()
     return [Observation(*row) for row in reversed(rows)]
-
-
-def observations_since(
-    conn: Connection, pipeline: str, check_name: str, since: datetime
-) -> list[Observation]:
-    """Return every observation of a check since an instant, oldest first."""
-    rows = conn.execute(
-        """
-        SELECT observed_at, check_name, outcome, severity, value, limit_value, numerator,
-            denominator, asset_key, partition_key, reason, parts
-        FROM check_observations
-        WHERE pipeline = %s AND check_name = %s AND observed_at >= %s
-        ORDER BY observed_at, observation_id
-        """,
-        (pipeline, check_name, since),
-    ).fetchall()
-    return [Observation(*row) for row in rows]
 
 
 def history(

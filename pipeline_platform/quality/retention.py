@@ -1,6 +1,5 @@
 """How long quarantine remembers what was resolved (X-7): the files themselves, and the entries."""
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,12 +24,10 @@ def remove_resolved(conn: Connection, zone: LandingZone, *, kept_days: int, now:
         rows = conn.execute(
             f"DELETE FROM quarantined_rows WHERE {_RESOLVED}".encode(), values
         ).rowcount
-    return rows + sum(_remove_file(conn, zone, sha256, before) for sha256 in _files(conn, values))
-
-
-def _files(conn: Connection, values: dict[str, object]) -> Iterator[str]:
-    query = f"SELECT file_sha256 FROM quarantined_files WHERE {_RESOLVED} ORDER BY 1".encode()
-    yield from [row[0] for row in conn.execute(query, values).fetchall()]
+        # A transaction that this began and left open would make savepoints of those of the files.
+        query = f"SELECT file_sha256 FROM quarantined_files WHERE {_RESOLVED} ORDER BY 1"
+        files = [row[0] for row in conn.execute(query.encode(), values).fetchall()]
+    return rows + sum(_remove_file(conn, zone, sha256, before) for sha256 in files)
 
 
 def _remove_file(conn: Connection, zone: LandingZone, sha256: str, before: datetime) -> int:

@@ -67,6 +67,11 @@ class Band(Part):
     response_minutes: int = Field(ge=0)
     route: str
 
+    @property
+    def upper(self) -> float:
+        """The upper end; the limit itself where there is only one."""
+        return self.limit if self.upper_limit is None else self.upper_limit
+
 
 class Threshold(Part):
     """A named limit: what is measured, in which unit, over which window, and its bands.
@@ -115,3 +120,8 @@ class Threshold(Part):
     def severest_first(self) -> list[Band]:
         """The bands, the most severe first: the first broken one decides."""
         return sorted(self.bands, key=lambda band: SEVERITIES.index(band.severity))
+
+
+def metric_name(threshold: str) -> str:
+    """Return what monitoring systems call a threshold: `error_rate` is `ErrorRate`."""
+    return "".join(word.capitalize() for word in threshold.split("_"))

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from pipeline_platform.commands.generate import FOLDER
-from pipeline_platform.operations.cloudwatch_template import alarms, metric_name, template
+from pipeline_platform.operations.cloudwatch_template import alarms, template
 from pipeline_platform.operations.plan import runbooks
+from pipeline_platform.quality.thresholds import metric_name
 from tests.unit.quality.test_thresholds_crossed import CROSSINGS, Crossing
 
 OF_EACH_PIPELINE = pytest.mark.parametrize("pipeline", sorted(runbooks()))

@@ -8,6 +8,7 @@ import yaml
 from pipeline_platform.commands.generate import FOLDER
 from pipeline_platform.operations.plan import alertings, runbooks
 from pipeline_platform.operations.prometheus_rules import check_rules, outside_rules, rule_file
+from pipeline_platform.quality.thresholds import metric_name
 from tests.platform.test_documentation import anchors_of
 from tests.unit.operations.promtool import RULES, Case, complaints, needs_promtool, promtool
 from tests.unit.quality.test_thresholds_crossed import CROSSINGS, Crossing
@@ -34,7 +35,7 @@ def observed(crossing: Crossing, value: float, outcome: str = "fail") -> dict[st
 
 
 def case_of(crossing: Crossing, series: dict[str, str], *, fires: bool) -> Case:
-    alert = "".join(word.capitalize() for word in crossing.threshold.split("_"))
+    alert = metric_name(crossing.threshold)
     labels = {"severity": crossing.severity, "route": crossing.route}
     return Case(crossing.pipeline, alert, labels, series, 1, fires)
 
