@@ -187,15 +187,19 @@ class Metrics:
             "When each check was evaluated last, 0 if it never was (SP-16, B-14).",
             labels,
         )
-        never = {
+        declared = {
             (pipeline, threshold.name): threshold.asset
             for pipeline, runbook in self._platform.runbooks.items()
             for threshold in runbook.thresholds.values()
         }
+        never = dict(declared)
         for row in checks:
-            never.pop((row["pipeline"], row["check_name"]), None)
             names = [row["pipeline"], row["check_name"], row["asset_key"] or ""]
-            observed.add_metric(names, row["observed_at"].timestamp())
+            key = (row["pipeline"], row["check_name"])
+            never.pop(key, None)
+            # One that no runbook has any more is not evaluated, and not overdue either.
+            if key in declared:
+                observed.add_metric(names, row["observed_at"].timestamp())
             outcome.add_metric([*names, row["outcome"], row["severity"] or ""], 1)
             if row["value"] is not None:
                 value.add_metric(names, row["value"])

@@ -52,7 +52,7 @@ def apply(
             for one in _chosen(pipeline)
             for change in do(settings, one, topic)
         ]
-        changed = [row for row in rows if row["action"] != "keep"]
+        changed = [row for row in rows if row["do"] != "keep"]
         show_rows(
             "CloudWatch, dry run" if dry_run else "CloudWatch",
             rows if as_json else changed,

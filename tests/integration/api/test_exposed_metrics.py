@@ -14,12 +14,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from pipeline_platform.api.metrics import SHARED_SECONDS
 from pipeline_platform.commands.generate import FOLDER
 from pipeline_platform.operations import incident_store
+from pipeline_platform.operations.plan import runbooks
+from pipeline_platform.quality.measurements import Measurement, judge
+from pipeline_platform.quality.observations import record_verdict
 from tests.integration.api.conftest import Service
 
 SERIES = re.compile(r"(?P<name>[a-z_]{4,})(?:\{(?P<labels>[^}]*)\})?(?=[ \[)]|$)")
 LABEL = re.compile(r'(?P<label>[a-z_]+)="')
 WORDS = {"unless", "without", "status", "pipeline", "check", "asset"}
 """What is written like a series, but is an operator, or a label of one."""
+RETIRED = runbooks()["web_events"].thresholds["error_rate"]
 Exposed = Mapping[str, set[frozenset[str]]]
 
 
@@ -45,8 +49,11 @@ def asked_for() -> set[tuple[str, frozenset[str]]]:
 
 
 @pytest.fixture(scope="module")
-def exposed(service: Service) -> Exposed:
-    """Scrape as Prometheus does; before, an asset was made and an incident was mended."""
+def scraped(service: Service) -> str:
+    """Scrape as Prometheus does; before, an asset was made and an incident was mended.
+
+    A check was evaluated that no runbook has any more.
+    """
     now = datetime.now(UTC).replace(microsecond=0)
     with service.services.database.transaction() as connection:
         for minute in (2, 1, 0):
@@ -59,12 +66,20 @@ def exposed(service: Service) -> Exposed:
             """ '{"command": "pipeline-platform runs", "dry_run": null}')""",
             {"now": now},
         )
+        retired = RETIRED.model_copy(update={"name": "retired_check"})
+        verdict = judge(Measurement("retired_check", 1.0, sample_size=1000), retired)
+        record_verdict(connection, "web_events", verdict, now=now)
     returns = dg.AssetKey(["advisory_performance", "gold", "time_weighted_returns"])
     service.instance.report_runless_asset_event(dg.AssetMaterialization(returns))
     time.sleep(SHARED_SECONDS)
-    text = service.get("/metrics", headers={"Accept": "text/plain"}).text
+    return service.get("/metrics", headers={"Accept": "text/plain"}).text
+
+
+@pytest.fixture(scope="module")
+def exposed(scraped: str) -> Exposed:
+    """What was scraped: the sets of labels that each series has."""
     found: dict[str, set[frozenset[str]]] = {}
-    for family in text_string_to_metric_families(text):
+    for family in text_string_to_metric_families(scraped):
         for sample in family.samples:
             found.setdefault(sample.name, set()).add(frozenset(sample.labels))
     return found
@@ -89,3 +104,14 @@ def test_every_label_that_is_asked_for_is_one_of_the_series(exposed: Exposed) ->
         if not any(labels <= known for known in exposed.get(name, ()))
     ]
     assert unknown == []
+
+
+@pytest.mark.parametrize(
+    ("series", "is_there"),
+    [("pipeline_check_outcome", True), ("pipeline_check_observed_timestamp", False)],
+)
+def test_a_check_that_no_runbook_has_any_more_is_never_overdue(
+    scraped: str, series: str, is_there: bool
+) -> None:
+    samples = [line for line in scraped.splitlines() if line.startswith(f"{series}{{")]
+    assert any('check="retired_check"' in line for line in samples) == is_there

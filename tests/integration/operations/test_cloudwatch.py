@@ -6,7 +6,9 @@ from datetime import UTC, date, datetime, timedelta
 
 import boto3
 import pytest
+from typer.testing import CliRunner
 
+from pipeline_platform.cli import app
 from pipeline_platform.failures import InvalidSettingError, UnavailableError
 from pipeline_platform.operations import cloudwatch
 from pipeline_platform.operations.cloudwatch_template import HEARTBEAT, alarms
@@ -117,6 +119,16 @@ def test_an_alarm_that_no_runbook_has_any_more_is_removed_and_those_of_others_st
     found = cloudwatch.apply(settings, RUNBOOK, None)
     assert [one.name for one in found if one.action == "remove"] == ["web_events-old-warning"]
     assert names(asked) >= {"web_events-mine"}
+
+
+@pytest.mark.parametrize("options", [("--dry-run",), ()])
+def test_the_command_says_what_it_would_do_or_did(asked, options) -> None:
+    said = CliRunner().invoke(
+        app,
+        ["cloudwatch", "apply", "--pipeline", "web_events", "--json", *options],
+        env={"PLATFORM_CLOUDWATCH_REGION": REGION},
+    )
+    assert {row["do"] for row in json.loads(said.stdout)} == {"create"}
 
 
 def latest(asked, name: str) -> list[float]:
