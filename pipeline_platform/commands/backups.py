@@ -1,6 +1,5 @@
 """`pipeline-platform backup`: copies of database and lake made, listed, verified and removed."""
 
-import getpass
 from dataclasses import asdict
 from datetime import date, timedelta
 from typing import Annotated
@@ -28,7 +27,7 @@ from pipeline_platform.recovery.retention import remove_old_backups
 from pipeline_platform.recovery.verification import verify_backup
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.settings import Settings
-from pipeline_platform.warehouse.operator_actions import Action, audited
+from pipeline_platform.warehouse.operator_actions import Action, audited, command_line_actor
 
 app = typer.Typer(help="Copies of database and lake: made, listed, verified, removed.")
 
@@ -43,7 +42,7 @@ def create(
 ) -> None:
     """Back up the database and the lake (SA-69); only what is new in the lake is copied."""
     with plain_failures(), services() as opened:
-        action = Action(f"cli:{getpass.getuser()}", "backup", "platform", None, reason)
+        action = Action(command_line_actor(), "backup", "platform", None, reason)
         with audited(opened.database, action), showing_progress(as_json=as_json):
             made = create_backup(opened, reason=reason, clock=utc_now, has_database=not lake_only)
         show_facts("Backup", _facts(BackupSets(opened.settings), made), as_json=as_json)

@@ -32,8 +32,7 @@ def passport(
     with plain_failures(), services() as opened:
         found = _trace(opened, account, day)
         gold = _publication(opened, found.served)
-        with opened.database.transaction() as connection:
-            record_read(connection, "passport", account=account, first=day, last=day)
+        record_read(opened.database, "passport", account=account, first=day, last=day)
         if as_json:
             show_facts("Passport", _document(found, gold), as_json=True)
             return

@@ -1,6 +1,5 @@
 """`pipeline-platform recover` and `drill`: what is lost brought back, for real or as a proof."""
 
-import getpass
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -23,6 +22,7 @@ from pipeline_platform.recovery.drills import drill as make_drill
 from pipeline_platform.recovery.steps import Recoverer
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.settings import Settings
+from pipeline_platform.warehouse.operator_actions import command_line_actor
 
 
 def recover(
@@ -65,7 +65,7 @@ def recover(
         settings = Settings.from_env()
         recoverer = Recoverer(
             settings,
-            by=f"cli:{getpass.getuser()}",
+            by=command_line_actor(),
             clock=utc_now,
             end_runs=lambda: end_unfinished_runs(settings),
         )

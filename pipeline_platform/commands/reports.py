@@ -176,8 +176,9 @@ def reconciliation(
     with plain_failures(), services() as opened:
         check_period(first, last)
         chosen = lake_reports.Figures(vendor, first, last, status)
-        with opened.database.transaction() as connection:
-            record_read(connection, "reports reconciliation", vendor=vendor, first=first, last=last)
+        record_read(
+            opened.database, "reports reconciliation", vendor=vendor, first=first, last=last
+        )
         if csv is not None:
             count = lake_reports.write_reconciliation(opened, chosen, csv)
             console.print(f"{count} rows in {csv}.", markup=False, highlight=False)
@@ -230,8 +231,7 @@ def as_known(
 
 def _show_as_known(opened: Services, account: str, day: Day, at: Instant, *, as_json: bool) -> None:
     found = lake_reports.as_known_rows(opened, account, day, at)
-    with opened.database.transaction() as connection:
-        record_read(connection, "reports as-known", account=account, first=day, last=day)
+    record_read(opened.database, "reports as-known", account=account, first=day, last=day)
     show_rows(f"{account}, {day}, as known at {at:%Y-%m-%d %H:%M:%S %Z}", found, as_json=as_json)
 
 

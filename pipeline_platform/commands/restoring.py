@@ -1,6 +1,5 @@
 """`pipeline-platform restore`: a partition, a table, the lake or the database made what it was."""
 
-import getpass
 from collections.abc import Callable
 from datetime import date, datetime
 from typing import Annotated
@@ -42,7 +41,7 @@ from pipeline_platform.recovery.restoration import (
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse.maintenance_log import Effect
-from pipeline_platform.warehouse.operator_actions import Action, audited
+from pipeline_platform.warehouse.operator_actions import Action, audited, command_line_actor
 
 Compare = Callable[[], Difference]
 Apply = Callable[[str], Publication | None]
@@ -192,7 +191,7 @@ def _restore_lake(source: str | None, to: str | None, dry_run: bool, as_json: bo
                 for one in lake_tables(backup)
             ]
         else:
-            action = Action(f"cli:{getpass.getuser()}", "restore", "lake", None, backup.id)
+            action = Action(command_line_actor(), "restore", "lake", None, backup.id)
             with audited(opened.database, action), showing_progress(as_json=as_json):
                 done = restore_lake(opened, sets, backup, location=to)
             rows = [
@@ -217,7 +216,7 @@ def _restore_database(
     facts: dict[str, object] = {"from": backup.id, "up to": str(target)}
     if not dry_run:
         with showing_progress(as_json=as_json):
-            done = restore_database(settings, sets, backup, target, by=f"cli:{getpass.getuser()}")
+            done = restore_database(settings, sets, backup, target, by=command_line_actor())
         facts |= {
             "proof": done.proof,
             "newest change (UTC)": done.holds_until,

@@ -4,16 +4,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline_platform.advisory_performance.measurement import materiality_of
+from pipeline_platform.advisory_performance.restatements import Materiality
 from pipeline_platform.advisory_performance.run_context import load_runbook
 from pipeline_platform.advisory_performance.seen_figures import remedy, served_span
 from pipeline_platform.advisory_performance.tables import PIPELINE
 from pipeline_platform.commands.output import errors
 from pipeline_platform.commands.printing import show_rows
 from pipeline_platform.operations.impact import readers_of
-from pipeline_platform.partition_ranges import partition_key
+from pipeline_platform.partition_ranges import month_of, partition_key
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse.control import Connection
-from pipeline_platform.warehouse.figure_reads import loads_of, reads_of
+from pipeline_platform.warehouse.figure_reads import ServedLoad, loads_of, reads_of
 
 Row = Mapping[str, Any]
 _SERVED = {True: "yes", False: "never", None: "not recorded"}
@@ -23,7 +24,10 @@ def show_seen(opened: Services, restatements: Sequence[Row], *, as_json: bool) -
     """Print restatements with the span in which the old figure was served, readers and remedy."""
     with opened.database.connection() as connection:
         roles = readers_of(connection, "performance_data")
-        rows = [_seen(connection, one, roles) for one in restatements]
+        months = {_month(one) for one in restatements}
+        loads = {month: loads_of(connection, PIPELINE, month) for month in months}
+        policy = materiality_of(load_runbook())
+        rows = [_seen(connection, one, loads[_month(one)], policy, roles) for one in restatements]
     if as_json:
         show_rows("Who saw the old figure", rows, as_json=True)
         return
@@ -37,11 +41,18 @@ def show_seen(opened: Services, restatements: Sequence[Row], *, as_json: bool) -
     )
 
 
-def _seen(connection: Connection, row: Row, roles: list[str]) -> dict[str, object]:
-    month = partition_key(row["as_of_date"].replace(day=1))
-    loads = loads_of(connection, PIPELINE, month)
+def _month(row: Row) -> str:
+    return partition_key(month_of(row["as_of_date"]))
+
+
+def _seen(
+    connection: Connection,
+    row: Row,
+    loads: Sequence[ServedLoad],
+    policy: Materiality,
+    roles: list[str],
+) -> dict[str, object]:
     served = served_span(row["old_in_gold"], row["new_in_gold"], loads)
-    policy = materiality_of(load_runbook())
     asked = remedy(row["measure"], row["difference_bps"], row["is_material"], served, policy)
     # Commands that read the lake show a figure before it is served.
     reads = reads_of(

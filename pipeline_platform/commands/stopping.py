@@ -12,7 +12,7 @@ from pipeline_platform.commands.printing import show_rows
 from pipeline_platform.orchestration.history import pipelines
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.warehouse import stops
-from pipeline_platform.warehouse.operator_actions import Action, audited
+from pipeline_platform.warehouse.operator_actions import Action, audited, command_line_actor
 
 app = typer.Typer(help="Pipelines: list, stop and resume them, one or all.")
 Pipeline = Annotated[
@@ -77,7 +77,7 @@ def _switch(pipeline: str | None, what: str, reason: str | None) -> None:
             scope = one_of(pipeline, pipelines(location.graph))
         change = stops.stop if what == "stop" else stops.resume
         by = getpass.getuser()
-        action = Action(f"cli:{by}", what, scope, None, reason)
+        action = Action(command_line_actor(), what, scope, None, reason)
         database = location.services.database
         with audited(database, action), database.transaction() as connection:
             action.state_before = stops.in_words(connection)

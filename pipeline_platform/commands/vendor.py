@@ -117,10 +117,9 @@ def evidence(
         period = _period(opened, first, last)
         folder = to_folder or opened.settings.home / "evidence"
         folder.mkdir(parents=True, exist_ok=True)
-        with opened.database.transaction() as connection:
-            record_read(
-                connection, "vendor evidence", vendor=vendor, first=period[0], last=period[1]
-            )
+        record_read(
+            opened.database, "vendor evidence", vendor=vendor, first=period[0], last=period[1]
+        )
         archive = _write(opened, mapping, period, folder)
         console.print(f"Written: {archive}", markup=False, highlight=False, soft_wrap=True)
 

@@ -3,13 +3,15 @@
 What is read by SQL is not recorded here; only the server's own audit can do that.
 """
 
-import getpass
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
 import psycopg
 from psycopg.rows import class_row
+
+from pipeline_platform.warehouse.database import Database
+from pipeline_platform.warehouse.operator_actions import command_line_actor
 
 Connection = psycopg.Connection[Any]
 
@@ -32,7 +34,7 @@ class ServedLoad:
 
 
 def record_read(
-    conn: Connection,
+    database: Database,
     command: str,
     *,
     account: str | None = None,
@@ -41,11 +43,12 @@ def record_read(
     last: date | None = None,
 ) -> None:
     """Write down that the user of this process is handed figures; None stands for all."""
-    conn.execute(
-        "INSERT INTO figure_reads (reader, command, account_id, vendor, first_day, last_day)"
-        " VALUES (%s, %s, %s, %s, %s, %s)",
-        (f"cli:{getpass.getuser()}", command, account, vendor, first, last),
-    )
+    with database.transaction() as connection:
+        connection.execute(
+            "INSERT INTO figure_reads (reader, command, account_id, vendor, first_day, last_day)"
+            " VALUES (%s, %s, %s, %s, %s, %s)",
+            (command_line_actor(), command, account, vendor, first, last),
+        )
 
 
 def reads_of(

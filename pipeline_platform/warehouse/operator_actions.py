@@ -1,5 +1,6 @@
 """`operator_actions`: who did what, when, from where, and how it ended (XC-10)."""
 
+import getpass
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,11 @@ class Action:
     reason: str | None = None
     state_before: Mapping[str, object] | None = None
     state_after: Mapping[str, object] | None = None
+
+
+def command_line_actor() -> str:
+    """Return who acts by a command: the user of this process."""
+    return f"cli:{getpass.getuser()}"
 
 
 @contextmanager
