@@ -9,6 +9,8 @@ from dataclasses import replace
 from datetime import date, timedelta
 from functools import partial
 
+import duckdb
+
 from pipeline_platform.advisory_performance.audit import SILVER_TABLES, contracts
 from pipeline_platform.advisory_performance.reconciliation_rates import (
     completeness,
@@ -47,13 +49,18 @@ Scope = measures.Scope[RunContext]
 
 
 def _quality_score(scope: Scope) -> Labelled:
-    return {
-        partition_key(month): score_of(scope, month).measurement() for month in scope.partitions
-    }
+    with scope.run.services.connect() as engine:
+        return {
+            partition_key(month): score_of(engine, scope, month).measurement()
+            for month in scope.partitions
+        }
 
 
 def score_of(
-    scope: Scope, month: date, judged: Sequence[LedgerEntry] | None = None
+    engine: duckdb.DuckDBPyConnection,
+    scope: Scope,
+    month: date,
+    judged: Sequence[LedgerEntry] | None = None,
 ) -> scores.QualityScore:
     """Return a month's quality score as its silver, gold and ledger are.
 
@@ -70,14 +77,11 @@ def score_of(
             sum(one.quarantined for one in judged),
         )
     )
-    with run.services.connect() as engine:
-        tables = [
-            (contracts()[table.name], lake.relation(engine, table, months=(month, month)))
-            for table in SILVER_TABLES
-        ]
-        return scores.score(
-            tables, run.runbook.score_weights, rates=_score_rates(scope, month, counts)
-        )
+    tables = [
+        (contracts()[table.name], lake.relation(engine, table, months=(month, month)))
+        for table in SILVER_TABLES
+    ]
+    return scores.score(tables, run.runbook.score_weights, rates=_score_rates(scope, month, counts))
 
 
 def _stored_counts(scope: Scope, key: str) -> tuple[int, int, int]:

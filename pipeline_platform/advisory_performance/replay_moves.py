@@ -128,8 +128,8 @@ def _move(
 
 def _figures(run: RunContext, month: date, judged: Sequence[LedgerEntry] | None) -> MonthFigures:
     scope = Scope(run, (month,))
-    score = score_of(scope, month, judged)
     with run.services.connect() as engine:
+        score = score_of(engine, scope, month, judged)
         rows = run.services.lake.relation(engine, TIME_WEIGHTED_RETURNS, months=(month, month))
         days = rows.filter("is_current").aggregate("count(*)").fetchall()[0][0]
     passed = MEASURES["reconciliation_pass_rate"](scope)[ALL]

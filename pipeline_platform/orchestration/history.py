@@ -178,19 +178,20 @@ class History:
         """
         if asset is not None:
             return self._runs_of_asset(asset, limit)
-        found: list[PipelineRun] = []
+        found: list[dg.RunRecord] = []
         cursor, page = None, FIRST_PAGE
         while len(found) < limit:
             records = self.instance.get_run_records(limit=page, cursor=cursor)
             found += [
-                self._described(record)
+                record
                 for record in records
                 if pipeline is None or belongs(record.dagster_run, pipeline)
             ]
             if len(records) < page:
                 break
             cursor, page = records[-1].dagster_run.run_id, RUNS_LOOKED_AT
-        return found[:limit]
+        # Cut first: of a failed run the errors may have to be read.
+        return [self._described(record) for record in found[:limit]]
 
     def last_materialized(self, keys: Iterable[str]) -> dict[str, datetime | None]:
         """Return when assets (pipeline/layer/noun) were last materialized; None = never."""
@@ -221,7 +222,7 @@ class History:
     def _runs_of_asset(self, asset: dg.AssetKey, limit: int) -> list[PipelineRun]:
         filters = dg.RunsFilter(run_ids=self._run_ids_of(asset, limit))
         records = self.instance.get_run_records(filters) if filters.run_ids else []
-        return [self._described(record) for record in records][:limit]
+        return [self._described(record) for record in records[:limit]]
 
     def _described(self, record: dg.RunRecord) -> PipelineRun:
         run, span = record.dagster_run, covered_partitions(record.dagster_run)

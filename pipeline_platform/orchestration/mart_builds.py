@@ -1,6 +1,6 @@
 """Marts built by dbt and published, piece by piece of a range; Dagster has no part in it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
@@ -45,7 +45,7 @@ def build_pieces(
     piece nor a later one was published. Raises StoppedError between two pieces.
     """
     published: list[str] = []
-    spans = mart_spans(services, group, partitions)
+    spans = mart_spans(services, group, [partitions])
     for span in while_running(services.database, group.pipeline, spans):
         try:
             with only_builder(services, group):
@@ -61,19 +61,23 @@ def build_pieces(
         published.append(build.run.partition)
 
 
-def mart_spans(services: Services, group: MartGroup, partitions: Sequence[date]) -> Iterator[Range]:
-    """Cut consecutive partitions into what one run of dbt builds within the memory limit.
+def mart_spans(
+    services: Services, group: MartGroup, stretches: Iterable[Sequence[date]]
+) -> Iterator[Range]:
+    """Cut stretches of partitions into what one run of dbt builds within the memory limit.
 
     A cluster has its own memory: Spark builds all at once.
     """
     settings = services.settings
     if settings.engine != "duckdb":
-        yield partitions[0], partitions[-1]
+        for stretch in stretches:
+            yield stretch[0], stretch[-1]
         return
     rows = dates_in(services.lake.partitions(group.sources[0]))
     limit = rows_within(settings.memory_limit, group.rows_per_megabyte)
-    for piece in pieces(partitions, rows, limit):
-        yield piece[0], piece[-1]
+    for stretch in stretches:
+        for piece in pieces(stretch, rows, limit):
+            yield piece[0], piece[-1]
 
 
 @contextmanager

@@ -57,15 +57,14 @@ def preview_marts(
     """
     changes: dict[tuple[str, date], MartChange] = {}
     failed: list[str] = []
-    for stretch in stretches(days):
-        for span in mart_spans(services, group, stretch):
-            build = build_marts(proposed, group, span, variables, run_id)
-            try:
-                for change in _compare(services, group, span, staged_files(build.run)):
-                    changes[change.mart, change.partition] = change
-            finally:
-                forget_dbt_run(build.run)
-            failed += [f"{one.name}: {one.message}" for one in build.failed_tests]
+    for span in mart_spans(services, group, stretches(days)):
+        build = build_marts(proposed, group, span, variables, run_id)
+        try:
+            for change in _compare(services, group, span, staged_files(build.run)):
+                changes[change.mart, change.partition] = change
+        finally:
+            forget_dbt_run(build.run)
+        failed += [f"{one.name}: {one.message}" for one in build.failed_tests]
     return MartPreview(tuple(changes.values()), tuple(failed))
 
 

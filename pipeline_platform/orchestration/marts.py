@@ -22,7 +22,6 @@ from pipeline_platform.orchestration.failures import handled_failures
 from pipeline_platform.orchestration.mart_builds import BuiltPiece, build_pieces, pruning_of
 from pipeline_platform.orchestration.metadata import asset_key, table_spec
 from pipeline_platform.orchestration.resources import ServicesParam
-from pipeline_platform.partition_ranges import dates_in
 from pipeline_platform.services import Services
 
 PRUNING_CHECK = "partitions_are_pruned"
@@ -164,12 +163,8 @@ def _pruning_results(
 
 def _metadata(services: Services, mart: Mart, span: Range) -> dict[str, int]:
     """Return how many rows the mart's partitions of a range have, and the snapshot that says so."""
-    first, last = mart.builds(*span)
-    rows = dates_in(services.lake.partitions(mart.table))
-    metadata = {
-        "dagster/row_count": sum(count for day, count in rows.items() if first <= day <= last)
-    }
-    publication = services.lake.last_publication(mart.table)
-    if publication is not None:
-        metadata["snapshot_id"] = publication.snapshot_id
+    pinned = services.lake.pin(mart.table, months=mart.builds(*span))
+    metadata = {"dagster/row_count": pinned.row_count}
+    if pinned.snapshot_id is not None:
+        metadata["snapshot_id"] = pinned.snapshot_id
     return metadata
