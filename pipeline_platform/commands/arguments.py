@@ -59,9 +59,14 @@ def parse_duration(text: str | timedelta) -> timedelta:
     return timedelta(**{unit: int(found[1])})
 
 
+def pipeline_names() -> list[str]:
+    """Return the pipelines that have a runbook, sorted."""
+    return sorted(path.parent.name for path in PACKAGE.glob("*/runbook.yaml"))
+
+
 def pipeline_named(name: str) -> str:
     """Return the pipeline of that name, or the only one that begins so (`advisory`)."""
-    return one_of(name, [path.parent.name for path in PACKAGE.glob("*/runbook.yaml")])
+    return one_of(name, pipeline_names())
 
 
 def one_of(name: str, pipelines: Iterable[str]) -> str:

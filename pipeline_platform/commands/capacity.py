@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline_platform.commands.arguments import PACKAGE, parse_day, pipeline_named
+from pipeline_platform.commands.arguments import parse_day, pipeline_named, pipeline_names
 from pipeline_platform.commands.lake_tables import runbook_of, tables_of
 from pipeline_platform.commands.output import AsJson, errors, plain_failures, services
 from pipeline_platform.commands.printing import show_rows
@@ -80,8 +80,7 @@ def look_ahead(
 ) -> list[Outlook]:
     """Return the outlook of every table that is partitioned by day, of database and disk."""
     now = utc_now()
-    known = sorted(path.parent.name for path in PACKAGE.glob("*/runbook.yaml"))
-    pipelines = known if pipeline is None else [pipeline_named(pipeline)]
+    pipelines = pipeline_names() if pipeline is None else [pipeline_named(pipeline)]
     limits = {
         name: wanted.limit for one in pipelines for name, wanted in runbook_of(one).capacity.items()
     }

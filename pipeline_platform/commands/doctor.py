@@ -2,7 +2,7 @@
 
 import typer
 
-from pipeline_platform.commands.arguments import PACKAGE
+from pipeline_platform.commands.arguments import pipeline_names
 from pipeline_platform.commands.output import FOUND_FAULTS, AsJson, errors, plain_failures
 from pipeline_platform.commands.printing import show_rows
 from pipeline_platform.operations.doctor import examine
@@ -17,8 +17,7 @@ def doctor(as_json: AsJson = False) -> None:
     tried.
     """
     with plain_failures():
-        pipelines = sorted(path.parent.name for path in PACKAGE.glob("*/runbook.yaml"))
-        found = list(examine(Settings.from_env(), pipelines))
+        found = list(examine(Settings.from_env(), pipeline_names()))
         rows = [
             {
                 "service": one.service,

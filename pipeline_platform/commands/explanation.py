@@ -17,7 +17,7 @@ from pipeline_platform.commands.printing import show_facts, show_rows
 from pipeline_platform.failures import NotFoundError
 from pipeline_platform.lake.lineage import Commit, commits_to, inputs_of, last_commits
 from pipeline_platform.lake.reading import PartitionValue
-from pipeline_platform.lake.reversion import UNDOES, compare, reversion_of
+from pipeline_platform.lake.reversion import UNDOES, Reversion, compare
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.orchestration.history import partition_of
 
@@ -211,9 +211,7 @@ def _difference(
 ) -> Mapping[str, Any]:
     """Count the rows that the newest commit changed, and say whether code and inputs did."""
     newest = commits[0]
-    only = Commit(
-        newest.table, newest.publication, newest.parent_id, {value: newest.changes[value]}
-    )
+    before = Reversion(newest.table, {value: newest.parent_id}, newest.publication.snapshot_id)
     facts: dict[str, object] = {}
     if len(commits) > 1:
         properties, earlier = newest.publication.properties, commits[1].publication.properties
@@ -227,9 +225,7 @@ def _difference(
     else:
         facts = {"before": "nothing that is remembered"}
     try:
-        found = compare(
-            location.services.lake, reversion_of([only], newest.publication.snapshot_id)
-        )
+        found = compare(location.services.lake, before)
     except NotFoundError as error:
         return {**facts, "rows": f"not comparable: {error}"}
     return {

@@ -9,19 +9,19 @@ import typer
 
 from pipeline_platform.commands.arguments import parse_day
 from pipeline_platform.commands.code_location import CodeLocation, code_location
-from pipeline_platform.commands.lake_tables import table_named, tables_of
+from pipeline_platform.commands.lake_tables import all_tables, table_named, tables_of
 from pipeline_platform.commands.output import AsJson, errors
 from pipeline_platform.commands.printing import show_facts, show_rows
-from pipeline_platform.commands.run_details import all_tables, made_from, run_id_of
+from pipeline_platform.commands.run_details import made_from, run_id_of
 from pipeline_platform.failures import BadInputError, NotFoundError
-from pipeline_platform.lake.lineage import commits_by, inputs_of
+from pipeline_platform.lake.lineage import Commit, commits_by, inputs_of
 from pipeline_platform.lake.reversion import ALL, reversion_of
 from pipeline_platform.operations.impact import (
     Start,
     Touched,
     readers_of,
     subjects_changed,
-    subjects_of_file,
+    subjects_of_files,
     subjects_of_partitions,
     touched_by,
 )
@@ -81,26 +81,24 @@ def _of_file(location: CodeLocation, prefix: str) -> tuple[list[Start], set[str]
     if published_at is None:
         return [], set()
     start = Start(bronze, frozenset(partitions), published_at)
-    return [start], subjects_of_file(location.services, tables, sha256)
+    return [start], subjects_of_files(location.services, tables, [sha256])
 
 
 def _of_run(location: CodeLocation, run_id: str) -> tuple[list[Start], set[str]]:
     services, subjects = location.services, set[str]()
-    by_table: dict[tuple[str, str, str], list[int]] = {}
-    commits = commits_by(services.lake, all_tables(), run_id)
-    for number, commit in enumerate(commits):
-        by_table.setdefault(commit.table.asset_key, []).append(number)
-    if not commits:
+    by_table: dict[tuple[str, str, str], list[Commit]] = {}
+    for commit in commits_by(services.lake, all_tables(), run_id):
+        by_table.setdefault(commit.table.asset_key, []).append(commit)
+    if not by_table:
         raise NotFoundError(f"Run {run_id} published nothing that is remembered.")
     starts = []
-    for numbers in by_table.values():
-        own = [commits[number] for number in numbers]
+    for own in by_table.values():
+        table = own[0].table
         keys = {str(value or ALL) for one in own for value in one.changes}
-        starts.append(Start(own[0].table, frozenset(keys), own[0].publication.committed_at))
-        if own[0].table.layer == "bronze":
-            for sha in {sha for one in own for sha in inputs_of(one.publication.properties).files}:
-                tables = tables_of(own[0].table.pipeline)
-                subjects |= subjects_of_file(services, tables, sha)
+        starts.append(Start(table, frozenset(keys), own[0].publication.committed_at))
+        if table.layer == "bronze":
+            shas = {sha for one in own for sha in inputs_of(one.publication.properties).files}
+            subjects |= subjects_of_files(services, tables_of(table.pipeline), shas)
         else:
             seen = own[-1].publication.snapshot_id
             subjects |= subjects_changed(services, reversion_of(own, seen))

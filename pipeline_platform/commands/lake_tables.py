@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 
-from pipeline_platform.commands.arguments import PACKAGE
+from pipeline_platform.commands.arguments import PACKAGE, pipeline_names
 from pipeline_platform.failures import NotFoundError
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.runbook import Runbook
@@ -19,13 +19,17 @@ def tables_of(pipeline: str) -> Sequence[LakeTable]:
     return list({table.asset_key: table for table in tables}.values())
 
 
+def all_tables() -> list[LakeTable]:
+    """Return the lake tables of every pipeline."""
+    return [table for name in pipeline_names() for table in tables_of(name)]
+
+
 def table_named(name: str) -> LakeTable:
     """Return the table of that noun, or of `layer/noun` or `pipeline/layer/noun`.
 
     Raises NotFoundError for a name that no table or more than one has.
     """
-    pipelines = sorted(path.parent.name for path in PACKAGE.glob("*/runbook.yaml"))
-    known = {"/".join(one.asset_key): one for each in pipelines for one in tables_of(each)}
+    known = {"/".join(one.asset_key): one for one in all_tables()}
     found = [key for key in known if f"/{key}".endswith(f"/{name}")]
     if len(found) != 1 or not name:
         raise NotFoundError(

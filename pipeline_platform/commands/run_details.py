@@ -1,6 +1,6 @@
 """`pipeline-platform run show`: everything that is known of one run (SA-52, SW-13, SW-23)."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated
@@ -8,19 +8,18 @@ from typing import Annotated
 import dagster as dg
 import typer
 
-from pipeline_platform.commands.arguments import PACKAGE
 from pipeline_platform.commands.code_location import CodeLocation, code_location
-from pipeline_platform.commands.lake_tables import tables_of
+from pipeline_platform.commands.lake_tables import all_tables
 from pipeline_platform.commands.output import FOUND_FAULTS, AsJson
 from pipeline_platform.commands.printing import show_facts, show_rows
 from pipeline_platform.failures import FailureKind, NotFoundError
 from pipeline_platform.lake.lineage import Commit, commits_by
-from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.orchestration.downstream import downstream
 from pipeline_platform.orchestration.history import covered_partitions, outcome_of, pipelines
 from pipeline_platform.orchestration.pipeline_runs import belongs
 from pipeline_platform.orchestration.run_failures import kind_of, read_errors
 from pipeline_platform.run_context import utc_now
+from pipeline_platform.warehouse.run_records import RunError
 from pipeline_platform.warehouse.run_traces import files_of_run, issues_of_run, refusals_of_run
 
 app = typer.Typer(help="One run: what it did, what it published, why it failed.")
@@ -100,8 +99,7 @@ def run_id_of(location: CodeLocation, prefix: str) -> str:
         return prefix
     found: set[str] = set()
     if len(prefix) >= SHORTEST:
-        records = location.instance.get_run_records(limit=RECENT_RUNS)
-        found = {one.dagster_run.run_id for one in records}
+        found.update(location.instance.get_run_ids(limit=RECENT_RUNS))
         with location.services.database.connection() as connection:
             rows = connection.execute(
                 "SELECT DISTINCT run_id FROM etl_processing_log WHERE starts_with(run_id, %s)",
@@ -117,12 +115,6 @@ def run_id_of(location: CodeLocation, prefix: str) -> str:
             f"{prefix!r} is {what}; `runs` lists runs, give at least {SHORTEST} characters."
         )
     return found.pop()
-
-
-def all_tables() -> list[LakeTable]:
-    """Return the lake tables of every pipeline."""
-    names = sorted(path.parent.name for path in PACKAGE.glob("*/runbook.yaml"))
-    return [table for name in names for table in tables_of(name)]
 
 
 def made_from(
@@ -172,7 +164,7 @@ def _account(location: CodeLocation, prefix: str) -> RunAccount:
     run = records[0].dagster_run
     failed = read_errors(location.instance, run_id)
     return RunAccount(
-        _facts(location, records[0]),
+        _facts(location, records[0], failed),
         steps=_steps(location.instance, run_id),
         errors=[
             {"step": one.task, "class": one.failure_class, "message": one.message}
@@ -184,9 +176,9 @@ def _account(location: CodeLocation, prefix: str) -> RunAccount:
     )
 
 
-def _facts(location: CodeLocation, record: dg.RunRecord) -> Row:
+def _facts(location: CodeLocation, record: dg.RunRecord, failed: Sequence[RunError]) -> Row:
     run, start, end = record.dagster_run, record.start_time, record.end_time
-    kind = kind_of(run, read_errors(location.instance, run.run_id))
+    kind = kind_of(run, failed)
     facts = {
         "run": run.run_id,
         "pipeline": next((one for one in pipelines(location.graph) if belongs(run, one)), None),

@@ -10,23 +10,23 @@ import dagster as dg
 import typer
 
 from pipeline_platform.commands.code_location import CodeLocation, code_location
-from pipeline_platform.commands.lake_tables import tables_of
+from pipeline_platform.commands.lake_tables import all_tables, tables_of
 from pipeline_platform.commands.output import FOUND_FAULTS, AsJson, console, errors
 from pipeline_platform.commands.pipelines import reload_of
 from pipeline_platform.commands.printing import show_facts, show_rows
-from pipeline_platform.commands.run_details import all_tables, made_from, run_id_of
+from pipeline_platform.commands.run_details import made_from, run_id_of
 from pipeline_platform.failures import ConflictError, NotFoundError
 from pipeline_platform.ingestion.undoing import BackTo, TakenFile
 from pipeline_platform.lake.publications import RUN_ID
 from pipeline_platform.lake.reversion import Reversion, compare
-from pipeline_platform.operations.impact import subjects_changed, subjects_of_file
+from pipeline_platform.operations.impact import subjects_changed, subjects_of_files
 from pipeline_platform.operations.undo import Undoing, UndoPlan
 from pipeline_platform.orchestration.history import pipelines
 from pipeline_platform.orchestration.pipeline_runs import belongs
 from pipeline_platform.orchestration.sensors import UNFINISHED
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.streams.batch_files import is_batch_name
-from pipeline_platform.warehouse.operator_actions import Action, audited
+from pipeline_platform.warehouse.operator_actions import Action, audited, command_line_actor
 
 MOST_SHOWN = 20
 Row = Mapping[str, object]
@@ -59,15 +59,13 @@ def undo(
             _show(location, plan, as_json=as_json)
             raise typer.Exit(FOUND_FAULTS if plan.blockers else 0)
         _refuse_unfinished(location, pipeline)
-        actor = getpass.getuser()
-        action = Action(f"cli:{actor}", "undo", run_id, None, reason or None)
+        action = Action(command_line_actor(), "undo", run_id, None, reason or None)
         with audited(location.services.database, action):
             done = undoing.apply(
                 run_id,
                 back_to,
-                by=actor,
+                by=getpass.getuser(),
                 reason=reason or "no reason given",
-                reload=reload_of(location.services, pipeline, undoing.run_id),
             )
             action.state_after = done.document()
         if as_json:
@@ -89,7 +87,7 @@ def _undoing(location: CodeLocation, pipeline: str) -> Undoing:
         downstream=made_from(location),
         run_id=run_id,
         now=utc_now(),
-        has_serving=reload_of(location.services, pipeline, run_id) is not None,
+        reload=reload_of(location.services, pipeline, run_id),
     )
 
 
@@ -189,10 +187,9 @@ def _blockers(plan: UndoPlan) -> list[Row]:
 
 
 def _subjects(location: CodeLocation, plan: UndoPlan) -> set[str]:
-    services, tables = location.services, tables_of(plan.pipeline)
-    found: set[str] = set()
-    for file in plan.files:
-        found |= set() if file.is_refused else subjects_of_file(services, tables, file.sha256)
+    services = location.services
+    taken = [one.sha256 for one in plan.files if not one.is_refused]
+    found = subjects_of_files(services, tables_of(plan.pipeline), taken)
     for reversion in plan.reversions:
         found |= subjects_changed(services, reversion)
     return found

@@ -9,6 +9,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import repeat, zip_longest
 from typing import Any, Literal
 
 from pipeline_platform.code_version import code_version
@@ -108,13 +109,10 @@ def take_rows_out(
     Done before is done again without harm; a position that is already back is left.
     """
     starts = range(0, len(sha256s), FILES_PER_COMMIT)
-    work: list[tuple[Sequence[str], str | None]] = [
-        (sha256s[start : start + FILES_PER_COMMIT], None) for start in starts
-    ]
-    for name in sorted(positions):
-        shas, taken = work.pop() if work else ((), None)
-        work += [(shas, name)] if taken is None else [(shas, taken), ((), name)]
-    for shas, stream in work:
+    parts = [sha256s[start : start + FILES_PER_COMMIT] for start in starts]
+    streams = [*repeat(None, len(parts) - 1), *sorted(positions)]
+    for part, stream in zip_longest(parts, streams):
+        shas = part or ()
         change = None if stream is None else _change(lake, table, stream, positions[stream])
         said = {} if stream is None else {POSITIONS: json.dumps({stream: dict(positions[stream])})}
         lake.publish(

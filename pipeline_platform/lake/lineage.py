@@ -28,12 +28,10 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Change:
-    """How many rows and files one commit added to a partition, and took from it."""
+    """How many rows one commit added to a partition, and took from it."""
 
     rows_added: int = 0
     rows_removed: int = 0
-    files_added: int = 0
-    files_removed: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,9 +78,18 @@ def commits_to(
 
     `since` leaves out those before an instant, `after` a snapshot and all before it.
     """
-    if not lake.exists(table):
-        return []
-    iceberg = lake.iceberg(table)
+    iceberg = lake.named(table.identifier)
+    return [] if iceberg is None else commits_in(iceberg, table, since=since, after=after)
+
+
+def commits_in(
+    iceberg: "Table",
+    table: LakeTable,
+    *,
+    since: datetime | None = None,
+    after: int | None = None,
+) -> list[Commit]:
+    """Return the same of metadata that were read before."""
     snapshots = list(iceberg.snapshots())
     begin = next((n for n, one in enumerate(snapshots) if one.snapshot_id == after), -1) + 1
     first_ms = 0 if since is None else since.timestamp() * 1000
@@ -94,9 +101,9 @@ def last_commits(
     lake: Lake, table: LakeTable, partition: PartitionValue, *, count: int
 ) -> list[Commit]:
     """Return the last commits that changed a partition, the newest first."""
-    if not lake.exists(table):
+    iceberg = lake.named(table.identifier)
+    if iceberg is None:
         return []
-    iceberg = lake.iceberg(table)
     backwards = _commits(iceberg, table, list(iceberg.snapshots())[::-1])
     return list(islice((one for one in backwards if partition in one.changes), count))
 
@@ -105,8 +112,8 @@ def commits_by(lake: Lake, tables: Iterable[LakeTable], run_id: str) -> list[Com
     """Return what a run committed to these tables, in their order, oldest first."""
     found: list[Commit] = []
     for table in tables:
-        if lake.exists(table):
-            iceberg = lake.iceberg(table)
+        iceberg = lake.named(table.identifier)
+        if iceberg is not None:
             own = [one for one in iceberg.snapshots() if _run_of(one) == run_id]
             found += _commits(iceberg, table, own)
     return found
@@ -147,7 +154,5 @@ def _changes(iceberg: "Table", snapshot: "Snapshot") -> dict[PartitionValue, Cha
             found[value] = Change(
                 before.rows_added + file.record_count * is_added,
                 before.rows_removed + file.record_count * (not is_added),
-                before.files_added + is_added,
-                before.files_removed + (not is_added),
             )
     return found

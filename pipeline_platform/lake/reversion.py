@@ -14,7 +14,7 @@ from pipeline_platform.code_version import code_version
 from pipeline_platform.failures import ConflictError, NotFoundError
 from pipeline_platform.lake import publications
 from pipeline_platform.lake.lake import Lake
-from pipeline_platform.lake.lineage import Commit, commits_to
+from pipeline_platform.lake.lineage import Commit, commits_in
 from pipeline_platform.lake.publications import Publication
 from pipeline_platform.lake.reading import PartitionValue, live_files, stored_partition_value
 from pipeline_platform.lake.restoration import Difference, difference, require_files
@@ -123,25 +123,22 @@ def revert(lake: Lake, reversion: Reversion, *, run_id: str, undoes: str) -> Pub
         removed = [file for path, file in now.items() if path not in then]
         if not added and not removed:
             return None
-        _refuse_later(lake, reversion, undoes)
+        _refuse_later(fresh, reversion, undoes)
         require_files(fresh, added)
-        current = fresh.current_snapshot()
-        last = Publication.of(current).properties if current else {}
-        kept = {name: last[name] for name in ("stream_positions",) if name in last}
         return publications.commit_files(
             fresh,
             removed=removed,
             added=added,
             properties=publications.snapshot_properties(
-                run_id, reversion.keys, {**kept, UNDOES: undoes, "code_version": code_version()}
+                run_id, reversion.keys, {UNDOES: undoes, "code_version": code_version()}
             ),
         )
 
     return lake.commit(table, attempt, run_id=run_id)
 
 
-def _refuse_later(lake: Lake, reversion: Reversion, undoes: str) -> None:
-    for one in commits_to(lake, reversion.table, after=reversion.seen):
+def _refuse_later(iceberg: "Table", reversion: Reversion, undoes: str) -> None:
+    for one in commits_in(iceberg, reversion.table, after=reversion.seen):
         is_own = one.publication.properties.get(UNDOES) == undoes
         if reversion.before.keys() & one.changes.keys() and not is_own:
             raise ConflictError(

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
+import duckdb
+
+from pipeline_platform.lake.engine import sql_text
 from pipeline_platform.lake.lineage import commits_to
 from pipeline_platform.lake.reading import select_files
 from pipeline_platform.lake.reversion import ALL, Reversion, files_of
@@ -76,12 +79,18 @@ def touched_by(
     return found
 
 
-def subjects_of_file(services: Services, tables: Sequence[LakeTable], sha256: str) -> set[str]:
-    """Return whom the rows of a file are about, from every table that names file and subject."""
+def subjects_of_files(
+    services: Services, tables: Sequence[LakeTable], sha256s: Collection[str]
+) -> set[str]:
+    """Return whom the rows of files are about, from every table that names file and subject."""
+    if not sha256s:
+        return set()
+    condition = f"file_sha256 IN ({', '.join(map(sql_text, sorted(sha256s)))})"
     found: set[str] = set()
-    for table in tables:
-        if "file_sha256" in table.schema.names:
-            found |= _subjects(services, table, f"file_sha256 = '{sha256}'")
+    with services.connect() as engine:
+        for table in tables:
+            if "file_sha256" in table.schema.names:
+                found |= _subjects(engine, services, table, condition)
     return found
 
 
@@ -92,7 +101,8 @@ def subjects_of_partitions(
     if not partitions or table.partition_by is None:
         return set()
     names = ", ".join(f"DATE '{key}'" for key in sorted(partitions))
-    return _subjects(services, table, f"{table.partition_by} IN ({names})")
+    with services.connect() as engine:
+        return _subjects(engine, services, table, f"{table.partition_by} IN ({names})")
 
 
 def subjects_changed(services: Services, reversion: Reversion) -> set[str]:
@@ -112,14 +122,15 @@ def subjects_changed(services: Services, reversion: Reversion) -> set[str]:
         return {str(value) for (value,) in found.fetchall()}
 
 
-def _subjects(services: Services, table: LakeTable, condition: str) -> set[str]:
+def _subjects(
+    engine: duckdb.DuckDBPyConnection, services: Services, table: LakeTable, condition: str
+) -> set[str]:
     column = _subject(table)
     if column is None:
         return set()
-    with services.connect() as engine:
-        rows = services.lake.relation(engine, table).filter(condition)
-        found = rows.filter(f"{column} IS NOT NULL").project(column).distinct()
-        return {str(value) for (value,) in found.fetchall()}
+    rows = services.lake.relation(engine, table).filter(condition)
+    found = rows.filter(f"{column} IS NOT NULL").project(column).distinct()
+    return {str(value) for (value,) in found.fetchall()}
 
 
 def readers_of(conn: Connection, table: str) -> list[str]:

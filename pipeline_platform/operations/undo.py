@@ -70,35 +70,35 @@ class UndoPlan:
     """All that an undo does, and what forbids it.
 
     `files` were taken in by the run, `positions` are where its streams go back to, `reversions`
-    the partitions of silver and gold that go back, `served` the partitions to load again, and
-    `refined` those that wait again.
+    the partitions of silver and gold that go back, and `served` the partitions to load again.
     """
 
     run_id: str
     pipeline: str
     back_to: BackTo
     since: datetime
-    bronze: LakeTable | None
     files: tuple[TakenFile, ...]
     positions: Mapping[str, Positions]
     reversions: tuple[Reversion, ...]
     served: tuple[str, ...]
-    refined: tuple[str, ...]
     blockers: tuple[Blocker, ...] = ()
+
+    @property
+    def refined(self) -> tuple[str, ...]:
+        """The partitions of silver that go back; they wait again."""
+        return _keys(self.reversions, "silver")
 
     def document(self) -> dict[str, Any]:
         """Return the plan as JSON can hold it; tables by their asset key."""
         return {
             "back_to": self.back_to,
             "since": self.since.isoformat(),
-            "bronze": None if self.bronze is None else list(self.bronze.asset_key),
             "files": [
                 {**asdict(one), "arrived_at": one.arrived_at.isoformat()} for one in self.files
             ],
             "positions": {stream: dict(one) for stream, one in self.positions.items()},
             "reversions": [one.document() for one in self.reversions],
             "served": list(self.served),
-            "refined": list(self.refined),
         }
 
     @classmethod
@@ -107,13 +107,11 @@ class UndoPlan:
     ) -> "UndoPlan":
         """Read a plan that was written down."""
         known = {one.asset_key: one for one in tables}
-        bronze = document["bronze"]
         return cls(
             run_id,
             pipeline,
             document["back_to"],
             datetime.fromisoformat(document["since"]),
-            None if bronze is None else known[tuple(bronze)],
             tuple(
                 TakenFile(
                     **{
@@ -127,13 +125,15 @@ class UndoPlan:
             document["positions"],
             tuple(Reversion.of(one, known) for one in document["reversions"]),
             tuple(document["served"]),
-            tuple(document["refined"]),
         )
 
 
 @dataclass(frozen=True)
 class Undoing:
-    """One undo with what it needs; `run_id` is its own, `tables` are the pipeline's."""
+    """One undo with what it needs; `run_id` is its own, `tables` are the pipeline's.
+
+    `reload` is None for a pipeline that serves nothing.
+    """
 
     services: Services
     pipeline: str
@@ -141,7 +141,11 @@ class Undoing:
     downstream: Downstream
     run_id: str
     now: datetime
-    has_serving: bool = False
+    reload: Reload | None = None
+
+    @property
+    def _bronze(self) -> LakeTable | None:
+        return next((one for one in self.tables if one.layer == "bronze"), None)
 
     def plan(self, undone: str, back_to: BackTo) -> UndoPlan:
         """Return the plan that was begun, or a new one; nothing is changed.
@@ -163,7 +167,7 @@ class Undoing:
             for key, found in commits.items()
             if (mine := [one for one in found if one.run_id == undone])
         }
-        bronze = next((one for one in self.tables if one.layer == "bronze"), None)
+        bronze = self._bronze
         read = own.pop(bronze.asset_key, []) if bronze is not None else []
         if not own and not read and not (taken and back_to == "source"):
             raise NotFoundError(
@@ -180,12 +184,10 @@ class Undoing:
             self.pipeline,
             back_to,
             min((one.publication.committed_at for one in self._all(own, read)), default=self.now),
-            bronze,
             taken if read or back_to == "source" else (),
             self._positions(bronze, read) if bronze and back_to == "source" else {},
             reversions,
-            self._keys(reversions, "gold") if self.has_serving else (),
-            self._keys(reversions, "silver"),
+            _keys(reversions, "gold") if self.reload is not None else (),
         )
         if bronze is not None and read:
             self._refuse_anew(bronze, read, plan)
@@ -209,11 +211,6 @@ class Undoing:
     @staticmethod
     def _all(own: Mapping[AssetKey, list[Commit]], read: Sequence[Commit]) -> list[Commit]:
         return [*read, *(one for found in own.values() for one in found)]
-
-    @staticmethod
-    def _keys(reversions: Sequence[Reversion], layer: str) -> tuple[str, ...]:
-        keys = {key for one in reversions if one.table.layer == layer for key in one.keys}
-        return tuple(sorted(keys - {ALL}))
 
     def _positions(self, bronze: LakeTable, read: Sequence[Commit]) -> Mapping[str, Positions]:
         if not any(stream_positions(one.publication) for one in read):
@@ -269,13 +266,12 @@ class Undoing:
             for one in later_commits(commits[key], mine, undone):
                 _add(found, one, {str(value or ALL) for value in mine[-1].changes})
             keys = {str(value or ALL) for commit in mine for value in commit.changes}
-            self._built_on(found, commits, key, keys, mine[0], plan.run_id, undone)
-        if read and plan.bronze is not None:
+            self._built_on(found, commits, key, keys, mine[0], undone)
+        bronze = self._bronze
+        if read and bronze is not None:
             keys = {key for one in plan.files for key in one.partitions}
-            self._built_on(
-                found, commits, plan.bronze.asset_key, keys, read[0], plan.run_id, undone
-            )
-            yield from self._later_readers(commits[plan.bronze.asset_key], read, plan, undone)
+            self._built_on(found, commits, bronze.asset_key, keys, read[0], undone)
+            yield from self._later_readers(commits[bronze.asset_key], read, plan, undone)
         yield from found.values()
 
     def _built_on(
@@ -285,13 +281,12 @@ class Undoing:
         key: AssetKey,
         keys: Collection[str],
         first: Commit,
-        run_id: str,
         undone: Collection[str],
     ) -> None:
         for child, affected in self.downstream(key, keys).items():
             for one in commits.get(child, []):
                 is_later = one.publication.committed_at >= first.publication.committed_at
-                if one.run_id != run_id and is_later and not is_undone(one, undone):
+                if one.run_id != first.run_id and is_later and not is_undone(one, undone):
                     _add(found, one, set(affected))
 
     def _later_readers(
@@ -313,15 +308,7 @@ class Undoing:
                 what = sorted({sha[:12] for sha in shared} | streams)
                 yield _blocker(one, what)
 
-    def apply(
-        self,
-        undone: str,
-        back_to: BackTo,
-        *,
-        by: str,
-        reason: str,
-        reload: Reload | None = None,
-    ) -> UndoPlan:
+    def apply(self, undone: str, back_to: BackTo, *, by: str, reason: str) -> UndoPlan:
         """Do what the plan says; one that was begun before is finished. Returns the plan.
 
         The pipeline must be stopped. Raises PermanentError if it is not, or if a later run built
@@ -343,8 +330,8 @@ class Undoing:
                 )
             for reversion in plan.reversions:
                 revert(self.services.lake, reversion, run_id=self.run_id, undoes=plan.run_id)
-            if plan.served and reload is not None:
-                reload(plan.served)
+            if plan.served and self.reload is not None:
+                self.reload(plan.served)
             self._give_back(plan, reason)
             with database.transaction() as connection:
                 if plan.refined:
@@ -375,12 +362,13 @@ class Undoing:
             yield
 
     def _give_back(self, plan: UndoPlan, reason: str) -> None:
-        if plan.bronze is None or not (plan.files or plan.positions):
+        bronze = self._bronze
+        if bronze is None or not (plan.files or plan.positions):
             return
         services, sentence = self.services, f"Its run {plan.run_id} was undone: {reason}"
         take_rows_out(
             services.lake,
-            plan.bronze,
+            bronze,
             [one.sha256 for one in plan.files if not one.is_refused],
             plan.positions,
             run_id=self.run_id,
@@ -392,6 +380,11 @@ class Undoing:
             )
         zone = services.landing(plan.pipeline)
         move_back(services.database, zone, plan.files, plan.back_to, reason=sentence)
+
+
+def _keys(reversions: Sequence[Reversion], layer: str) -> tuple[str, ...]:
+    keys = {key for one in reversions if one.table.layer == layer for key in one.keys}
+    return tuple(sorted(keys - {ALL}))
 
 
 def _refuse_blocked(plan: UndoPlan) -> None:

@@ -15,16 +15,14 @@ Connection = psycopg.Connection[Any]
 class UndoneRun:
     """One undo; until `done_at` it is in work, or was killed."""
 
-    run_id: str
     plan: Mapping[str, Any]
-    begun_at: datetime
     done_at: datetime | None
 
 
 def undone_run(conn: Connection, run_id: str) -> UndoneRun | None:
     """Return how the undo of a run stands; None if it was never begun."""
     row = conn.execute(
-        "SELECT run_id, plan, begun_at, done_at FROM undone_runs WHERE run_id = %s", (run_id,)
+        "SELECT plan, done_at FROM undone_runs WHERE run_id = %s", (run_id,)
     ).fetchone()
     return UndoneRun(*row) if row else None
 

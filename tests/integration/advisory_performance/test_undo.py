@@ -25,7 +25,7 @@ from pipeline_platform.advisory_performance.tables import (
 )
 from pipeline_platform.commands.pipelines import reload_of
 from pipeline_platform.lake.reversion import compare
-from pipeline_platform.operations.impact import Start, subjects_of_file, touched_by
+from pipeline_platform.operations.impact import Start, subjects_of_files, touched_by
 from pipeline_platform.operations.undo import Undoing
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
@@ -65,7 +65,13 @@ def process(services: Services, run_id: str) -> None:
 
 def undoing(services: Services) -> Undoing:
     return Undoing(
-        services, PIPELINE, TABLES, lambda _key, _keys: {}, "undo", utc_now(), has_serving=True
+        services,
+        PIPELINE,
+        TABLES,
+        lambda _key, _keys: {},
+        "undo",
+        utc_now(),
+        reload=reload_of(services, PIPELINE, "undo"),
     )
 
 
@@ -98,8 +104,7 @@ def told(new_database, tmp_path_factory) -> Iterator[Told]:
         plan = work.plan("workflow-2", "quarantine")
         (returns,) = [one for one in plan.reversions if one.table is TIME_WEIGHTED_RETURNS]
         found = compare(services.lake, returns)
-        reload = reload_of(services, PIPELINE, "undo")
-        work.apply("workflow-2", "quarantine", by="test", reason="wrong code", reload=reload)
+        work.apply("workflow-2", "quarantine", by="test", reason="wrong code")
         yield Told(
             services,
             before,
@@ -140,7 +145,7 @@ def test_processed_again_it_is_what_the_run_had_made(told: Told) -> None:
 
 
 def test_whom_a_file_is_about_is_known(told: Told) -> None:
-    found = subjects_of_file(told.services, TABLES, told.second)
+    found = subjects_of_files(told.services, TABLES, [told.second])
     assert found == {"A-1", "B-2"}
 
 

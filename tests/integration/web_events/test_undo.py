@@ -7,11 +7,12 @@ import pytest
 
 from pipeline_platform.failures import ConflictError, NotFoundError, PermanentError
 from pipeline_platform.lake.reversion import compare, revert
+from pipeline_platform.operations.undo import UndoPlan
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse.undone_runs import begin_undo
 from pipeline_platform.web_events.refinement import requested_days
-from pipeline_platform.web_events.tables import PIPELINE, WEB_EVENTS
+from pipeline_platform.web_events.tables import PIPELINE, RAW_EVENTS, TABLES, WEB_EVENTS
 from tests.integration.web_events import undone
 from tests.integration.web_events.event_files import DAY, ingest, refine, refine_requested
 from tests.integration.web_events.undone import state
@@ -128,6 +129,15 @@ def test_a_preview_says_what_would_go_and_come_back(refined: Services) -> None:
 def test_a_run_that_changed_nothing_is_not_found(refined: Services) -> None:
     with pytest.raises(NotFoundError, match="nothing to undo"):
         undone.undoing(refined).plan("nobody", "quarantine")
+
+
+def test_a_plan_that_was_stored_with_what_follows_from_the_rest_is_read(
+    refined: Services,
+) -> None:
+    plan = undone.undoing(refined).plan("refine-2", "quarantine")
+    stored = {**plan.document(), "bronze": list(RAW_EVENTS.asset_key), "refined": [str(DAY)]}
+    read = UndoPlan.of("refine-2", PIPELINE, stored, TABLES)
+    assert (read, read.refined) == (plan, (str(DAY),))
 
 
 def test_a_publication_between_plan_and_undo_is_never_lost(new_services) -> None:
