@@ -14,7 +14,8 @@ from pipeline_platform.commands.output import AsJson
 from pipeline_platform.commands.printing import show_rows
 from pipeline_platform.commands.run_details import run_id_of
 from pipeline_platform.failures import BadInputError, NotFoundError
-from pipeline_platform.orchestration.history import covers
+from pipeline_platform.orchestration.history import covers, partitions_of_step, pipelines
+from pipeline_platform.orchestration.pipeline_runs import belongs
 
 RUNS_LOOKED_AT = 1000
 Row = Mapping[str, object]
@@ -53,9 +54,11 @@ def logs(
 
 def _last_run(location: CodeLocation, step: str, day: date) -> str:
     """Return the newest run that covered a day's partition and had the step."""
-    for record in location.instance.get_run_records(limit=RUNS_LOOKED_AT):
-        run = record.dagster_run
-        if covers(run, day) and location.instance.get_run_step_stats(run.run_id, [step]):
+    graph, instance = location.graph, location.instance
+    wanted = {one: partitions_of_step(graph, one, step, day) for one in pipelines(graph)}
+    for run in instance.get_runs(limit=RUNS_LOOKED_AT):
+        is_over = any(belongs(run, one) and covers(run, keys) for one, keys in wanted.items())
+        if is_over and instance.get_run_step_stats(run.run_id, [step]):
             return run.run_id
     raise NotFoundError(
         f"None of the last {RUNS_LOOKED_AT} runs had the step {step!r} over {day}; `slowest` and "

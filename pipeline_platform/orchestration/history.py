@@ -5,6 +5,7 @@ instance, so that it holds for any pipeline of the code location.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from functools import cached_property
@@ -371,14 +372,35 @@ def covered_partitions(run: dg.DagsterRun) -> str | None:
     return None if span is None else span[0] if span[0] == span[1] else " to ".join(span)
 
 
-def covers(run: dg.DagsterRun, day: date) -> bool:
-    """Tell whether one of the partitions that a run covers is named by a day, or holds it.
+def partitions_of_step(graph: AssetGraph, pipeline: str, step: str, day: date) -> set[str]:
+    """Return the partitions, each holding a day, in which a step of a pipeline's runs works.
 
-    Partitions are named by their first day; of months the day's own month counts.
+    They are those of the assets that it makes or checks; of a step that has to do with no
+    partitioned asset, those of all the pipeline's assets.
     """
+    own = {
+        key
+        for one in graph.assets_defs
+        if one.is_executable and one.node_def.name == step
+        for key in (*one.keys, *(check.asset_key for check in one.check_keys))
+    }
+    return _partitions_holding(graph, own, day) or _partitions_holding(
+        graph, assets_of(graph, pipeline), day
+    )
+
+
+def _partitions_holding(graph: AssetGraph, assets: Iterable[dg.AssetKey], day: date) -> set[str]:
+    found: set[str | None] = set()
+    for asset in assets:
+        with suppress(NotFoundError):  # a day before or after all partitions is in none
+            found.add(partition_of(graph, asset, day))
+    return {one for one in found if one is not None}
+
+
+def covers(run: dg.DagsterRun, partitions: Iterable[str]) -> bool:
+    """Tell whether one of these partitions is in what a run covers."""
     span = covered(run.tags)
-    names = {day.isoformat(), day.replace(day=1).isoformat()}
-    return span is not None and any(span[0] <= name <= span[1] for name in names)
+    return span is not None and any(span[0] <= one <= span[1] for one in partitions)
 
 
 def covered(tags: Mapping[str, str]) -> tuple[str, str] | None:

@@ -58,6 +58,17 @@ def test_an_unknown_run_is_wrong_use(processed: Processed, name: str) -> None:
     assert processed.shell("run", "show", name).exit_code == 2
 
 
+def test_what_a_step_said_is_found_by_a_day_of_its_month(processed: Processed, run_id) -> None:
+    step = ("--step", "advisory_performance_silver")
+    by_day = processed.shell.json("logs", *step, "--partition", "2026-03-03")
+    assert by_day == processed.shell.json("logs", *step, "--run", run_id)
+
+
+def test_a_step_of_no_run_over_a_day_is_wrong_use(processed: Processed) -> None:
+    arguments = ("--step", "advisory_performance_silver", "--partition", "2025-01-31")
+    assert processed.shell("logs", *arguments).exit_code == 2
+
+
 def test_errors_name_each_refused_file(processed: Processed, errors) -> None:
     refused = {one["file"] for one in processed.ingested if one["outcome"] == "quarantined"}
     assert {one["where"] for one in errors if one["what"] == "file"} == refused
