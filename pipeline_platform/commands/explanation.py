@@ -16,8 +16,9 @@ from pipeline_platform.commands.output import AsJson
 from pipeline_platform.commands.printing import show_facts, show_rows
 from pipeline_platform.failures import NotFoundError
 from pipeline_platform.lake.lineage import Commit, commits_to, inputs_of, last_commits
+from pipeline_platform.lake.publications import UNDOES
 from pipeline_platform.lake.reading import PartitionValue
-from pipeline_platform.lake.reversion import UNDOES, Reversion, compare
+from pipeline_platform.lake.reversion import Reversion, compare
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.orchestration.history import partition_of
 

@@ -17,8 +17,7 @@ from pipeline_platform.failures import PermanentError
 from pipeline_platform.ingestion.files import FILES_PER_COMMIT
 from pipeline_platform.ingestion.intake import HOP
 from pipeline_platform.lake.lake import Lake
-from pipeline_platform.lake.publications import PropertyChange, Publication
-from pipeline_platform.lake.reversion import UNDOES
+from pipeline_platform.lake.publications import UNDOES, PropertyChange, Publication
 from pipeline_platform.lake.staging import Staged
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.landing.zone import LandingZone

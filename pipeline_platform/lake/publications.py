@@ -24,6 +24,9 @@ PARTITIONS = "partitions"
 STANDS_FOR = "stands_for"
 """On a snapshot that changed no content: JSON of the publication whose rows it holds."""
 
+UNDOES = "undoes"
+"""Property of a commit: the run that it takes back."""
+
 PUBLISHED_ROWS = "published_rows"
 """How many rows a publication added, where its snapshot also holds others written anew."""
 

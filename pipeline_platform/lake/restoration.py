@@ -21,7 +21,13 @@ from pipeline_platform.lake.dbt_runs import INPUTS
 from pipeline_platform.lake.engine import connect, enable_s3, is_remote
 from pipeline_platform.lake.export import ExportedFile, TableExport, copy_files, lost_files
 from pipeline_platform.lake.lake import Lake
-from pipeline_platform.lake.publications import PARTITIONS, RUN_ID, STANDS_FOR, Publication
+from pipeline_platform.lake.publications import (
+    PARTITIONS,
+    RUN_ID,
+    STANDS_FOR,
+    UNDOES,
+    Publication,
+)
 from pipeline_platform.lake.staging import file_name_part, staging_location
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.landing.objects import ObjectStore
@@ -35,7 +41,7 @@ RESTORED_FROM = "restored_from"
 """Property of a restoration: the snapshot, or the backup and its snapshot."""
 
 _OF_ONE_RUN = {
-    *(RUN_ID, PARTITIONS, STANDS_FOR, INPUTS, "code_version"),
+    *(RUN_ID, PARTITIONS, STANDS_FOR, UNDOES, INPUTS, "code_version"),
     *(MAINTENANCE, MAINTENANCE_RUN),
 }
 

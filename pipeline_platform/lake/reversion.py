@@ -15,7 +15,7 @@ from pipeline_platform.failures import ConflictError, NotFoundError
 from pipeline_platform.lake import publications
 from pipeline_platform.lake.lake import Lake
 from pipeline_platform.lake.lineage import Commit, commits_in
-from pipeline_platform.lake.publications import Publication
+from pipeline_platform.lake.publications import UNDOES, Publication
 from pipeline_platform.lake.reading import PartitionValue, live_files, stored_partition_value
 from pipeline_platform.lake.restoration import Difference, difference, require_files
 from pipeline_platform.lake.tables import LakeTable
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table
 
 ALL = "all"
-UNDOES = "undoes"
-"""Property of a commit: the run that it takes back."""
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,11 @@ def test_a_position_in_a_stream_goes_on(lake, balances, history):
     assert restore(lake, balances, history.snapshot_id).properties["position"] == "42"
 
 
+def test_it_takes_no_run_back_though_the_commit_before_it_did(lake, balances, history, publish):
+    publish(count=4, run_id="undo-1", properties={"undoes": "run-3"})
+    assert "undoes" not in restore(lake, balances, history.snapshot_id).properties
+
+
 def test_restored_files_are_still_pruned(lake, balances, history):
     restore(lake, balances, history.snapshot_id)
     assert len(lake.files(balances, where={"as_of_month": OCTOBER, "account_id": "zzz"})) == 0
