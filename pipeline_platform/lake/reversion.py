@@ -5,7 +5,7 @@ later publication of the same partitions is never undone with it: the commit loo
 very metadata that it starts from.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -70,19 +70,19 @@ def reversion_of(commits: Sequence[Commit], seen: int) -> Reversion:
 
 
 def later_commits(
-    commits: Sequence[Commit], of_run: Sequence[Commit], undone: Collection[str]
-) -> list[Commit]:
-    """Return the commits of others to partitions of a run, made after the run's own last one.
+    commits: Sequence[Commit], run_id: str, undone: Collection[str]
+) -> Iterator[tuple[Commit, Collection[PartitionValue]]]:
+    """Yield what others committed to partitions that a run had published before, and to which.
 
-    What was undone meanwhile does not count, nor does its undoing.
+    A run may publish piece by piece, so each commit, oldest first, is judged by the run's own
+    before it. What was undone meanwhile does not count, nor does its undoing.
     """
-    last = max(n for n, one in enumerate(commits) if one in of_run)
-    touched = {value for one in of_run for value in one.changes}
-    return [
-        one
-        for one in commits[last + 1 :]
-        if touched & one.changes.keys() and not is_undone(one, undone)
-    ]
+    own: set[PartitionValue] = set()
+    for one in commits:
+        if one.run_id == run_id:
+            own |= one.changes.keys()
+        elif (shared := own & one.changes.keys()) and not is_undone(one, undone):
+            yield one, shared
 
 
 def is_undone(commit: Commit, undone: Collection[str]) -> bool:

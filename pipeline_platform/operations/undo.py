@@ -263,8 +263,8 @@ class Undoing:
         """Yield later runs that published the same partitions, or others made from them."""
         found: dict[tuple[str, str], Blocker] = {}
         for key, mine in own.items():
-            for one in later_commits(commits[key], mine, undone):
-                _add(found, one, {str(value or ALL) for value in mine[-1].changes})
+            for one, shared in later_commits(commits[key], plan.run_id, undone):
+                _add(found, one, {str(value or ALL) for value in shared})
             keys = {str(value or ALL) for commit in mine for value in commit.changes}
             self._built_on(found, commits, key, keys, mine[0], undone)
         bronze = self._bronze
@@ -301,7 +301,7 @@ class Undoing:
         for one in commits:
             if one.run_id == plan.run_id or is_undone(one, undone):
                 continue
-            is_later = one.publication.committed_at >= read[-1].publication.committed_at
+            is_later = one.publication.committed_at >= read[0].publication.committed_at
             shared = mine & set(inputs_of(one.publication.properties).files)
             streams = plan.positions.keys() & stream_positions(one.publication).keys()
             if is_later and (shared or streams):
