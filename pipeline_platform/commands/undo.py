@@ -48,7 +48,8 @@ def undo(
 
     Without --apply it only shows what would go and come back. The pipeline must be stopped for
     it. Exit code 1 if a later run built on this one: it is named, and must be undone first. An
-    undo that was killed is finished by the same command.
+    undo that was killed is finished by the same command; exit code 75 if somebody published in
+    between, and then nothing was changed unless it says so.
     """
     with code_location() as location:
         run_id = run_id_of(location, run)

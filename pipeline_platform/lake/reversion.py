@@ -107,22 +107,30 @@ def compare(lake: Lake, reversion: Reversion) -> Difference:
     return difference(lake, reversion.table, *files_of(lake, reversion), mixed=mixed)
 
 
-def revert(lake: Lake, reversion: Reversion, *, run_id: str, undoes: str) -> Publication | None:
+def require_revertible(lake: Lake, reversion: Reversion, undone: Collection[str]) -> None:
+    """Raise what `revert` would raise now; nothing is changed."""
+    _exchange(lake.iceberg(reversion.table), reversion, undone)
+
+
+def revert(
+    lake: Lake,
+    reversion: Reversion,
+    *,
+    run_id: str,
+    undoes: str,
+    undone: Collection[str] = (),
+) -> Publication | None:
     """Take the partitions back in one commit; None if they already are what they were.
 
     Raises ConflictError, with nothing changed, if somebody published them since they were looked
-    at, and NotFoundError for a snapshot or file that is gone.
+    at (and is none of `undone`), and NotFoundError for a snapshot or file that is gone.
     """
     table = reversion.table
 
     def attempt(fresh: "Table") -> Publication | None:
-        now, then = _files(fresh, reversion)
-        added = [file for path, file in then.items() if path not in now]
-        removed = [file for path, file in now.items() if path not in then]
+        removed, added = _exchange(fresh, reversion, undone)
         if not added and not removed:
             return None
-        _refuse_later(fresh, reversion, undoes)
-        require_files(fresh, added)
         return publications.commit_files(
             fresh,
             removed=removed,
@@ -135,13 +143,25 @@ def revert(lake: Lake, reversion: Reversion, *, run_id: str, undoes: str) -> Pub
     return lake.commit(table, attempt, run_id=run_id)
 
 
-def _refuse_later(iceberg: "Table", reversion: Reversion, undoes: str) -> None:
+def _exchange(
+    iceberg: "Table", reversion: Reversion, undone: Collection[str]
+) -> "tuple[list[DataFile], list[DataFile]]":
+    """Return the files that go and those that come back, once it is sure that nothing is lost."""
+    now, then = _files(iceberg, reversion)
+    added = [file for path, file in then.items() if path not in now]
+    removed = [file for path, file in now.items() if path not in then]
+    if added or removed:
+        _refuse_later(iceberg, reversion, undone)
+        require_files(iceberg, added)
+    return removed, added
+
+
+def _refuse_later(iceberg: "Table", reversion: Reversion, undone: Collection[str]) -> None:
     for one in commits_in(iceberg, reversion.table, after=reversion.seen):
-        is_own = one.publication.properties.get(UNDOES) == undoes
-        if reversion.before.keys() & one.changes.keys() and not is_own:
+        if reversion.before.keys() & one.changes.keys() and not is_undone(one, undone):
             raise ConflictError(
-                f"Run {one.run_id} has published {reversion.table.name} meanwhile; nothing of "
-                "this table was undone. Look at the preview again."
+                f"Run {one.run_id} has published {reversion.table.name} meanwhile, so nothing of "
+                "this table was undone."
             )
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from typing import Any, TypeAlias
 
-from pipeline_platform.failures import NotFoundError, PermanentError
+from pipeline_platform.failures import ConflictError, NotFoundError, PermanentError
 from pipeline_platform.ingestion.files import ingest_lock
 from pipeline_platform.ingestion.undoing import (
     BackTo,
@@ -25,12 +25,13 @@ from pipeline_platform.ingestion.undoing import (
     take_rows_out,
 )
 from pipeline_platform.lake.lineage import Commit, commits_to, inputs_of
-from pipeline_platform.lake.publications import RUN_ID, STANDS_FOR
+from pipeline_platform.lake.publications import RUN_ID, STANDS_FOR, UNDOES
 from pipeline_platform.lake.reversion import (
     ALL,
     Reversion,
     is_undone,
     later_commits,
+    require_revertible,
     reversion_of,
     revert,
 )
@@ -44,6 +45,7 @@ from pipeline_platform.warehouse.undoing import take_refinement_back
 from pipeline_platform.warehouse.undone_runs import (
     begin_undo,
     end_undo,
+    give_up_undo,
     undone_ids,
     undone_run,
 )
@@ -312,7 +314,9 @@ class Undoing:
         """Do what the plan says; one that was begun before is finished. Returns the plan.
 
         The pipeline must be stopped. Raises PermanentError if it is not, or if a later run built
-        on this one; ConflictError while an ingest or another undo is at work.
+        on this one; ConflictError while an ingest or another undo is at work, or if a command that
+        heeds no stop (such as `restore`) published meanwhile; NotFoundError for a snapshot or file
+        that is gone. With the last two the undo is given up, unless a part of it is done.
         """
         with self._alone():
             plan = self.plan(undone, back_to)
@@ -328,8 +332,7 @@ class Undoing:
                     reason=reason,
                     now=self.now,
                 )
-            for reversion in plan.reversions:
-                revert(self.services.lake, reversion, run_id=self.run_id, undoes=plan.run_id)
+            self._take_back(plan)
             if plan.served and self.reload is not None:
                 self.reload(plan.served)
             self._give_back(plan, reason)
@@ -345,6 +348,38 @@ class Undoing:
                     )
                 end_undo(connection, plan.run_id, self.now)
         return plan
+
+    def _take_back(self, plan: UndoPlan) -> None:
+        """Revert each table, once all of them can be; give the undo up if none was."""
+        lake, database = self.services.lake, self.services.database
+        with database.connection() as connection:
+            undone = undone_ids(connection, self.pipeline)
+        try:
+            for one in plan.reversions:
+                require_revertible(lake, one, undone)
+            for one in plan.reversions:
+                revert(lake, one, run_id=self.run_id, undoes=plan.run_id, undone=undone)
+        except (ConflictError, NotFoundError) as error:
+            done = [
+                one.table.name
+                for one in plan.reversions
+                if any(
+                    commit.properties.get(UNDOES) == plan.run_id
+                    for commit in lake.snapshots(one.table)
+                )
+            ]
+            if done:
+                raise type(error)(
+                    f"{error} {', '.join(done)} went back before, so the undo of {plan.run_id} is "
+                    f"half done: undo or mend what is in its way, then `undo {plan.run_id} "
+                    "--apply` finishes it."
+                ) from error
+            with database.transaction() as connection:
+                give_up_undo(connection, plan.run_id)
+            raise type(error)(
+                f"{error} Nothing was changed and the undo is given up; `undo {plan.run_id}` says "
+                "what it would do now."
+            ) from error
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -53,6 +53,11 @@ def begin_undo(
     )
 
 
+def give_up_undo(conn: Connection, run_id: str) -> None:
+    """Forget an undo of which nothing is done; its run can be undone as if for the first time."""
+    conn.execute("DELETE FROM undone_runs WHERE run_id = %s AND state = 'BEGUN'", (run_id,))
+
+
 def end_undo(conn: Connection, run_id: str, now: datetime) -> None:
     """Record that all of it is done."""
     conn.execute(
