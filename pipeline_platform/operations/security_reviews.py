@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg.types.json import Jsonb
 
-from pipeline_platform.operations.aws_evidence import evidence_of
+from pipeline_platform.operations.aws_evidence import SeenOfAws, evidence_of
 from pipeline_platform.operations.plan import operations_plan, runbooks
 from pipeline_platform.operations.security import (
     Evidence,
@@ -47,10 +47,11 @@ class SecurityReview:
 def review(services: Services, now: datetime, run_id: str | None = None) -> SecurityReview:
     """Look at everything that the runbooks name, judge it and keep the result."""
     settings, plan = services.settings, operations_plan().security
+    of_aws = _of_aws(settings)  # before the transaction: it must not stay open for AWS
     with services.database.transaction() as connection:
         before = _compared(connection, now)
         tokens = _tokens(connection, settings, now)
-        seen = _evidence(connection, settings, tokens)
+        seen = _evidence(connection, settings, of_aws, tokens)
         limits = Limits(plan.rotated_days, plan.delivered_hours, plan.tags)
         known = None if before is None else before[1]
         found = findings(seen, limits, known, now)
@@ -74,19 +75,28 @@ def _still_unseen(seen: Evidence, known: Collection[str]) -> list[str]:
     return [one for one in known if one.startswith(tuple(hidden))]
 
 
-def _evidence(
-    conn: Connection, settings: Settings, tokens: Mapping[str, datetime | Unseen]
-) -> Evidence:
-    """Gather what can be seen; names that two pipelines share are asked about once."""
+def _of_aws(settings: Settings) -> SeenOfAws:
+    """Gather what AWS shows; names that two pipelines share are asked about once."""
     things = _union([one.security for one in runbooks().values()])
-    if settings.security_source is None:
-        nothing = Unseen(_NOT_CONFIGURED)
-        roles, buckets, trails, secrets = (
-            dict.fromkeys(names, nothing)
-            for names in (things.roles, things.buckets, things.trails, things.secrets)
-        )
-    else:
-        roles, buckets, trails, secrets = evidence_of(things, settings.s3_region)  # type: ignore[assignment]
+    if settings.security_source is not None:
+        return evidence_of(things, settings.s3_region)
+    nothing = Unseen(_NOT_CONFIGURED)
+    return (
+        dict.fromkeys(things.roles, nothing),
+        dict.fromkeys(things.buckets, nothing),
+        dict.fromkeys(things.trails, nothing),
+        dict.fromkeys(things.secrets, nothing),
+    )
+
+
+def _evidence(
+    conn: Connection,
+    settings: Settings,
+    of_aws: SeenOfAws,
+    tokens: Mapping[str, datetime | Unseen],
+) -> Evidence:
+    """Add to what AWS shows what the database and our own settings do."""
+    roles, buckets, trails, secrets = of_aws
     return Evidence(
         roles,
         buckets,
