@@ -7,7 +7,7 @@ the same places forget, in bounded passes; whatever was killed is taken up by th
 
 from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Protocol
@@ -131,8 +131,7 @@ class Retention:
         """Return the archived files of a pipeline that nothing needs any more."""
         zone, pipeline = self.services.landing(runbook.pipeline), runbook.pipeline
 
-        def going(before: datetime) -> Iterator[str]:
-            old = (one.key for one in zone.archived() if one.modified_at < before)
+        def going(old: Iterator[str]) -> Iterator[str]:
             while part := list(islice(old, FILES_AT_ONCE)):
                 with self.services.database.connection() as connection:
                     free = tables.files_to_forget(
@@ -141,11 +140,22 @@ class Retention:
                 yield from (key for key in part if _sha256_of(key) in free)
 
         def look(before: datetime) -> Aged:
-            state = zone.observe("archive")
-            return Aged(state.object_count, state.oldest_modified_at, sum(1 for _ in going(before)))
+            held, oldest = 0, None
+
+            def old() -> Iterator[str]:
+                nonlocal held, oldest  # of all that streams by: an archive is listed once
+                for one in zone.archived():
+                    held += 1
+                    oldest = one.modified_at if oldest is None else min(oldest, one.modified_at)
+                    if one.modified_at < before:
+                        yield one.key
+
+            count = sum(1 for _ in going(old()))
+            return Aged(held, oldest, count)
 
         def forget(before: datetime) -> Iterator[int]:
-            for key in list(islice(going(before), self.plan.files_per_pass)):
+            old = (one.key for one in zone.archived() if one.modified_at < before)
+            for key in list(islice(going(old), self.plan.files_per_pass)):
                 zone.forget_archived(key)
                 yield 1
 
@@ -212,7 +222,7 @@ class Retention:
             known = isinstance(error, PlatformError)
             failure = str(error) if known else f"A fault of the code ({type(error).__name__})."
         after = self._outcome(place, removed)
-        return after if failure is None else _failed(after, failure)
+        return after if failure is None else replace(after, failure=failure)
 
     def _backups(self, *, dry_run: bool) -> Outcome:
         """Return what goes of backups, by their own rule: days, but always so many sound ones."""
@@ -290,10 +300,6 @@ def row_of(outcome: Outcome) -> dict[str, object]:
         "requirements": ", ".join(outcome.requirements),
         "what": outcome.failure,
     }
-
-
-def _failed(outcome: Outcome, failure: str) -> Outcome:
-    return Outcome(**{**vars(outcome), "failure": failure})
 
 
 def _sha256_of(key: str) -> str:

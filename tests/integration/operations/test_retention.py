@@ -154,6 +154,15 @@ class TestLanding:
         list(years_later(retention, days).apply())
         assert path.exists() == is_left
 
+    @pytest.mark.parametrize(("days", "going"), [(2556, 0), (2558, 1)])
+    def test_a_dry_run_says_what_the_archive_holds(
+        self, retention, services, days: int, going: int
+    ) -> None:
+        came = datetime.fromtimestamp(archived(services).stat().st_mtime, UTC)
+        seen = outcome(years_later(retention, days).look(), f"{PIPELINE}: archived files")
+        assert (seen.held, seen.going) == (1, going)
+        assert abs(seen.oldest_at - came) < timedelta(minutes=1)
+
     def test_a_file_that_is_not_done_stays(self, retention, services) -> None:
         path = archived(services, status="PUBLISHED")
         list(years_later(retention).apply())
