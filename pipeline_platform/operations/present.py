@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster._core.definitions.freshness import FreshnessState
 
-from pipeline_platform.operations.event_log import why_failed
+from pipeline_platform.operations.event_log import subject_of, why_failed
 from pipeline_platform.operations.reports.reviewed import FailedRun, LateAsset, Present, Run
 from pipeline_platform.orchestration.daemons import silent
 from pipeline_platform.orchestration.failures import STOPPED_TAG
@@ -41,7 +41,10 @@ def _failed(instance: dg.DagsterInstance, runbook: Runbook, now: datetime) -> li
     since = now - FAILURES_SINCE
     run_ids = PipelineRuns(instance, runbook.pipeline, since).unmended()[:SHOWN_FAILURES]
     records = instance.get_run_records(dg.RunsFilter(run_ids=run_ids)) if run_ids else []
-    return [FailedRun(_run(one), why_failed(instance, one.dagster_run)) for one in records]
+    return [
+        FailedRun(_run(one), subject_of(one.dagster_run), why_failed(instance, one.dagster_run))
+        for one in records
+    ]
 
 
 def _late(instance: dg.DagsterInstance, runbook: Runbook) -> list[LateAsset]:

@@ -33,9 +33,13 @@ class Run:
 
 @dataclass(frozen=True)
 class FailedRun:
-    """A run whose failure nothing made good since, and why it failed."""
+    """A run whose failure nothing made good since, and why it failed.
+
+    `subject` is what its incident names: the job, or the assets that it was started for.
+    """
 
     run: Run
+    subject: str
     why: str
 
 

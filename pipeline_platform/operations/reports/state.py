@@ -61,11 +61,11 @@ def what_failed(reviewed: Reviewed) -> Section:
             "severity": route.severity,
             "since": one.run.ended_at,
             "command": route.remedy.filled(
-                pipeline=reviewed.pipeline, asset=one.run.job, run=one.run.run_id
+                pipeline=reviewed.pipeline, asset=one.subject, run=one.run.run_id
             ).command,
         }
         for one in reviewed.present.failed
-        if f"run:{one.run.job}" not in told
+        if f"run:{one.subject}" not in told
     ]
     sentence = f"{len(rows)} to mend." if rows else "Nothing."
     return Section("What failed", rows, sentence, kind="failed")
