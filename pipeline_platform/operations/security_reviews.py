@@ -7,8 +7,8 @@ its name and the beginning of its hash, so that its age can be told.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -32,7 +32,6 @@ COMPARED_AFTER = timedelta(days=27)
 """A review is compared with the newest one of at least four weeks before, else the oldest."""
 _NOT_CONFIGURED = "Not configured: set PLATFORM_SECURITY_SOURCE=aws."
 _FINGERPRINT = 12
-_LOCAL = {None, "", "localhost", "127.0.0.1", "::1"}
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def _evidence(
         {f"secret {name}": at for name, at in secrets.items()}
         | {**tokens, **_own_secrets(settings)},
         _superusers(conn),
-        _transport(conn, settings),
+        _transport(conn),
     )
 
 
@@ -157,15 +156,18 @@ def _superusers(conn: Connection) -> list[str]:
     return [row[0] for row in rows.fetchall()]
 
 
-def _transport(conn: Connection, settings: Settings) -> str | None:
-    """Say how connections to the database are kept private; None if they are not."""
+def _transport(conn: Connection) -> str | None:
+    """Say how connections to the database are kept private; None if they are not.
+
+    The connection is asked, not the setting: an address may name its host in more than one place.
+    """
     row = conn.execute(
         "SELECT ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
     ).fetchone()
     if row is not None and row[0]:
         return f"TLS ({row[1]})"
-    url = settings.database_url.get_secret_value() if settings.database_url else ""
-    is_local = settings.database_secret_name is None and urlsplit(url).hostname in _LOCAL
+    address = conn.info.hostaddr  # empty for a Unix socket
+    is_local = not address or ip_address(address).is_loopback
     return "connections stay on this machine" if is_local else None
 
 
