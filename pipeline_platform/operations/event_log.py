@@ -132,13 +132,19 @@ class EventLog:
         alerting: Alerting,
         threshold: Threshold | None,
     ) -> tuple[Severity, str, int]:
-        """Return severity, route and response time: of the broken band, else of the contract."""
+        """Return severity, route and response time.
+
+        Of the broken band, else of the route that the check itself names, else of the contract.
+        """
+        metadata = evaluation.metadata
+        route = str(metadata["route"].value) if "route" in metadata else ""
         if threshold is not None:
-            metadata = evaluation.metadata
-            route = metadata["route"].value if "route" in metadata else None
             broken = next((one for one in threshold.bands if one.route == route), None)
             band = broken or threshold.severest_first[-1]
             return band.severity, band.route, band.response_minutes
+        if route in alerting.routes:
+            named = alerting.routes[route].severity
+            return named, route, alerting.responses[named]
         is_error = evaluation.severity == dg.AssetCheckSeverity.ERROR
         severity: Severity = "critical" if is_error else "warning"
         return severity, alerting.alerts.contracts[severity], alerting.responses[severity]

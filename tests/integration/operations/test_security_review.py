@@ -16,6 +16,8 @@ import pytest
 from pydantic import SecretStr
 
 from pipeline_platform.api.tokens import new_token
+from pipeline_platform.operations.event_log import EventLog
+from pipeline_platform.operations.plan import OperationsPlan, alertings, operations_plan
 from pipeline_platform.operations.security import Finding
 from pipeline_platform.operations.security_assets import KEY
 from pipeline_platform.operations.security_reviews import SecurityReview, latest_review, review
@@ -196,6 +198,32 @@ def test_a_superuser_that_was_added_fails(settings: Settings) -> None:
 def test_connections_that_stay_on_this_machine_need_no_tls(settings: Settings) -> None:
     with Services(settings) as services:
         assert found(review(services, NOW), "database", "encryption").outcome == "pass"
+
+
+def test_a_failed_check_is_told_to_whom_security_breaches_are(settings: Settings) -> None:
+    _, entry = new_token("grafana", "read")
+    with running(settings.model_copy(update={"api_tokens": SecretStr(entry)})) as platform:
+        review(platform.services, NOW - timedelta(days=91))
+        platform.run("operations_security_review")
+        log = EventLog(
+            platform.instance,
+            platform.definitions.resolve_asset_graph(),
+            alertings(),
+            is_watching_freshness=False,
+        )
+        told = {one.name: one for one in log.read({}, datetime.now(UTC)).findings}
+    one = told["check:operations/security/review:rotation"]
+    assert (one.is_fine, one.route, one.severity) == (False, "security_breaches", "critical")
+
+
+@pytest.mark.parametrize(
+    "change", [lambda routes: routes.pop("tags"), lambda routes: routes.update(tags="nobody")]
+)
+def test_every_aspect_has_a_route_that_there_is(change) -> None:
+    document = operations_plan().model_dump()
+    change(document["security"]["routes"])
+    with pytest.raises(ValueError, match="a known route for tags"):
+        OperationsPlan.model_validate(document)
 
 
 @pytest.mark.parametrize(
