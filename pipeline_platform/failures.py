@@ -69,6 +69,15 @@ class UnavailableError(TransientError):
     """A service (database, object store, queue) did not answer."""
 
 
+def sentence_of(error: Exception) -> str:
+    """Return what may be told of any error where one part's failure must not stop the others.
+
+    The text of a foreign error may hold an address with a password: only its class is told.
+    """
+    is_own = isinstance(error, PlatformError)
+    return str(error) if is_own else f"A fault of the code ({type(error).__name__})."
+
+
 def kind_of_class(name: str) -> FailureKind | None:
     """Return the kind of the platform's error class of that name; None if it is none of these."""
     waiting: list[type[PlatformError]] = [PlatformError]

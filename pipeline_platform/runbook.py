@@ -7,7 +7,7 @@ freshness policies, schedules and pages are derived from the objects of this mod
 import hashlib
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import AwareDatetime, ConfigDict, Field, ValidationError, model_validator
@@ -51,6 +51,7 @@ __all__ = [
 
 ReportName = Literal["morning_check", "end_of_day", "weekly_report", "monthly_review"]
 """The four pages that every pipeline has (XC-13)."""
+ROWS_PER_DAY = r"^[a-z][a-z0-9_]*/(bronze|silver|gold)/[a-z][a-z0-9_]*/rows_per_day$"
 
 
 class Contact(Part):
@@ -300,11 +301,12 @@ class CloudWatch(Part):
     """Names in AWS CloudWatch: where figures go, the dashboard, and series that are sent by day.
 
     `series` has the name of a metric and what it is: `pipeline/layer/noun/rows_per_day` (SW-65).
+    Nothing else can be sent by day.
     """
 
     namespace: str = Field(pattern=r"^[A-Za-z0-9/_.#-]{1,255}$")
     dashboard: str = Field(pattern=r"^[A-Za-z0-9_-]{1,255}$")
-    series: dict[str, str] = Field(default_factory=dict)
+    series: dict[str, Annotated[str, Field(pattern=ROWS_PER_DAY)]] = Field(default_factory=dict)
 
 
 class StreamReading(Part):

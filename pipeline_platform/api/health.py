@@ -17,15 +17,13 @@ from pipeline_platform.api.platform import Platform
 from pipeline_platform.api.sharing import Shared
 from pipeline_platform.failures import PlatformError, UnavailableError
 from pipeline_platform.lake.engine import is_remote
-from pipeline_platform.orchestration.daemons import heartbeats
+from pipeline_platform.orchestration.daemons import silent
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.warehouse.run_records import last_successes
 
 PROBE_SECONDS = 3.0
 """A dependency that needs longer counts as down; the answer does not wait for it."""
 SHARED_SECONDS = 1.0
-DAEMON_SILENT_SECONDS = 120.0
-"""The daemon says every 30 seconds that it lives."""
 LEAST_FREE_SHARE, LEAST_FREE_BYTES = 0.05, 2_000_000_000
 """So much of a disk must be free, whichever is less: on a large disk a share is much."""
 Details = Mapping[str, object]
@@ -124,15 +122,15 @@ class Probes:
         return {"waiting_objects": waiting}
 
     def _dagster(self) -> Details:
-        now = utc_now()
-        silent = [
-            f"{one.daemon} ({'never' if age is None else f'{age:.0f} s ago'})"
-            for one in heartbeats(self._platform.history.instance)
-            if (age := one.age_seconds(now)) is None or age > DAEMON_SILENT_SECONDS
-        ]
-        if silent:
+        instance, now = self._platform.history.instance, utc_now()
+        ages = {one.daemon: one.age_seconds(now) for one in silent(instance, now)}
+        if ages:
+            told = [
+                f"{daemon} ({'never' if age is None else f'{age:.0f} s ago'})"
+                for daemon, age in ages.items()
+            ]
             raise UnavailableError(
-                f"The daemon is silent: {', '.join(silent)}; start it with `pipeline-platform dev` "
+                f"The daemon is silent: {', '.join(told)}; start it with `pipeline-platform dev` "
                 "or dagster-daemon run."
             )
         return {"silent_daemons": 0}

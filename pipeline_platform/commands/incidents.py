@@ -159,7 +159,9 @@ def figures(
     """
     with plain_failures(), services() as opened:
         now = utc_now()
-        rows = stored_figures(opened, months, now, _pipeline(pipeline))
+        name = _pipeline(pipeline)
+        told = None if name is None else [alertings()[name]]
+        rows = stored_figures(opened, months, now, told)
         if as_json:
             show_rows("Figures", [asdict(one) for one in rows], as_json=True)
         else:

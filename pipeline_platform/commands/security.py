@@ -10,6 +10,7 @@ from pipeline_platform.commands.output import (
     services,
 )
 from pipeline_platform.commands.printing import show_rows
+from pipeline_platform.operations.security import worst_first
 from pipeline_platform.operations.security_assets import rows_of
 from pipeline_platform.operations.security_reviews import review
 from pipeline_platform.run_context import utc_now
@@ -31,8 +32,7 @@ def review_now(as_json: AsJson = False) -> None:
     """
     with plain_failures(), services() as opened:
         done = review(opened, utc_now())
-        order = ("fail", "not measurable", "pass")
-        found = sorted(done.findings, key=lambda one: order.index(one.outcome))
+        found = worst_first(done.findings)
         show_rows("Security", [rows_of(one) for one in found], as_json=as_json)
         if not as_json:
             then = done.compared_with

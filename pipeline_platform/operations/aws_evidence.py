@@ -16,6 +16,13 @@ from pipeline_platform.runbook import SecuredThings
 
 T = TypeVar("T")
 Policies = Mapping[str, Sequence[Mapping[str, Any]]]
+SeenOfAws = tuple[
+    Mapping[str, Policies | Unseen],
+    Mapping[str, Bucket | Unseen],
+    Mapping[str, Trail | Unseen],
+    Mapping[str, datetime | Unseen],
+]
+"""Roles, buckets, trails and secrets, by name."""
 _ABSENT = {
     "NoSuchEntity",
     "NoSuchBucket",
@@ -24,14 +31,7 @@ _ABSENT = {
 }
 
 
-def evidence_of(
-    things: SecuredThings, region: str
-) -> tuple[
-    dict[str, Policies | Unseen],
-    dict[str, Bucket | Unseen],
-    dict[str, Trail | Unseen],
-    dict[str, datetime | Unseen],
-]:
+def evidence_of(things: SecuredThings, region: str) -> SeenOfAws:
     """Return what is seen of a pipeline's roles, buckets, trails and secrets, by name."""
     return (
         {one: _seen("role", one, region, _policies) for one in things.roles},

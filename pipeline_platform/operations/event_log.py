@@ -24,7 +24,7 @@ from pipeline_platform.orchestration.automation import (
 )
 from pipeline_platform.orchestration.failures import STOPPED_TAG
 from pipeline_platform.orchestration.history import outcome_of
-from pipeline_platform.quality.thresholds import Remedy, Severity, Stage, Threshold
+from pipeline_platform.quality.thresholds import Severity, Stage, Threshold
 from pipeline_platform.runbook import Alerting, Runbook
 
 EVENTS_AT_ONCE = 1000
@@ -121,7 +121,7 @@ class EventLog:
                 response_minutes=minutes,
                 sentence=_told(told),
                 touches=self._downstream([evaluation.asset_key]),
-                remedy=_filled(remedy, alerting.pipeline, asset, record.run_id),
+                remedy=remedy.filled(pipeline=alerting.pipeline, asset=asset, run=record.run_id),
                 follows_failed_runs=bool(threshold and threshold.follows_failed_runs),
             )
         ]
@@ -132,13 +132,19 @@ class EventLog:
         alerting: Alerting,
         threshold: Threshold | None,
     ) -> tuple[Severity, str, int]:
-        """Return severity, route and response time: of the broken band, else of the contract."""
+        """Return severity, route and response time.
+
+        Of the broken band, else of the route that the check itself names, else of the contract.
+        """
+        metadata = evaluation.metadata
+        route = str(metadata["route"].value) if "route" in metadata else ""
         if threshold is not None:
-            metadata = evaluation.metadata
-            route = metadata["route"].value if "route" in metadata else None
             broken = next((one for one in threshold.bands if one.route == route), None)
             band = broken or threshold.severest_first[-1]
             return band.severity, band.route, band.response_minutes
+        if route in alerting.routes:
+            named = alerting.routes[route].severity
+            return named, route, alerting.responses[named]
         is_error = evaluation.severity == dg.AssetCheckSeverity.ERROR
         severity: Severity = "critical" if is_error else "warning"
         return severity, alerting.alerts.contracts[severity], alerting.responses[severity]
@@ -148,10 +154,7 @@ class EventLog:
         alerting = None if run is None else self._alerting_of(run)
         if run is None or alerting is None or STOPPED_TAG in run.tags:
             return []
-        assets = sorted(run.asset_selection or ())
-        subject = run.job_name
-        if subject.startswith(AD_HOC_JOB):
-            subject = ", ".join(key.to_user_string() for key in assets)[:SENTENCE_LENGTH]
+        assets, subject = sorted(run.asset_selection or ()), subject_of(run)
         is_fine = kind == _SUCCEEDED
         route = alerting.routes[alerting.alerts.failed_runs]
         planned = assets if is_fine or assets else self._planned(run.run_id)
@@ -171,7 +174,9 @@ class EventLog:
                 response_minutes=alerting.responses[route.severity],
                 sentence="" if is_fine else why_failed(self.instance, run),
                 touches=() if is_fine else self._downstream(planned, with_themselves=True),
-                remedy=_filled(route.remedy, alerting.pipeline, subject, run.run_id),
+                remedy=route.remedy.filled(
+                    pipeline=alerting.pipeline, asset=subject, run=run.run_id
+                ),
             )
         ]
 
@@ -206,7 +211,9 @@ class EventLog:
                     response_minutes=alerting.responses[severity],
                     sentence=f"{asset} {word}: its last data are older than its runbook allows.",
                     touches=self._downstream([key]),
-                    remedy=_filled(alerting.routes[route].remedy, alerting.pipeline, asset, ""),
+                    remedy=alerting.routes[route].remedy.filled(
+                        pipeline=alerting.pipeline, asset=asset, run=""
+                    ),
                     follows_failed_runs=True,
                 )
             )
@@ -283,6 +290,14 @@ class EventLog:
         return tuple(key.to_user_string() for key in seen if key not in own)
 
 
+def subject_of(run: dg.DagsterRun) -> str:
+    """Return what a run is told as: its job, or its assets if it was started for some in the UI."""
+    if not run.job_name.startswith(AD_HOC_JOB):
+        return run.job_name
+    assets = sorted(run.asset_selection or ())
+    return ", ".join(key.to_user_string() for key in assets)[:SENTENCE_LENGTH]
+
+
 def why_failed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
     """Say which step failed and why, without what may hold a secret."""
     records = instance.get_records_for_run(
@@ -304,7 +319,3 @@ def _told(text: str) -> str:
     """Return a sentence of bounded length, in which no address shows who logs in."""
     hidden = _CREDENTIALS.sub("://***@", text)
     return hidden if len(hidden) <= SENTENCE_LENGTH else f"{hidden[: SENTENCE_LENGTH - 1]}…"
-
-
-def _filled(remedy: Remedy, pipeline: str, asset: str, run: str) -> Remedy:
-    return remedy.filled(pipeline=pipeline, asset=asset, run=run)

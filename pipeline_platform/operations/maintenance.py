@@ -133,7 +133,10 @@ class Maintainer:
                     yield self._guarded(table, operation, work[operation], dry_run)
 
     def clean_up(self, *, dry_run: bool = False) -> Report:
-        """Remove the pipeline's old temporary and staged files, and its resolved rows."""
+        """Remove the pipeline's old temporary and staged files, and its resolved rows.
+
+        A failure is reported, not raised.
+        """
         settings, now = self.services.settings, self.clock()
         try:
             with self._locked(_FOLDERS):
@@ -154,8 +157,8 @@ class Maintainer:
                     effect = _of_files(plan, done, f"; {rows} resolved quarantine entries removed")
                     record.append(effect)
                 return Report(_FOLDERS, "clean-up", effect, False, files=done.removed)
-        except PlatformError as error:
-            return Report(_FOLDERS, "clean-up", Effect(), dry_run, failure=str(error))
+        except Exception as error:  # what was done to the tables must be reported all the same
+            return Report(_FOLDERS, "clean-up", Effect(), dry_run, failure=_failure(error))
 
     @contextmanager
     def locked(self, table: LakeTable) -> Iterator[Callable[[], None]]:
@@ -185,9 +188,7 @@ class Maintainer:
                 effects.append(report.effect)
                 return report
         except Exception as error:  # one table's failure must not stop the next
-            known = isinstance(error, PlatformError)
-            failure = str(error) if known else f"{type(error).__name__}: {error}"
-            return Report(name, operation, Effect(), dry_run, failure=failure)
+            return Report(name, operation, Effect(), dry_run, failure=_failure(error))
 
     def _compaction(
         self, table: LakeTable, partitions: Collection[date] | None, dry_run: bool
@@ -307,6 +308,11 @@ class Maintainer:
             raise
         with database.connection() as connection:
             record_end(connection, number, "DONE", effects[-1] if effects else Effect())
+
+
+def _failure(error: Exception) -> str:
+    is_own = isinstance(error, PlatformError)
+    return str(error) if is_own else f"{type(error).__name__}: {error}"
 
 
 def _of_compaction(done: Sequence[Compacted]) -> Effect:

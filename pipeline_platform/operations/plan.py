@@ -7,6 +7,7 @@ from typing import Self, get_args
 
 from pydantic import Field, model_validator
 
+from pipeline_platform.operations.security import ASPECTS, Aspect
 from pipeline_platform.quality.strict_yaml import read_model
 from pipeline_platform.quality.thresholds import Part
 from pipeline_platform.runbook import Alerting, Freshness, ReportName, Runbook, Schedule, Sensor
@@ -56,11 +57,15 @@ class RetentionPlan(Part):
 
 
 class SecurityPlan(Part):
-    """How old a secret may be, how late an audit trail, and the tags that a bucket must have."""
+    """How old a secret may be, how late an audit trail, and the tags that a bucket must have.
+
+    `routes` says who is told of what fails, by aspect of the review.
+    """
 
     rotated_days: int = Field(ge=1)
     delivered_hours: int = Field(ge=1)
     tags: list[str]
+    routes: dict[Aspect, str]
 
 
 class BackupPlan(Part):
@@ -81,6 +86,13 @@ class OperationsPlan(Alerting):
     freshness: dict[str, Freshness]
     schedules: dict[str, Schedule]
     sensors: dict[str, Sensor]
+
+    @model_validator(mode="after")
+    def _every_aspect_of_security_is_told(self) -> Self:
+        for aspect in ASPECTS:
+            if self.security.routes.get(aspect) not in self.routes:
+                raise ValueError(f"security.routes needs a known route for {aspect}")
+        return self
 
     @classmethod
     def load(cls, path: Path) -> "OperationsPlan":

@@ -5,20 +5,20 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster._core.definitions.freshness import FreshnessState
 
-from pipeline_platform.operations.event_log import why_failed
+from pipeline_platform.operations.event_log import subject_of, why_failed
 from pipeline_platform.operations.reports.reviewed import FailedRun, LateAsset, Present, Run
-from pipeline_platform.orchestration.daemons import heartbeats
+from pipeline_platform.orchestration.daemons import silent
 from pipeline_platform.orchestration.failures import STOPPED_TAG
-from pipeline_platform.orchestration.history import covered
+from pipeline_platform.orchestration.history import covered_partitions
 from pipeline_platform.orchestration.maintenance import unfinished_runs
 from pipeline_platform.orchestration.pipeline_runs import PipelineRuns, belongs
 from pipeline_platform.quality.thresholds import Severity
 from pipeline_platform.runbook import Runbook
+from pipeline_platform.warehouse.run_records import STOPPED
 
 FAILURES_SINCE = timedelta(days=7)
 RUNS_SINCE = timedelta(days=1)
 SHOWN_FAILURES = 20
-DAEMON_SILENT_SECONDS = 120
 _SEVERITIES: dict[FreshnessState, Severity | None] = {
     FreshnessState.FAIL: "critical",
     FreshnessState.WARN: "warning",
@@ -28,17 +28,12 @@ _SEVERITIES: dict[FreshnessState, Severity | None] = {
 def present_of(instance: dg.DagsterInstance, runbook: Runbook, now: datetime) -> Present:
     """Ask an instance about one pipeline."""
     records = instance.get_run_records(dg.RunsFilter(updated_after=now - RUNS_SINCE))
-    silent = [
-        one.daemon
-        for one in heartbeats(instance)
-        if (age := one.age_seconds(now)) is None or age > DAEMON_SILENT_SECONDS
-    ]
     return Present(
         unfinished_runs=unfinished_runs(instance),
         runs=[_run(one) for one in records if belongs(one.dagster_run, runbook.pipeline)],
         failed=_failed(instance, runbook, now),
         late=_late(instance, runbook),
-        silent_daemons=silent,
+        silent_daemons=[one.daemon for one in silent(instance, now)],
     )
 
 
@@ -46,7 +41,10 @@ def _failed(instance: dg.DagsterInstance, runbook: Runbook, now: datetime) -> li
     since = now - FAILURES_SINCE
     run_ids = PipelineRuns(instance, runbook.pipeline, since).unmended()[:SHOWN_FAILURES]
     records = instance.get_run_records(dg.RunsFilter(run_ids=run_ids)) if run_ids else []
-    return [FailedRun(_run(one), why_failed(instance, one.dagster_run)) for one in records]
+    return [
+        FailedRun(_run(one), subject_of(one.dagster_run), why_failed(instance, one.dagster_run))
+        for one in records
+    ]
 
 
 def _late(instance: dg.DagsterInstance, runbook: Runbook) -> list[LateAsset]:
@@ -69,12 +67,12 @@ def _late(instance: dg.DagsterInstance, runbook: Runbook) -> list[LateAsset]:
 
 
 def _run(record: dg.RunRecord) -> Run:
-    run, span = record.dagster_run, covered(record.dagster_run.tags)
+    run = record.dagster_run
     return Run(
         run_id=run.run_id,
         job=run.job_name,
-        status="STOPPED" if STOPPED_TAG in run.tags else run.status.value,
-        partitions=None if span is None else span[0] if span[0] == span[1] else " to ".join(span),
+        status=STOPPED if STOPPED_TAG in run.tags else run.status.value,
+        partitions=covered_partitions(run),
         started_at=_instant(record.start_time),
         ended_at=_instant(record.end_time),
     )

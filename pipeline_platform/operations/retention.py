@@ -6,13 +6,12 @@ the same places forget, in bounded passes; whatever was killed is taken up by th
 """
 
 from collections.abc import Callable, Iterator, Sequence, Sized
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Protocol
 
-from pipeline_platform.failures import PlatformError, StoppedError
+from pipeline_platform.failures import StoppedError, sentence_of
 from pipeline_platform.operations.maintenance import Maintainer, Operation, UnfinishedRuns
 from pipeline_platform.operations.plan import RetentionPlan, operations_plan, runbooks
 from pipeline_platform.recovery.retention import remove_old_backups
@@ -21,11 +20,13 @@ from pipeline_platform.services import Services
 from pipeline_platform.warehouse import retention as tables
 from pipeline_platform.warehouse.locks import session_locks
 from pipeline_platform.warehouse.retention import Aged
+from pipeline_platform.warehouse.stops import require_running
 
 LOCK = "retention"
 LOCK_WAIT_SECONDS = 60
 """So long a pass waits for a maintenance that works on the same table."""
 FILES_AT_ONCE = 500
+SNAPSHOT_ROWS = ("B-13", "X-7")
 _SHA256_LENGTH = 64
 
 
@@ -93,7 +94,7 @@ class Retention:
         return cls(services, now, run_id, runs, unfinished_runs, operations_plan().retention)
 
     def look(self) -> Iterator[Outcome]:
-        """Say what each place holds and what would go; nothing changes (the dry run)."""
+        """Say what each place holds and what would go, or why it can't; nothing changes."""
         for place in self.places():
             yield self._outcome(place)
         for runbook in runbooks().values():
@@ -107,8 +108,7 @@ class Retention:
             for place in self.places():
                 yield self._applied(place)
             for runbook in runbooks().values():
-                with suppress(StoppedError):  # nothing of a stopped pipeline goes on
-                    yield from self._maintained(runbook, dry_run=False)
+                yield from self._maintained(runbook, dry_run=False)
             yield self._backups(dry_run=False)
 
     def places(self) -> Iterator[Place]:
@@ -129,10 +129,9 @@ class Retention:
 
     def _archive(self, runbook: Runbook) -> Place:
         """Return the archived files of a pipeline that nothing needs any more."""
-        zone, pipeline = self.services.landing(runbook.pipeline), runbook.pipeline
+        pipeline = runbook.pipeline
 
-        def going(before: datetime) -> Iterator[str]:
-            old = (one.key for one in zone.archived() if one.modified_at < before)
+        def going(old: Iterator[str]) -> Iterator[str]:
             while part := list(islice(old, FILES_AT_ONCE)):
                 with self.services.database.connection() as connection:
                     free = tables.files_to_forget(
@@ -141,11 +140,23 @@ class Retention:
                 yield from (key for key in part if _sha256_of(key) in free)
 
         def look(before: datetime) -> Aged:
-            state = zone.observe("archive")
-            return Aged(state.object_count, state.oldest_modified_at, sum(1 for _ in going(before)))
+            held, oldest = 0, None
+
+            def old() -> Iterator[str]:
+                nonlocal held, oldest  # of all that streams by: an archive is listed once
+                for one in self.services.landing(pipeline).archived():
+                    held += 1
+                    oldest = one.modified_at if oldest is None else min(oldest, one.modified_at)
+                    if one.modified_at < before:
+                        yield one.key
+
+            count = sum(1 for _ in going(old()))
+            return Aged(held, oldest, count)
 
         def forget(before: datetime) -> Iterator[int]:
-            for key in list(islice(going(before), self.plan.files_per_pass)):
+            zone = self.services.landing(pipeline)
+            old = (one.key for one in zone.archived() if one.modified_at < before)
+            for key in list(islice(going(old), self.plan.files_per_pass)):
                 zone.forget_archived(key)
                 yield 1
 
@@ -190,8 +201,8 @@ class Retention:
         found, failure = Aged(0, None, 0), None
         try:
             found = place.look(self._before(place))
-        except PlatformError as error:
-            failure = str(error)
+        except Exception as error:  # one place must not stop the next
+            failure = sentence_of(error)
         return Outcome(
             place.name,
             place.kept_days,
@@ -209,10 +220,9 @@ class Retention:
             for count in place.forget(self._before(place)):
                 removed += count
         except Exception as error:  # one place must not stop the next
-            known = isinstance(error, PlatformError)
-            failure = str(error) if known else f"A fault of the code ({type(error).__name__})."
+            failure = sentence_of(error)
         after = self._outcome(place, removed)
-        return after if failure is None else _failed(after, failure)
+        return after if failure is None else replace(after, failure=failure)
 
     def _backups(self, *, dry_run: bool) -> Outcome:
         """Return what goes of backups, by their own rule: days, but always so many sound ones."""
@@ -228,8 +238,8 @@ class Retention:
                     dry_run=dry_run,
                 )
             )
-        except PlatformError as error:
-            failure = str(error)
+        except Exception as error:  # the outcomes of the others must be told
+            failure = sentence_of(error)
         going, removed = (gone, None) if dry_run else (0, gone)
         return Outcome(
             "files of backups", kept.kept_days, ("SA-91",), None, None, going, removed, failure
@@ -245,21 +255,22 @@ class Retention:
             clock=lambda: self.now,
             lock_wait_seconds=LOCK_WAIT_SECONDS,
         )
-        kept, expiry = runbook.maintenance, list[Operation](["expiry"])
-        for one in maintainer.maintain(
-            self.services.lake.tables(runbook.pipeline), expiry, dry_run=dry_run
-        ):
-            expired = _count(one.effect.proof.get("expired"))
-            layer, _, name = one.table.partition("/")
+        try:
+            if not dry_run:
+                require_running(self.services.database, runbook.pipeline)
+            yield from self._expired(maintainer, dry_run=dry_run)
+        except StoppedError:
+            return  # nothing of a stopped pipeline goes on
+        except Exception as error:  # one place must not stop the next
             yield Outcome(
-                f"{runbook.pipeline}: snapshots of {one.table}",
-                kept.retention(layer, name).snapshots_kept_days,
-                ("B-13", "X-7"),
-                _count(one.effect.proof.get("kept")),
+                f"{runbook.pipeline}: snapshots",
+                runbook.maintenance.snapshots_kept_days,
+                SNAPSHOT_ROWS,
                 None,
-                expired if dry_run else 0,
-                None if dry_run else expired,
-                one.failure,
+                None,
+                0,
+                None if dry_run else 0,
+                sentence_of(error),
             )
         cleaned = maintainer.clean_up(dry_run=dry_run)
         yield Outcome(
@@ -272,6 +283,23 @@ class Retention:
             None if dry_run else cleaned.effect.files_before - cleaned.effect.files_after,
             cleaned.failure,
         )
+
+    def _expired(self, maintainer: Maintainer, *, dry_run: bool) -> Iterator[Outcome]:
+        runbook, expiry = maintainer.runbook, list[Operation](["expiry"])
+        known = self.services.lake.tables(runbook.pipeline)
+        for one in maintainer.maintain(known, expiry, dry_run=dry_run):
+            expired = _count(one.effect.proof.get("expired"))
+            layer, _, name = one.table.partition("/")
+            yield Outcome(
+                f"{runbook.pipeline}: snapshots of {one.table}",
+                runbook.maintenance.retention(layer, name).snapshots_kept_days,
+                SNAPSHOT_ROWS,
+                _count(one.effect.proof.get("kept")),
+                None,
+                expired if dry_run else 0,
+                None if dry_run else expired,
+                one.failure,
+            )
 
 
 def _count(found: object) -> int:
@@ -290,10 +318,6 @@ def row_of(outcome: Outcome) -> dict[str, object]:
         "requirements": ", ".join(outcome.requirements),
         "what": outcome.failure,
     }
-
-
-def _failed(outcome: Outcome, failure: str) -> Outcome:
-    return Outcome(**{**vars(outcome), "failure": failure})
 
 
 def _sha256_of(key: str) -> str:

@@ -3,7 +3,7 @@
 Pure. Evidence in, findings out; what was not seen is not measurable and never a pass (B-14).
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -11,6 +11,8 @@ from typing import Any, Literal
 Aspect = Literal["access", "encryption", "rotation", "audit trail", "tags"]
 ASPECTS: tuple[Aspect, ...] = ("access", "encryption", "rotation", "audit trail", "tags")
 Outcome = Literal["pass", "fail", "not measurable"]
+OUTCOMES: tuple[Outcome, ...] = ("fail", "not measurable", "pass")
+"""The worst first."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,11 @@ def findings(
     ]
 
 
+def worst_first(found: Iterable[Finding]) -> list[Finding]:
+    """Return what fails before what is not measurable, and that before what passes."""
+    return sorted(found, key=lambda one: OUTCOMES.index(one.outcome))
+
+
 def grants(seen: Evidence) -> list[str]:
     """Return what is too much, wildcards and superusers, by names that the next review knows."""
     found = [
@@ -103,14 +110,14 @@ def grants(seen: Evidence) -> list[str]:
 
 
 def _access(seen: Evidence, known: Collection[str] | None) -> Iterator[Finding]:
-    rows = ("SA-43", "SW-44", "ST-85", "X-16")
+    rows, too_much = ("SA-43", "SW-44", "ST-85", "X-16"), grants(seen)
     for role, policies in seen.roles.items():
         if isinstance(policies, Unseen):
             yield Finding("access", f"role {role}", "not measurable", policies.reason, rows)
             continue
-        wide = [one for one in grants(seen) if one.startswith(f"role {role}, ")]
+        wide = [one for one in too_much if one.startswith(f"role {role}, ")]
         yield _compared(f"role {role}", wide, known, rows, f"{len(policies)} policies")
-    wide = [one for one in grants(seen) if one.startswith("database ")]
+    wide = [one for one in too_much if one.startswith("database ")]
     yield _compared("database superusers", wide, known, ("ST-85",), "")
 
 

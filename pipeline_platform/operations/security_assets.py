@@ -53,17 +53,25 @@ def rows_of(finding: Finding) -> dict[str, object]:
 
 
 def _checks(findings: Sequence[Finding]) -> Iterator[dg.AssetCheckResult]:
+    plan = operations_plan()
     for aspect in ASPECTS:
+        route = plan.security.routes[aspect]
         found = [one for one in findings if one.aspect == aspect]
         failed = [one for one in found if one.outcome == "fail"]
         unseen = [one for one in found if one.outcome == "not measurable"]
         outcome = "fail" if failed else "not measurable" if unseen or not found else "pass"
+        is_critical = outcome == "fail" and plan.routes[route].severity == "critical"
         why = "; ".join(f"{one.subject}: {one.sentence}" for one in (failed or unseen)[:3])
         yield dg.AssetCheckResult(
             asset_key=KEY,
             check_name=check_name(aspect),
             passed=outcome == "pass",
-            severity=dg.AssetCheckSeverity.WARN,
+            severity=dg.AssetCheckSeverity.ERROR if is_critical else dg.AssetCheckSeverity.WARN,
             description=f"Security, {aspect}: {why}" if why else f"Security, {aspect}: fine.",
-            metadata={"outcome": outcome, "failed": len(failed), "not_measurable": len(unseen)},
+            metadata={
+                "outcome": outcome,
+                "route": route,
+                "failed": len(failed),
+                "not_measurable": len(unseen),
+            },
         )

@@ -7,13 +7,13 @@ its name and the beginning of its hash, so that its age can be told.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg
 from psycopg.types.json import Jsonb
 
-from pipeline_platform.operations.aws_evidence import evidence_of
+from pipeline_platform.operations.aws_evidence import SeenOfAws, evidence_of
 from pipeline_platform.operations.plan import operations_plan, runbooks
 from pipeline_platform.operations.security import (
     Evidence,
@@ -32,7 +32,6 @@ COMPARED_AFTER = timedelta(days=27)
 """A review is compared with the newest one of at least four weeks before, else the oldest."""
 _NOT_CONFIGURED = "Not configured: set PLATFORM_SECURITY_SOURCE=aws."
 _FINGERPRINT = 12
-_LOCAL = {None, "", "localhost", "127.0.0.1", "::1"}
 
 
 @dataclass(frozen=True)
@@ -47,10 +46,11 @@ class SecurityReview:
 def review(services: Services, now: datetime, run_id: str | None = None) -> SecurityReview:
     """Look at everything that the runbooks name, judge it and keep the result."""
     settings, plan = services.settings, operations_plan().security
+    of_aws = _of_aws(settings)  # before the transaction: it must not stay open for AWS
     with services.database.transaction() as connection:
         before = _compared(connection, now)
         tokens = _tokens(connection, settings, now)
-        seen = _evidence(connection, settings, tokens)
+        seen = _evidence(connection, settings, of_aws, tokens)
         limits = Limits(plan.rotated_days, plan.delivered_hours, plan.tags)
         known = None if before is None else before[1]
         found = findings(seen, limits, known, now)
@@ -74,19 +74,28 @@ def _still_unseen(seen: Evidence, known: Collection[str]) -> list[str]:
     return [one for one in known if one.startswith(tuple(hidden))]
 
 
-def _evidence(
-    conn: Connection, settings: Settings, tokens: Mapping[str, datetime | Unseen]
-) -> Evidence:
-    """Gather what can be seen; names that two pipelines share are asked about once."""
+def _of_aws(settings: Settings) -> SeenOfAws:
+    """Gather what AWS shows; names that two pipelines share are asked about once."""
     things = _union([one.security for one in runbooks().values()])
-    if settings.security_source is None:
-        nothing = Unseen(_NOT_CONFIGURED)
-        roles, buckets, trails, secrets = (
-            dict.fromkeys(names, nothing)
-            for names in (things.roles, things.buckets, things.trails, things.secrets)
-        )
-    else:
-        roles, buckets, trails, secrets = evidence_of(things, settings.s3_region)  # type: ignore[assignment]
+    if settings.security_source is not None:
+        return evidence_of(things, settings.s3_region)
+    nothing = Unseen(_NOT_CONFIGURED)
+    return (
+        dict.fromkeys(things.roles, nothing),
+        dict.fromkeys(things.buckets, nothing),
+        dict.fromkeys(things.trails, nothing),
+        dict.fromkeys(things.secrets, nothing),
+    )
+
+
+def _evidence(
+    conn: Connection,
+    settings: Settings,
+    of_aws: SeenOfAws,
+    tokens: Mapping[str, datetime | Unseen],
+) -> Evidence:
+    """Add to what AWS shows what the database and our own settings do."""
+    roles, buckets, trails, secrets = of_aws
     return Evidence(
         roles,
         buckets,
@@ -94,7 +103,7 @@ def _evidence(
         {f"secret {name}": at for name, at in secrets.items()}
         | {**tokens, **_own_secrets(settings)},
         _superusers(conn),
-        _transport(conn, settings),
+        _transport(conn),
     )
 
 
@@ -147,15 +156,18 @@ def _superusers(conn: Connection) -> list[str]:
     return [row[0] for row in rows.fetchall()]
 
 
-def _transport(conn: Connection, settings: Settings) -> str | None:
-    """Say how connections to the database are kept private; None if they are not."""
+def _transport(conn: Connection) -> str | None:
+    """Say how connections to the database are kept private; None if they are not.
+
+    The connection is asked, not the setting: an address may name its host in more than one place.
+    """
     row = conn.execute(
         "SELECT ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
     ).fetchone()
     if row is not None and row[0]:
         return f"TLS ({row[1]})"
-    url = settings.database_url.get_secret_value() if settings.database_url else ""
-    is_local = settings.database_secret_name is None and urlsplit(url).hostname in _LOCAL
+    address = conn.info.hostaddr  # empty for a Unix socket
+    is_local = not address or ip_address(address).is_loopback
     return "connections stay on this machine" if is_local else None
 
 

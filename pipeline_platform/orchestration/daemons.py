@@ -5,6 +5,9 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+SILENT_SECONDS = 120.0
+"""The daemon says every 30 seconds that it lives."""
+
 
 @dataclass(frozen=True)
 class Heartbeat:
@@ -26,4 +29,13 @@ def heartbeats(instance: dg.DagsterInstance) -> list[Heartbeat]:
             name, datetime.fromtimestamp(found[name].timestamp, UTC) if name in found else None
         )
         for name in sorted(instance.get_required_daemon_types())
+    ]
+
+
+def silent(instance: dg.DagsterInstance, now: datetime) -> list[Heartbeat]:
+    """Return those parts that have not said for too long that they live, or never did."""
+    return [
+        one
+        for one in heartbeats(instance)
+        if (age := one.age_seconds(now)) is None or age > SILENT_SECONDS
     ]

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from pipeline_platform.lake.tables import LakeTable
-from pipeline_platform.operations.maintenance import OPERATIONS, Maintainer, Operation, Report
+from pipeline_platform.operations.maintenance import OPERATIONS, Maintainer, Report
 from pipeline_platform.orchestration.failures import handled_failures
 from pipeline_platform.runbook import Runbook
 from pipeline_platform.services import Services
 
-__all__ = ["expiry_job", "maintenance_job", "maintenance_pool", "unfinished_runs"]
+__all__ = ["maintenance_job", "maintenance_pool", "unfinished_runs"]
 
 _ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 
@@ -36,48 +36,15 @@ def maintenance_pool(pipeline: str) -> str:
 def maintenance_job(
     pipeline: str, tables: Sequence[LakeTable], load_runbook: Callable[[], Runbook]
 ) -> dg.JobDefinition:
-    """Return the job that maintains a pipeline's tables; it fails at its end if one table did."""
-    title = "Keep the tables in order (B-13, X-9)."
-    return _job(
-        pipeline,
-        ("maintenance", "maintain"),
-        title,
-        tables,
-        load_runbook,
-        OPERATIONS,
-        cleans_up=True,
-    )
+    """Return the job that maintains a pipeline's tables; it fails at its end if one table did.
 
-
-def expiry_job(
-    pipeline: str, tables: Sequence[LakeTable], load_runbook: Callable[[], Runbook]
-) -> dg.JobDefinition:
-    """Return the job that only forgets old snapshots, for tables that are committed to often.
-
-    Weekly would be too late: each commit reads and writes what the table remembers.
+    Once a week is too seldom for the snapshots of a table that is committed to every minute:
+    `operations_retention` forgets those of every pipeline each night.
     """
-    title = "Forget snapshots that are too old or too many (B-13)."
-    return _job(
-        pipeline, ("expiry", "expire"), title, tables, load_runbook, ("expiry",), cleans_up=False
-    )
-
-
-def _job(
-    pipeline: str,
-    names: tuple[str, str],
-    title: str,
-    tables: Sequence[LakeTable],
-    load_runbook: Callable[[], Runbook],
-    operations: Sequence[Operation],
-    *,
-    cleans_up: bool,
-) -> dg.JobDefinition:
-    name, verb = names
-    work = [*operations, *(["clean-up"] if cleans_up else [])]
 
     @dg.op(
-        name=f"{pipeline}_{verb}",
-        description=f"{', '.join(work)}, table by table.",
+        name=f"{pipeline}_maintain",
+        description=f"{', '.join(OPERATIONS)}, clean-up, table by table.",
         pool=maintenance_pool(pipeline),
     )
     def maintain(
@@ -94,9 +61,8 @@ def _job(
             clock=lambda: datetime.now(UTC),
         )
         with handled_failures(context):
-            reports = list(maintainer.maintain(tables, operations, dry_run=config.dry_run))
-        if cleans_up:
-            reports.append(maintainer.clean_up(dry_run=config.dry_run))
+            reports = list(maintainer.maintain(tables, dry_run=config.dry_run))
+        reports.append(maintainer.clean_up(dry_run=config.dry_run))
         context.add_output_metadata(_metadata(reports))
         failed = [f"{one.table} ({one.operation}): {one.failure}" for one in reports if one.failure]
         if failed:
@@ -106,7 +72,7 @@ def _job(
                 allow_retries=False,
             )
 
-    @dg.job(name=f"{pipeline}_{name}", description=title)
+    @dg.job(name=f"{pipeline}_maintenance", description="Keep the tables in order (B-13, X-9).")
     def job() -> None:
         maintain()
 

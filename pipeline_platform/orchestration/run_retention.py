@@ -54,7 +54,7 @@ class OldRuns:
                 return
             self.instance.event_log_storage.delete_events(run_id)
             self._forget_checks(run_id)
-            self.instance.delete_run(run_id)
+            self.instance.run_storage.delete_run(run_id)
             yield 1
 
     def _going(self, before: datetime) -> Iterator[str]:

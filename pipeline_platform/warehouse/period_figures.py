@@ -56,8 +56,7 @@ _JOBS = f"""
         percentile_cont(0.95) WITHIN GROUP (ORDER BY {_SECONDS}) AS p95_seconds,
         avg(extraction_duration_ms)::float8 / 1000 AS extraction_seconds,
         avg(transformation_duration_ms)::float8 / 1000 AS transformation_seconds,
-        avg(loading_duration_ms)::float8 / 1000 AS loading_seconds,
-        max(ended_at) AS last_ended_at
+        avg(loading_duration_ms)::float8 / 1000 AS loading_seconds
     {_ENDED} GROUP BY 1 ORDER BY median_seconds DESC NULLS LAST, 1
 """
 _RUN_DAYS = f"""

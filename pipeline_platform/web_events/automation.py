@@ -12,7 +12,7 @@ from pipeline_platform.orchestration.automation import (
     schedules_from_runbook,
 )
 from pipeline_platform.orchestration.landing import landing_key
-from pipeline_platform.orchestration.maintenance import expiry_job, maintenance_job
+from pipeline_platform.orchestration.maintenance import maintenance_job
 from pipeline_platform.orchestration.pipeline_runs import work_tags
 from pipeline_platform.orchestration.sensors import (
     RequestedRange,
@@ -73,7 +73,6 @@ query_times_job = dg.define_asset_job(
 
 
 maintain_job = maintenance_job(PIPELINE, (*TABLES, *MARTS.tables), load_runbook)
-expire_job = expiry_job(PIPELINE, (*TABLES, *MARTS.tables), load_runbook)
 stream_job = streams.stream_job(
     RAW_EVENTS, event_files, events_stream, load_runbook().rulings.stream
 )
@@ -86,7 +85,6 @@ JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     service_health_job,
     query_times_job,
     maintain_job,
-    expire_job,
 ]
 
 
@@ -118,6 +116,5 @@ def schedules(environment: Environment) -> Sequence[dg.ScheduleDefinition]:
         "service_health": service_health_job,
         "query_times": query_times_job,
         "weekly_maintenance": maintain_job,
-        "daily_expiry": expire_job,
     }
     return schedules_from_runbook(load_runbook(), jobs, environment)

@@ -215,6 +215,18 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         lambda d: d["schedules"]["vendor_quiet"].update(environments={"moon": "running"}),
         r"vendor_quiet\.environments",
     ),
+    **{
+        f"{series!r} by day for CloudWatch": (
+            lambda d, series=series: d["cloudwatch"].update(series={"EventsPerDay": series}),
+            r"cloudwatch\.series\.EventsPerDay",
+        )
+        for series in (
+            "advisory_performance/gold/reconciliation/bytes",
+            "advisory_performance/gold/rows_per_day",
+            "gold/reconciliation/of/rows_per_day",
+            "advisory_performance/gold/reconciliation/rows_per_day\n",
+        )
+    },
     "two tolerances for the same": (
         lambda d: d["rulings"]["tolerances"].update(
             overrides=[{"vendor": "a", "tolerance_bps": n} for n in (1, 2)]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pipeline_platform.failures import PlatformError
+from pipeline_platform.failures import sentence_of
 from pipeline_platform.operations.reports import costs, periods, reviews, state
 from pipeline_platform.operations.reports.pages import Page, Section
 from pipeline_platform.operations.reports.reviewed import Present, Reviewed, SectionOf
@@ -132,7 +132,4 @@ def _answered(section: SectionOf, reviewed: Reviewed) -> Section:
         return section(reviewed)
     except Exception as error:  # one section must not take the others with it
         title = section.__name__.replace("_", " ").capitalize()
-        known = isinstance(error, PlatformError)
-        # The text of a foreign error may hold an address with a password.
-        why = str(error) if known else f"A fault of the code ({type(error).__name__})."
-        return Section(f"{title}: not answered", (), why, kind="broken")
+        return Section(f"{title}: not answered", (), sentence_of(error), kind="broken")

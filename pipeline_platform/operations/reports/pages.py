@@ -21,7 +21,6 @@ Kind = Literal["failed", "late", "waits", "ran", "detail", "broken"]
 
 `waits` is what is queued for a person, `broken` a section that could not be answered.
 """
-FAULTS: frozenset[Kind] = frozenset({"failed", "late", "broken"})
 SHOWN_ROWS = 100
 COMMAND = "command"
 """The column whose cells are commands."""
@@ -184,7 +183,7 @@ def markdown(page: Page) -> str:
 
 def html(page: Page) -> str:
     """Return a page as HTML that needs nothing from elsewhere; what it shows is never markup."""
-    return _template().render(page=page, command=COMMAND, faults=FAULTS)
+    return _template().render(page=page, command=COMMAND)
 
 
 def short(page: Page) -> Page:

@@ -8,11 +8,9 @@ from typing import Any
 
 from pipeline_platform.failures import PlatformError
 from pipeline_platform.lake.engine import sql_name
-from pipeline_platform.operations import incident_store as store
-from pipeline_platform.operations.incident_figures import month_figures
 from pipeline_platform.operations.reports.pages import Plot, Row, Section
 from pipeline_platform.operations.reports.reviewed import Reviewed
-from pipeline_platform.partition_ranges import ONE_DAY, month_of
+from pipeline_platform.operations.service_levels import stored_figures
 from pipeline_platform.runbook import ShownTable
 from pipeline_platform.warehouse import period_figures as figures
 
@@ -180,12 +178,7 @@ def files(reviewed: Reviewed) -> Section:
 
 def service_level(reviewed: Reviewed) -> Section:
     """Return this month's and last month's incidents, recovery, availability and budget (SP-48)."""
-    months = [_first_of(reviewed.now.date())]
-    months.append(_first_of(months[0].date() - ONE_DAY))
-    with reviewed.services.database.connection() as connection:
-        found = store.incidents(connection, since=months[-1] - ONE_DAY, limit=1_000_000)
-        watched = store.watched_periods(connection)
-    levels = {reviewed.pipeline: reviewed.runbook.alerts.service_level}
+    runbook = reviewed.runbook
     rows = [
         {
             "month": one.month,
@@ -196,12 +189,12 @@ def service_level(reviewed: Reviewed) -> Section:
             "available %": _rounded(one.availability_pct, 3),
             "budget left min": _rounded(one.budget_left_minutes),
         }
-        for one in month_figures(found, watched, levels, months, reviewed.now)
+        for one in stored_figures(reviewed.services, 2, reviewed.now, [runbook])
     ]
     sentence = (
         "Nobody watched this month: availability is not measured."
         if rows[0]["available %"] is None
-        else f"Promised are {levels[reviewed.pipeline].availability_pct:g} % availability."
+        else f"Promised are {runbook.alerts.service_level.availability_pct:g} % availability."
     )
     return Section("Service level", rows, sentence)
 
@@ -275,8 +268,3 @@ def _share(part: int, whole: int) -> float | None:
 
 def _rounded(value: float | None, digits: int = 1) -> float | None:
     return None if value is None else round(value, digits)
-
-
-def _first_of(day: date) -> datetime:
-    month = month_of(day)
-    return datetime(month.year, month.month, 1, tzinfo=UTC)

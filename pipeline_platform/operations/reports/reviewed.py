@@ -3,7 +3,9 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 
+from pipeline_platform.operations.latest_checks import Row, latest_checks
 from pipeline_platform.operations.reports.pages import Section
 from pipeline_platform.quality.thresholds import Severity
 from pipeline_platform.runbook import Runbook
@@ -31,9 +33,13 @@ class Run:
 
 @dataclass(frozen=True)
 class FailedRun:
-    """A run whose failure nothing made good since, and why it failed."""
+    """A run whose failure nothing made good since, and why it failed.
+
+    `subject` is what its incident names: the job, or the assets that it was started for.
+    """
 
     run: Run
+    subject: str
     why: str
 
 
@@ -78,6 +84,12 @@ class Reviewed:
     def pipeline(self) -> str:
         """The pipeline's name."""
         return self.runbook.pipeline
+
+    @cached_property
+    def checks(self) -> Sequence[Row]:
+        """How each check ended last: asked once, so that all sections say the same."""
+        with self.services.database.connection() as connection:
+            return latest_checks(connection, self.runbook, self.now)
 
 
 SectionOf = Callable[[Reviewed], Section]

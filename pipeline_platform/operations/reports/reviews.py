@@ -10,6 +10,7 @@ from pipeline_platform.operations.reports.costs import cost_of
 from pipeline_platform.operations.reports.pages import Plot, Row, Section
 from pipeline_platform.operations.reports.reviewed import Reviewed
 from pipeline_platform.operations.retention import Retention, row_of
+from pipeline_platform.operations.security import OUTCOMES, worst_first
 from pipeline_platform.operations.security_reviews import latest_review
 from pipeline_platform.partition_ranges import ONE_DAY, month_of, shifted
 from pipeline_platform.warehouse.maintenance_log import recent_maintenance
@@ -96,8 +97,7 @@ def security(reviewed: Reviewed) -> Section:
     if done is None:
         sentence = "Not measurable: nobody reviewed it; `pipeline-platform security review` does."
         return Section("Security", (), sentence)
-    order = ("fail", "not measurable", "pass")
-    found = sorted(done.findings, key=lambda one: order.index(one.outcome))
+    found = worst_first(done.findings)
     rows: list[Row] = [
         {
             "aspect": one.aspect,
@@ -107,7 +107,7 @@ def security(reviewed: Reviewed) -> Section:
         }
         for one in found
     ]
-    counts = [f"{sum(one.outcome == name for one in found)} {name}" for name in order]
+    counts = [f"{sum(one.outcome == name for one in found)} {name}" for name in OUTCOMES]
     return Section("Security", rows, f"{', '.join(counts)}; {done.reviewed_at:%Y-%m-%d}.")
 
 

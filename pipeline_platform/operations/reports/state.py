@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from statistics import median
 from typing import Any
 
-from pipeline_platform.landing.zone import Folder
+from pipeline_platform.landing.claimed_file import FOLDERS, Folder
 from pipeline_platform.operations import incident_store as store
-from pipeline_platform.operations.latest_checks import OVERDUE, coverage, latest_checks
+from pipeline_platform.operations.latest_checks import OVERDUE, coverage
 from pipeline_platform.operations.reports.pages import Row, Section
 from pipeline_platform.operations.reports.reviewed import Reviewed, Run
 from pipeline_platform.runbook import Runbook
@@ -21,7 +21,6 @@ from pipeline_platform.warehouse.stops import stop_of
 MOST_INCIDENTS = 50
 MOST_PROPOSALS = 1000
 MOST_RULES = 5
-_FOLDERS: tuple[Folder, ...] = ("incoming", "processing", "archive", "quarantine")
 _WAITS: tuple[tuple[Folder, str], ...] = (("incoming", "wait in"), ("processing", "were left in"))
 
 
@@ -36,7 +35,6 @@ def what_failed(reviewed: Reviewed) -> Section:
             for (pipeline, name), fault in store.faults(connection).items()
             if pipeline == reviewed.pipeline and fault.state != "GREEN"
         }
-        checks = latest_checks(connection, reviewed.runbook, reviewed.now)
     rows: list[Row] = [
         {
             "what": f"incident {one.incident_id}: {one.title}",
@@ -53,7 +51,7 @@ def what_failed(reviewed: Reviewed) -> Section:
             "since": check["observed (UTC)"],
             "command": _command_of_check(reviewed.runbook, check),
         }
-        for check in checks
+        for check in reviewed.checks
         if check["outcome"] == "fail" and f"check:{check['asset']}:{check['check']}" not in told
     ]
     route = reviewed.runbook.routes[reviewed.runbook.alerts.failed_runs]
@@ -62,10 +60,12 @@ def what_failed(reviewed: Reviewed) -> Section:
             "what": one.why,
             "severity": route.severity,
             "since": one.run.ended_at,
-            "command": _filled(reviewed.runbook, route.remedy.command, one.run.job, one.run.run_id),
+            "command": route.remedy.filled(
+                pipeline=reviewed.pipeline, asset=one.subject, run=one.run.run_id
+            ).command,
         }
         for one in reviewed.present.failed
-        if f"run:{one.run.job}" not in told
+        if f"run:{one.subject}" not in told
     ]
     sentence = f"{len(rows)} to mend." if rows else "Nothing."
     return Section("What failed", rows, sentence, kind="failed")
@@ -141,9 +141,7 @@ def what_ran(reviewed: Reviewed) -> Section:
 
 def all_checks(reviewed: Reviewed) -> Section:
     """Return each threshold of the runbook with value, limit and outcome (SA-12 to SA-16)."""
-    with reviewed.services.database.connection() as connection:
-        found = latest_checks(connection, reviewed.runbook, reviewed.now)
-    measured, count = coverage(found)
+    measured, count = coverage(reviewed.checks)
     rows = [
         {
             "check": one["check"],
@@ -154,7 +152,7 @@ def all_checks(reviewed: Reviewed) -> Section:
             "partition": one["partition"],
             "observed": one["observed (UTC)"],
         }
-        for one in found
+        for one in reviewed.checks
     ]
     return Section("Checks", rows, f"{measured} of {count} were measured in time.")
 
@@ -163,7 +161,7 @@ def landing_zone(reviewed: Reviewed) -> Section:
     """Return how much lies in each folder of the landing zone (SA-17, SA-18, SA-40)."""
     zone = reviewed.services.landing(reviewed.pipeline)
     rows = []
-    for folder in _FOLDERS:
+    for folder in FOLDERS:
         state = zone.observe(folder)
         rows.append(
             {
@@ -185,8 +183,8 @@ def _late_assets(reviewed: Reviewed) -> Iterator[Row]:
         route = runbook.routes[runbook.alerts.overdue[severity]]
         words = {"critical": "is overdue", "warning": "will soon be overdue"}
         word = words.get(str(one.severity), "was never judged: is the daemon on?")
-        command = _filled(runbook, route.remedy.command, one.asset, "")
-        yield _late(f"{one.asset} {word}", one.since, command)
+        remedy = route.remedy.filled(pipeline=runbook.pipeline, asset=one.asset, run="")
+        yield _late(f"{one.asset} {word}", one.since, remedy.command)
 
 
 def _late_work(reviewed: Reviewed) -> Iterator[Row]:
@@ -203,16 +201,14 @@ def _late_work(reviewed: Reviewed) -> Iterator[Row]:
     late = [one for one in waiting if one["requested_at"] < before]
     if late:
         route = runbook.routes[runbook.alerts.failed_runs]
-        command = _filled(runbook, route.remedy.command, pipeline, "")
+        remedy = route.remedy.filled(pipeline=pipeline, asset=pipeline, run="")
         keys = ", ".join(one["partition_key"] for one in late[:3])
         more = f" and {len(late) - 3} more" if len(late) > 3 else ""
-        yield _late(f"not computed yet: {keys}{more}", late[0]["requested_at"], command)
+        yield _late(f"not computed yet: {keys}{more}", late[0]["requested_at"], remedy.command)
 
 
 def _late_checks(reviewed: Reviewed) -> Iterator[Row]:
-    with reviewed.services.database.connection() as connection:
-        checks = latest_checks(connection, reviewed.runbook, reviewed.now)
-    overdue = [one for one in checks if one["outcome"] == OVERDUE]
+    overdue = [one for one in reviewed.checks if one["outcome"] == OVERDUE]
     if overdue:
         since = [one["observed (UTC)"] for one in overdue if one["observed (UTC)"]]
         names = ", ".join(str(one["check"]) for one in overdue[:3])
@@ -264,11 +260,8 @@ def _command_of_check(runbook: Runbook, check: Mapping[str, object]) -> str:
         return f"pipeline-platform check {runbook.pipeline}"
     broken = next((one for one in threshold.bands if one.severity == check["severity"]), None)
     route = runbook.routes[(broken or threshold.severest_first[-1]).route]
-    return _filled(runbook, (threshold.remedy or route.remedy).command, asset, "RUN")
-
-
-def _filled(runbook: Runbook, command: str, asset: str, run: str) -> str:
-    return command.format_map({"pipeline": runbook.pipeline, "asset": asset, "run": run})
+    remedy = threshold.remedy or route.remedy
+    return remedy.filled(pipeline=runbook.pipeline, asset=asset, run="RUN").command
 
 
 def _unit(runbook: Runbook, check: object) -> str | None:

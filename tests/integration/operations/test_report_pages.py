@@ -10,8 +10,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from pipeline_platform.operations.event_log import EventLog
 from pipeline_platform.operations.growth import record_size
-from pipeline_platform.operations.plan import runbooks
+from pipeline_platform.operations.plan import alertings, runbooks
 from pipeline_platform.operations.present import present_of
 from pipeline_platform.operations.reports import periods, reviews, state
 from pipeline_platform.operations.reports.catalog import REPORTS, make_page
@@ -122,7 +123,8 @@ class TestFailed:
         ]
 
     def test_a_failed_run_has_the_command_of_the_route_of_failed_runs(self, reviewed) -> None:
-        present = Present(failed=[FailedRun(a_run(), "A run of web_events_ingest failed.")])
+        failed = FailedRun(a_run(), "web_events_ingest", "A run of web_events_ingest failed.")
+        present = Present(failed=[failed])
         (row,) = state.what_failed(replace(reviewed, present=present)).rows
         assert (row["what"], row["command"]) == (
             "A run of web_events_ingest failed.",
@@ -395,6 +397,25 @@ def test_dagster_tells_what_ran_and_what_nothing_made_good(settings) -> None:
     assert [one.why for one in present.failed] == [
         "A run of web_events_ingest failed before or between its steps."
     ]
+
+
+def test_a_failed_run_that_was_started_from_the_ui_is_told_once(settings, reviewed) -> None:
+    with running(settings) as platform:
+        asset = dg.AssetKey([PIPELINE, "bronze", "raw_events"])
+        failed_from_the_ui(platform.instance, asset)
+        now, graph = datetime.now(UTC), platform.definitions.resolve_asset_graph()
+        log = EventLog(platform.instance, graph, alertings(), is_watching_freshness=False)
+        Desk(platform.services, None).round(*log.read({}, now).findings)
+        present = present_of(platform.instance, RUNBOOK, now)
+    told = [str(row["what"]) for row in state.what_failed(replace(reviewed, present=present)).rows]
+    assert [one.split(":")[0] for one in told] == ["incident 1"]
+
+
+def failed_from_the_ui(instance: dg.DagsterInstance, asset: dg.AssetKey) -> None:
+    """Note a run as Dagster does that somebody started for one asset, and that failed."""
+    run = dg.DagsterRun(job_name="__ASSET_JOB", asset_selection=frozenset({asset}))
+    instance.add_run(run)
+    instance.report_run_failed(run)
 
 
 def test_month_and_week_and_maintenance_wait_for_each_other() -> None:

@@ -154,6 +154,15 @@ class TestLanding:
         list(years_later(retention, days).apply())
         assert path.exists() == is_left
 
+    @pytest.mark.parametrize(("days", "going"), [(2556, 0), (2558, 1)])
+    def test_a_dry_run_says_what_the_archive_holds(
+        self, retention, services, days: int, going: int
+    ) -> None:
+        came = datetime.fromtimestamp(archived(services).stat().st_mtime, UTC)
+        seen = outcome(years_later(retention, days).look(), f"{PIPELINE}: archived files")
+        assert (seen.held, seen.going) == (1, going)
+        assert abs(seen.oldest_at - came) < timedelta(minutes=1)
+
     def test_a_file_that_is_not_done_stays(self, retention, services) -> None:
         path = archived(services, status="PUBLISHED")
         list(years_later(retention).apply())
@@ -231,18 +240,71 @@ class TestRuns:
         assert found == (3, 2, 1)
 
 
-def test_one_place_that_fails_does_not_stop_the_next(retention, services) -> None:
-    class Broken:
-        def aged(self, before: datetime) -> tables.Aged:
-            return tables.Aged(0, None, 0)
+class TestFailure:
+    """A place that fails is told, and the pass goes on to its last place."""
 
-        def forget(self, before: datetime, most: int) -> Iterator[int]:
-            raise UnavailableError("Dagster does not answer.")
+    @pytest.mark.parametrize("pass_over", [Retention.look, Retention.apply])
+    @pytest.mark.parametrize(
+        ("error", "told"),
+        [
+            (UnavailableError("Dagster does not answer."), "Dagster does not answer."),
+            (KeyError("postgresql://a:b@c"), "A fault of the code (KeyError)."),
+        ],
+    )
+    def test_of_what_can_not_even_be_looked_at(self, retention, pass_over, error, told) -> None:
+        class Broken:
+            def aged(self, before: datetime) -> tables.Aged:
+                raise error
 
-    done = list(replace(retention, runs=Broken()).apply())
-    broken = [(one.place, one.failure) for one in done if one.failure]
-    assert broken == [("Dagster's runs and events", "Dagster does not answer.")]
+            def forget(self, before: datetime, most: int) -> Iterator[int]:
+                yield 1
+
+        broken = replace(retention, runs=Broken())
+        assert failures(pass_over(broken)) == {"Dagster's runs and events": told}
+
+    def test_of_what_can_not_be_forgotten(self, retention) -> None:
+        class Broken:
+            def aged(self, before: datetime) -> tables.Aged:
+                return tables.Aged(0, None, 0)
+
+            def forget(self, before: datetime, most: int) -> Iterator[int]:
+                raise UnavailableError("Dagster does not answer.")
+
+        told = failures(replace(retention, runs=Broken()).apply())
+        assert told == {"Dagster's runs and events": "Dagster does not answer."}
+
+    @pytest.mark.parametrize("pass_over", [Retention.look, Retention.apply])
+    def test_of_a_lake_that_does_not_answer(self, settings, pass_over) -> None:
+        nowhere = {"catalog_uri": "postgresql+psycopg://127.0.0.1:1/catalog"}
+        with Services(settings.model_copy(update=nowhere)) as services:
+            told = failures(pass_over(Retention.of(services, NOW, "r", None, lambda: ())))
+        assert told.keys() == {f"{name}: snapshots" for name in runbooks()}
+
+    @pytest.mark.parametrize("pass_over", [Retention.look, Retention.apply])
+    def test_of_a_clean_up(self, retention, pass_over) -> None:
+        def nobody_knows() -> None:
+            raise ConnectionError("Dagster's storage is gone")
+
+        told = failures(pass_over(replace(retention, unfinished_runs=nobody_knows)))
+        assert told.keys() == {
+            f"{name}: temporary files, resolved quarantine" for name in runbooks()
+        }
+
+    @pytest.mark.parametrize("pass_over", [Retention.look, Retention.apply])
+    def test_of_backups(self, settings, pass_over) -> None:
+        folder = settings.home / "backups"
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.write_text("a file where a folder should be")
+        with Services(settings) as services:
+            told = failures(pass_over(Retention.of(services, NOW, "r", None, lambda: ())))
+        assert told.keys() == {"files of backups"}
+
+
+def failures(outcomes: Iterator[Outcome]) -> dict[str, str]:
+    """Return why places failed, by place, of a pass that came to its last place."""
+    done = list(outcomes)
     assert done[-1].place == "files of backups"
+    return {one.place: one.failure for one in done if one.failure}
 
 
 def test_what_a_killed_backup_left_goes(retention, services) -> None:
@@ -259,7 +321,8 @@ def test_a_stopped_pipeline_is_left_alone_and_the_others_are_not(retention, serv
         connection.execute("INSERT INTO pipelines (pipeline_id) VALUES ('advisory_performance')")
         stop(connection, "advisory_performance", by="somebody", reason=None, now=NOW)
     done = [one.place for one in retention.apply()]
-    assert f"{PIPELINE}: temporary files, resolved quarantine" in done
+    cleaned = [one for one in done if one.endswith(": temporary files, resolved quarantine")]
+    assert cleaned == [f"{PIPELINE}: temporary files, resolved quarantine"]
 
 
 def test_the_nightly_job_forgets_and_says_what(settings) -> None:

@@ -1,15 +1,23 @@
 """A security review over real HTTP to a local AWS, and over a real database."""
 
 import json
+import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from select import select
+from socketserver import StreamRequestHandler, ThreadingTCPServer
+from threading import Thread
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import pytest
 from pydantic import SecretStr
 
 from pipeline_platform.api.tokens import new_token
+from pipeline_platform.operations.event_log import EventLog
+from pipeline_platform.operations.plan import OperationsPlan, alertings, operations_plan
 from pipeline_platform.operations.security import Finding
 from pipeline_platform.operations.security_assets import KEY
 from pipeline_platform.operations.security_reviews import SecurityReview, latest_review, review
@@ -190,6 +198,80 @@ def test_a_superuser_that_was_added_fails(settings: Settings) -> None:
 def test_connections_that_stay_on_this_machine_need_no_tls(settings: Settings) -> None:
     with Services(settings) as services:
         assert found(review(services, NOW), "database", "encryption").outcome == "pass"
+
+
+def test_a_failed_check_is_told_to_whom_security_breaches_are(settings: Settings) -> None:
+    _, entry = new_token("grafana", "read")
+    with running(settings.model_copy(update={"api_tokens": SecretStr(entry)})) as platform:
+        review(platform.services, NOW - timedelta(days=91))
+        platform.run("operations_security_review")
+        log = EventLog(
+            platform.instance,
+            platform.definitions.resolve_asset_graph(),
+            alertings(),
+            is_watching_freshness=False,
+        )
+        told = {one.name: one for one in log.read({}, datetime.now(UTC)).findings}
+    one = told["check:operations/security/review:rotation"]
+    assert (one.is_fine, one.route, one.severity) == (False, "security_breaches", "critical")
+
+
+@pytest.mark.parametrize(
+    "change", [lambda routes: routes.pop("tags"), lambda routes: routes.update(tags="nobody")]
+)
+def test_every_aspect_has_a_route_that_there_is(change) -> None:
+    document = operations_plan().model_dump()
+    change(document["security"]["routes"])
+    with pytest.raises(ValueError, match="a known route for tags"):
+        OperationsPlan.model_validate(document)
+
+
+@pytest.mark.parametrize(
+    "spelt",
+    [
+        "postgresql://{user}@{host}:{port}{path}",
+        "postgresql://{user}@{path}?host={host}&port={port}",
+    ],
+)
+def test_connections_to_another_address_need_tls_however_it_is_spelt(settings, spelt) -> None:
+    parts = urlsplit(settings.database_url.get_secret_value())
+    user = parts.netloc.rpartition("@")[0]
+    with reached_from_outside(parts.hostname, parts.port) as (host, port):
+        url = spelt.format(user=user, host=host, port=port, path=parts.path)
+        with Services(settings.model_copy(update={"database_url": SecretStr(url)})) as services:
+            one = found(review(services, NOW), "database", "encryption")
+    assert one.outcome == "fail"
+
+
+@contextmanager
+def reached_from_outside(host: str, port: int) -> Iterator[tuple[str, int]]:
+    """Pass on what arrives at this machine's outer address, as if the server were elsewhere."""
+
+    class PassOn(StreamRequestHandler):
+        def handle(self) -> None:
+            with socket.create_connection((host, port)) as server:
+                ends = {self.connection: server, server: self.connection}
+                while True:
+                    for one in select(list(ends), [], [])[0]:
+                        if not (data := one.recv(65_536)):
+                            return
+                        ends[one].sendall(data)
+
+    with ThreadingTCPServer((outer_address(), 0), PassOn) as listener:
+        listener.daemon_threads = True
+        Thread(target=listener.serve_forever, args=(0.05,), daemon=True).start()
+        yield listener.server_address
+        listener.shutdown()
+
+
+def outer_address() -> str:
+    """Return an address of this machine that is not its loopback; nothing is sent for it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        try:
+            asking.connect(("198.51.100.1", 9))
+        except OSError:
+            pytest.skip("this machine has no network")
+        return asking.getsockname()[0]
 
 
 def test_the_asset_has_a_check_for_each_aspect_and_keeps_the_review(settings: Settings) -> None:
