@@ -24,6 +24,11 @@ def shifted(month: date, count: int) -> date:
     return date(index // 12, index % 12 + 1, 1)
 
 
+def following(partition: date, unit: Unit) -> date:
+    """Return the month or day after one."""
+    return shifted(partition, 1) if unit == "month" else partition + ONE_DAY
+
+
 def month_range(first: date, last: date) -> list[date]:
     """Return every month from first to last, both included."""
     months = []
@@ -69,11 +74,11 @@ def dates_in(partitions: Mapping[PartitionValue, int]) -> dict[date, int]:
     return dict(sorted(dates.items()))
 
 
-def stretches(days: Iterable[date]) -> list[list[date]]:
-    """Return days, sorted and without doubles, cut where the next one is not the day after."""
+def stretches(days: Iterable[date], unit: Unit = "day") -> list[list[date]]:
+    """Return days or months, sorted and without doubles, cut where the next one is missing."""
     found: list[list[date]] = []
     for day in sorted(set(days)):
-        if found and day - found[-1][-1] == ONE_DAY:
+        if found and day == following(found[-1][-1], unit):
             found[-1].append(day)
         else:
             found.append([day])

@@ -5,7 +5,7 @@ rows don't fit is worked on range by range of account numbers and published as o
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -51,12 +51,19 @@ def ranges_of(
 def each_range(
     run: RunContext, table: LakeTable, months: Sequence[date], bytes_per_row: int = BYTES_PER_ROW
 ) -> Iterator[tuple[duckdb.DuckDBPyConnection, AccountRange]]:
-    """Go through the ranges of `ranges_of`, giving freed memory back before and after each.
+    """Go through the ranges of `ranges_of` as `each_of` does."""
+    yield from each_of(run, ranges_of(run, table, months, bytes_per_row))
+
+
+def each_of(
+    run: RunContext, ranges: Iterable[AccountRange]
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, AccountRange]]:
+    """Go through ranges, giving freed memory back before and after each.
 
     Each has an engine of its own, which is closed after it: only then DuckDB gives everything back
     (measured: up to 90 MB that it no longer counted).
     """
-    for accounts in ranges_of(run, table, months, bytes_per_row):
+    for accounts in ranges:
         release_memory()
         with run.services.connect() as engine:
             yield engine, accounts

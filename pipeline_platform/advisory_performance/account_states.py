@@ -14,7 +14,7 @@ from pipeline_platform.advisory_performance.decimals import (
     words_of,
 )
 from pipeline_platform.advisory_performance.row_keys import account_codes, day_numbers
-from pipeline_platform.advisory_performance.tables import ACCOUNT_STATES, BASES, MONEY
+from pipeline_platform.advisory_performance.tables import BASES, COMPUTED_STATES, MONEY
 from pipeline_platform.failures import BadInputError
 
 Integers = npt.NDArray[np.int64]
@@ -101,7 +101,7 @@ def states_by_account(states: pa.Table | None, accounts: pa.Array) -> AccountSta
 
 
 def states_table(accounts: pa.Array, months: Integers, states: AccountStates) -> pa.Table:
-    """Return ACCOUNT_STATES rows; `months` counts from January 1970."""
+    """Return COMPUTED_STATES rows; `months` counts from January 1970."""
     columns = {
         "account_id": accounts,
         "as_of_date": _dates(states.as_of_day),
@@ -119,7 +119,7 @@ def states_table(accounts: pa.Array, months: Integers, states: AccountStates) ->
             )
         },
     }
-    schema = ACCOUNT_STATES.schema
+    schema = COMPUTED_STATES
     return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 

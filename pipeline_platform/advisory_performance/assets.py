@@ -223,8 +223,11 @@ marts = marts_asset(
 
 def _measured_metadata(measured: list[MeasuredMonths], table: str) -> dict[str, int]:
     metadata = {"dagster/row_count": sum(piece.row_count for piece in measured)}
-    if measured:
+    if measured and table in measured[-1].snapshot_ids:
         metadata["snapshot_id"] = measured[-1].snapshot_ids[table]
+    counts = [one.measured_accounts for one in measured if one.measured_accounts is not None]
+    if counts:
+        metadata["measured_accounts"] = sum(counts)
     return metadata
 
 

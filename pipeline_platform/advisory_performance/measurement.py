@@ -1,8 +1,8 @@
 """Silver to gold: returns of months, linked from the month before, reconciled and compared.
 
 A month links from the state in which the month before it ended, so months run in order; a
-correction recomputes its own month and all later ones, and a row whose inputs did not change
-keeps its version.
+correction recomputes its own month and all later ones of its account alone, and a row that comes
+out as before keeps its version.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,11 +11,14 @@ from datetime import date
 from decimal import Decimal
 
 import duckdb
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from pipeline_platform.advisory_performance.account_ranges import AccountRange, each_range
+from pipeline_platform.advisory_performance.account_ranges import (
+    AccountRange,
+    each_of,
+    each_range,
+)
 from pipeline_platform.advisory_performance.causes import explain_breaches
+from pipeline_platform.advisory_performance.measured_accounts import measure_accounts
 from pipeline_platform.advisory_performance.months import rows_within
 from pipeline_platform.advisory_performance.reconciliation import (
     Tolerances,
@@ -24,7 +27,6 @@ from pipeline_platform.advisory_performance.reconciliation import (
 )
 from pipeline_platform.advisory_performance.refinement import months_filter
 from pipeline_platform.advisory_performance.restatements import Materiality, restatements
-from pipeline_platform.advisory_performance.return_versions import with_versions
 from pipeline_platform.advisory_performance.rulings import Runbook
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.tables import (
@@ -37,35 +39,32 @@ from pipeline_platform.advisory_performance.tables import (
     TIME_WEIGHTED_RETURNS,
     VALUATIONS,
 )
-from pipeline_platform.advisory_performance.twrr import (
-    ROWS_PER_BLOCK,
-    Returns,
-    ReturnSettings,
-    iterate_returns,
-)
 from pipeline_platform.code_version import code_version
+from pipeline_platform.lake.streamed_files import StreamedFiles
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.partition_ranges import (
     dates_in,
-    month_of,
-    month_range,
     partition_key,
     pieces,
     shifted,
+    span_of,
 )
 from pipeline_platform.warehouse.progress import layer_versions, record_versions
 
-ANNIVERSARIES = (1, 3, 5)
 ANY = "*"
 
 
 @dataclass(frozen=True)
 class MeasuredMonths:
-    """What one piece of a range produced."""
+    """What one piece of a range produced.
+
+    `measured_accounts` is of how many accounts returns were computed; None where none are.
+    """
 
     months: tuple[date, ...]
     row_count: int
     snapshot_ids: dict[str, int]
+    measured_accounts: int | None = None
 
 
 def measure_range(run: RunContext, months: Sequence[date]) -> Iterator[MeasuredMonths]:
@@ -215,106 +214,49 @@ def materiality_of(runbook: Runbook) -> Materiality:
 
 
 def _measure_piece(run: RunContext, months: list[date]) -> MeasuredMonths:
-    lake = run.services.lake
-    keys = [partition_key(month) for month in months]
+    """Publish the months' returns; where no account's inputs changed, what is stored stays."""
+    lake, tables = run.services.lake, (TIME_WEIGHTED_RETURNS, ACCOUNT_STATES)
     with run.services.database.connection() as connection:
-        versions = layer_versions(connection, PIPELINE, "silver", keys)
+        versions = layer_versions(connection, PIPELINE, "silver", [*map(partition_key, months)])
     inputs = _snapshots(run, (VALUATIONS, EXTERNAL_FLOWS))
-    key = f"{keys[0]}_{keys[-1]}"
-    with lake.streams(TIME_WEIGHTED_RETURNS, ACCOUNT_STATES, run_id=run.run_id, partition=key) as (
-        returns,
-        states,
-    ):
-        for engine, accounts in each_range(run, VALUATIONS, months):
-            computed = measure_accounts(run, engine, months, accounts)
-            returns.write(computed.table)
-            states.write(computed.states)
-            del computed
-    staged = [lake.stage_stream(stream) for stream in (returns, states)]
-    properties = {**_properties(), "inputs": inputs}
-    snapshot_ids = {
-        one.table.name: lake.publish(
-            one, replace=months_filter(months), properties=properties
-        ).snapshot_id
-        for one in staged
-    }
+    with lake.streams(*tables, run_id=run.run_id, partition=span_of(months)) as streams:
+        computed = _write_changed(run, months, streams)
+    if computed:
+        properties = {**_properties(), "inputs": inputs}
+        for staged in [lake.stage_stream(stream) for stream in streams]:
+            lake.publish(staged, replace=months_filter(months), properties=properties)
     with run.services.database.transaction() as connection:
         record_versions(connection, PIPELINE, "gold", versions, run.now())
-    return MeasuredMonths(tuple(months), staged[0].row_count, snapshot_ids)
-
-
-def measure_accounts(
-    run: RunContext,
-    engine: duckdb.DuckDBPyConnection,
-    months: Sequence[date],
-    accounts: AccountRange,
-) -> Returns:
-    """Compute the returns of some accounts, with all their versions, and their states."""
-    lake, threads = run.services.lake, run.services.settings.threads
-    span, before = (months[0], months[-1]), shifted(months[0], -1)
-
-    def read(table: LakeTable, first: date, last: date) -> duckdb.DuckDBPyRelation:
-        return lake.relation(engine, table, months=(first, last)).filter(accounts.condition)
-
-    known = read(ACCOUNT_STATES, before, before).to_arrow_table()
-    valuations = read(VALUATIONS, *span).filter("is_current").to_arrow_table()
-    flows = read(EXTERNAL_FLOWS, _first_flow_month(known, months[0]), months[-1])
-    parts = list(
-        iterate_returns(
-            valuations,
-            flows.filter("is_current").to_arrow_table(),
-            states=known,
-            history=_anniversary_indexes(run, engine, months, accounts),
-            settings=ReturnSettings(annualisation_basis=run.runbook.rulings.annualisation_basis),
-            months=span,
-            threads=threads,
-            rows_per_block=max(1, min(ROWS_PER_BLOCK, valuations.num_rows // (2 * threads))),
-        )
+    published = ((table.name, lake.last_publication(table)) for table in tables)
+    rows = dates_in(lake.partitions(TIME_WEIGHTED_RETURNS))
+    return MeasuredMonths(
+        tuple(months),
+        sum(rows.get(month, 0) for month in months),
+        {name: found.snapshot_id for name, found in published if found},
+        computed,
     )
-    table = with_versions(
-        pa.concat_tables(part.table for part in parts),
-        read(TIME_WEIGHTED_RETURNS, *span).to_arrow_table(),
-        published_at=run.now(),
-    )
-    return Returns(table, pa.concat_tables(part.states for part in parts))
 
 
-def _first_flow_month(states: pa.Table, first: date) -> date:
-    """Return the month from which flows may still be uncounted: that of the oldest last value."""
-    oldest = pc.min(states["as_of_date"]).as_py()
-    return min(month_of(oldest), first) if oldest else first
-
-
-def _anniversary_indexes(
-    run: RunContext,
-    engine: duckdb.DuckDBPyConnection,
-    months: Sequence[date],
-    accounts: AccountRange,
-) -> pa.Table:
-    """Read the growth indexes from which the 1, 3 and 5 year returns of these months start.
-
-    An anniversary's index is the last one within 31 days before it, so each anniversary month
-    needs the month before it too; months that are being computed are left out.
-    """
-    lake = run.services.lake
-    needed: set[date] = set()
-    for years in ANNIVERSARIES:
-        first, last = shifted(months[0], -12 * years - 2), shifted(months[-1], -12 * years)
-        needed.update(month_range(first, last))
-    needed -= set(months)
-    present = sorted(needed & set(dates_in(lake.partitions(TIME_WEIGHTED_RETURNS))))
-    columns = "account_id, as_of_date, net_growth_index, gross_growth_index, record_start_date"
-    parts = [
-        lake.relation(engine, TIME_WEIGHTED_RETURNS, months=(month, month))
-        .filter(f"is_current AND {accounts.condition}")
-        .project(columns)
-        .to_arrow_table()
-        for month in present
-    ]
-    if not parts:
-        schema = TIME_WEIGHTED_RETURNS.schema
-        return pa.schema([schema.field(name) for name in columns.split(", ")]).empty_table()
-    return pa.concat_tables(parts)
+def _write_changed(run: RunContext, months: list[date], streams: Sequence[StreamedFiles]) -> int:
+    """Write the months' rows and return of how many accounts they were computed; 0 = nothing."""
+    computed, kept = 0, []
+    for engine, accounts in each_range(run, VALUATIONS, months):
+        measured = measure_accounts(run, engine, months, accounts)
+        if measured.changed.num_rows:
+            computed += measured.changed.num_rows
+            for stream, rows in zip(streams, (measured.returns, measured.states), strict=True):
+                stream.copy(rows, is_sorted=False)
+        else:
+            kept.append(accounts)
+        del measured
+    if computed:
+        for engine, accounts in each_of(run, kept):
+            for stream in streams:
+                rows = run.services.lake.relation(
+                    engine, stream.table, months=(months[0], months[-1])
+                )
+                stream.copy(rows.filter(accounts.condition))
+    return computed
 
 
 def _publish(
@@ -326,8 +268,7 @@ def _publish(
 ) -> MeasuredMonths:
     """Publish what `rows_of` gives for each range of accounts, as one replacement of the months."""
     lake = run.services.lake
-    partition = f"{partition_key(months[0])}_{partition_key(months[-1])}"
-    with lake.streams(target, run_id=run.run_id, partition=partition) as (stream,):
+    with lake.streams(target, run_id=run.run_id, partition=span_of(months)) as (stream,):
         for engine, accounts in each_range(run, TIME_WEIGHTED_RETURNS, months):
             stream.copy(rows_of(engine, accounts))
     staged = lake.stage_stream(stream)

@@ -12,10 +12,8 @@ from decimal import Decimal
 from pathlib import Path
 
 from pipeline_platform.advisory_performance.account_ranges import each_range
-from pipeline_platform.advisory_performance.measurement import (
-    measure_accounts,
-    reconcile_accounts,
-)
+from pipeline_platform.advisory_performance.measured_accounts import measure_accounts
+from pipeline_platform.advisory_performance.measurement import reconcile_accounts
 from pipeline_platform.advisory_performance.measures import MEASURES, score_of
 from pipeline_platform.advisory_performance.months import rows_within
 from pipeline_platform.advisory_performance.relations import as_view, unique_name
@@ -98,11 +96,11 @@ def _compute(run: RunContext, lake: TrialLake, months: Sequence[date], folder: P
         for engine, accounts in each_range(run, VALUATIONS, piece):
             computed = measure_accounts(run, engine, piece, accounts)
             for table, rows, paths in (
-                (TIME_WEIGHTED_RETURNS, computed.table, returns),
+                (TIME_WEIGHTED_RETURNS, computed.returns, returns),
                 (ACCOUNT_STATES, computed.states, states),
             ):
                 path = str(folder / f"{unique_name(table.name)}.parquet")
-                paths.append(write_rows(table, engine.from_arrow(rows), path))
+                paths.append(write_rows(table, rows, path))
         lake.put(TIME_WEIGHTED_RETURNS, span, returns)
         lake.put(ACCOUNT_STATES, span, states)
         for engine, accounts in each_range(run, TIME_WEIGHTED_RETURNS, piece):

@@ -36,7 +36,7 @@ MONTHS_PER_YEAR = 12
 def returns_of_block(
     block: AccountBlock, months: Integers, annualisation_basis: str
 ) -> tuple[pa.Table, pa.Table]:
-    """Return COMPUTED_RETURNS of the block and ACCOUNT_STATES at the ends of `months`."""
+    """Return COMPUTED_RETURNS of the block and COMPUTED_STATES at the ends of `months`."""
     if not len(block.day):
         return COMPUTED_RETURNS.empty_table(), states_of(block, None, months)
     measured = _measure(block, annualisation_basis)

@@ -188,7 +188,7 @@ def _hashes(rows: pa.Table) -> Hashes:
             continue
         column = rows[name].combine_chunks()
         for bits in _bits(column):
-            result = _mixed(result ^ bits)
+            result = mixed(result ^ bits)
     return result
 
 
@@ -215,7 +215,8 @@ def _bits(column: pa.Array) -> list[Hashes]:
     return parts
 
 
-def _mixed(values: Hashes) -> Hashes:
+def mixed(values: Hashes) -> Hashes:
+    """Spread the bits of 64-bit integers (the finaliser of SplitMix64)."""
     values = (values ^ (values >> np.uint64(30))) * _FIRST_FACTOR
     values = (values ^ (values >> np.uint64(27))) * _SECOND_FACTOR
     return (values ^ (values >> np.uint64(31))) + _NULL

@@ -22,6 +22,17 @@ Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Days = npt.NDArray[np.int32]
 
+FLOW_COLUMNS = (
+    "account_id",
+    "as_of_date",
+    "amount",
+    "currency",
+    "timing",
+    "weight",
+    "flow_sequence",
+    "valuation_before_flow",
+)
+
 _WEIGHT_UNITS = 10.0**WEIGHT.scale
 
 

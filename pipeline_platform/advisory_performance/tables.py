@@ -203,9 +203,15 @@ ACCOUNT_STATES = _table(
         _required("gross_growth_month_start", pa.float64()),
         _required("gross_growth_quarter_start", pa.float64()),
         _required("gross_growth_year_start", pa.float64()),
+        pa.field("measured_fingerprint", pa.int64()),
     ],
     "Where each account's record stood at the end of a month; the next month links from it.",
 )
+
+COMPUTED_STATES = pa.schema(
+    [column for column in ACCOUNT_STATES.schema if column.name != "measured_fingerprint"]
+)
+"""ACCOUNT_STATES before its rows get the fingerprint of what they were measured from."""
 
 RECONCILIATION = _table(
     "gold",

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from pipeline_platform.advisory_performance.account_days import AccountDays
 from pipeline_platform.advisory_performance.calendar_days import day_number, month_index
-from pipeline_platform.advisory_performance.tables import ACCOUNT_STATES, COMPUTED_RETURNS
+from pipeline_platform.advisory_performance.tables import COMPUTED_RETURNS, COMPUTED_STATES
 
 Integers = npt.NDArray[np.int64]
 AnnualisationBasis = Literal["calendar", "365"]
@@ -37,7 +37,7 @@ class ReturnSettings:
 
 @dataclass(frozen=True)
 class Returns:
-    """`table`: TIME_WEIGHTED_RETURNS without version columns; `states`: ACCOUNT_STATES.
+    """`table`: COMPUTED_RETURNS; `states`: COMPUTED_STATES.
 
     The table is sorted by account and day, the states by account and month.
     """
@@ -83,7 +83,7 @@ def compute_returns(
     )
     return Returns(
         pa.concat_tables([COMPUTED_RETURNS.empty_table(), *(part.table for part in parts)]),
-        pa.concat_tables([ACCOUNT_STATES.schema.empty_table(), *(part.states for part in parts)]),
+        pa.concat_tables([COMPUTED_STATES.empty_table(), *(part.states for part in parts)]),
     )
 
 

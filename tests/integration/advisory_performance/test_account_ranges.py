@@ -1,14 +1,15 @@
 """Months worked on range by range of accounts give what they give as a whole."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
+from typing import Any
 
 import duckdb
 import pytest
-from pydantic import SecretStr
 
 from pipeline_platform.advisory_performance import account_ranges, refinement
+from pipeline_platform.advisory_performance.account_ranges import AccountRange
 from pipeline_platform.advisory_performance.automation import months_to_process
 from pipeline_platform.advisory_performance.ingestion import ingest_arrivals
 from pipeline_platform.advisory_performance.measurement import (
@@ -19,48 +20,52 @@ from pipeline_platform.advisory_performance.measurement import (
 from pipeline_platform.advisory_performance.run_context import RunContext, shipped_mappings
 from pipeline_platform.advisory_performance.samples.arrivals import generate_arrivals
 from pipeline_platform.advisory_performance.serving import serve_months
-from pipeline_platform.advisory_performance.tables import PIPELINE, VALUATIONS
 from pipeline_platform.partition_ranges import month_range
 from pipeline_platform.services import Services
-from pipeline_platform.settings import Settings
 from tests.assets.content import Content, database_content, differences, lake_content
+from tests.assets.platform_runs import deliver, settings_at
 from tests.integration.advisory_performance.test_sample_ledger import REQUEST
 
 NOW = datetime(2024, 11, 2, tzinfo=UTC)
 
 
-@pytest.fixture(scope="module")
-def arrived(new_database, tmp_path_factory) -> Iterator[RunContext]:
-    settings = Settings(
-        home=tmp_path_factory.mktemp("ranges"),
-        environment="test",
-        database_url=SecretStr(new_database()),
-    )
+@pytest.fixture
+def processed(new_database, tmp_path_factory) -> Callable[[], Content]:
+    """Take the same deliveries to PostgreSQL on a platform of its own."""
     made = generate_arrivals(replace(REQUEST, accounts=5, days=45), dict(shipped_mappings()))
-    with Services(settings) as services:
-        for file in [*made.files, *made.corrections]:
-            services.landing(PIPELINE).put(file.name, file.content)
-        run = RunContext(services, "ranges", clock=lambda: NOW)
-        list(ingest_arrivals(run))
-        yield run
 
+    def process() -> Content:
+        settings = settings_at(tmp_path_factory.mktemp("ranges"), new_database())
+        with Services(settings) as services:
+            for file in [*made.files, *made.corrections]:
+                deliver(settings, file.name, file.content)
+            run = RunContext(services, "ranges", clock=lambda: NOW)
+            list(ingest_arrivals(run))
+            _, first, last = months_to_process(services)
+            months = month_range(first, last)
+            refinement.publish_months(run, refinement.stage_months(run, months))
+            for work in (measure_range, reconcile_range, compare_versions, serve_months):
+                list(work(run, months))
+            return {**lake_content(services, without_instants=True), **database_content(services)}
 
-def _process(run: RunContext, months: list[date]) -> Content:
-    refinement.publish_months(run, refinement.stage_months(run, months))
-    for work in (measure_range, reconcile_range, compare_versions, serve_months):
-        list(work(run, months))
-    return {**lake_content(run.services), **database_content(run.services)}
+    return process
 
 
 def test_ranges_of_accounts_give_the_same_tables(
-    arrived: RunContext, monkeypatch: pytest.MonkeyPatch
+    processed: Callable[[], Content], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, first, last = months_to_process(arrived.services)
-    months = month_range(first, last)
-    whole = _process(arrived, months)
+    whole = processed()
+    cut = []
+    ranges_of = account_ranges.ranges_of
+
+    def noted(*given: Any) -> list[AccountRange]:
+        cut.append(ranges_of(*given))
+        return cut[-1]
+
+    monkeypatch.setattr(account_ranges, "ranges_of", noted)
     monkeypatch.setattr(account_ranges, "rows_at_once", lambda _settings, _bytes: 50)
-    assert len(account_ranges.ranges_of(arrived, VALUATIONS, months)) > 4
-    assert differences(whole, _process(arrived, months)) == {}
+    assert differences(whole, processed()) == {}
+    assert max(map(len, cut)) > 4
 
 
 def test_ranges_leave_no_account_out_and_keep_to_the_limit() -> None:

@@ -23,7 +23,7 @@ from pipeline_platform.advisory_performance.decimals import (
     words_of,
 )
 from pipeline_platform.advisory_performance.return_kernels import years_between
-from pipeline_platform.advisory_performance.tables import ACCOUNT_STATES, COMPUTED_RETURNS, MONEY
+from pipeline_platform.advisory_performance.tables import COMPUTED_RETURNS, COMPUTED_STATES, MONEY
 from pipeline_platform.advisory_performance.twrr import Returns, compute_returns
 from pipeline_platform.failures import BadInputError
 from tests.unit.advisory_performance.return_inputs import (
@@ -238,7 +238,7 @@ class TestInput:
 
     def test_states_have_no_null(self):
         states = returns_of(JANUARY).states
-        assert {states[name].null_count for name in ACCOUNT_STATES.schema.names} == {0}
+        assert {states[name].null_count for name in COMPUTED_STATES.names} == {0}
 
 
 @settings(max_examples=100, deadline=None)

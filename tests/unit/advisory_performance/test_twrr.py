@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline_platform.advisory_performance.return_tables import fractions_to_decimals
-from pipeline_platform.advisory_performance.tables import ACCOUNT_STATES, RETURN_COLUMNS
+from pipeline_platform.advisory_performance.tables import COMPUTED_STATES, RETURN_COLUMNS
 from pipeline_platform.advisory_performance.twrr import (
     Returns,
     ReturnSettings,
@@ -632,7 +632,7 @@ def test_returns_do_not_depend_on_the_unit_of_money(history, factor):
 
 
 def test_states_have_the_schema_of_their_table():
-    assert returns_of([Value(MONDAY, "1")]).states.schema == ACCOUNT_STATES.schema
+    assert returns_of([Value(MONDAY, "1")]).states.schema == COMPUTED_STATES
 
 
 def test_decimals_are_rounded_half_to_even():
