@@ -112,13 +112,13 @@ def export_table(
                 exported[path] = before
                 continue
             try:
-                source.download(path, spooled)
+                sha256 = source.download(path, spooled)
             except NotFoundError:
                 raise NotFoundError(
                     f"The file {iceberg.location()}/{path} of {'.'.join(pinned.identifier)} is "
                     "gone; `pipeline-platform recover` says what can be brought back."
                 ) from None
-            kept = KeptFile.put(store, f"{prefix}/{path}", spooled)
+            kept = KeptFile.put(store, f"{prefix}/{path}", spooled, sha256=sha256)
             exported[path] = ExportedFile(path=path, **kept.model_dump())
     snapshot = iceberg.current_snapshot()
     return TableExport(

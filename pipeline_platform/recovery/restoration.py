@@ -14,6 +14,7 @@ import psycopg
 from psycopg import sql
 
 from pipeline_platform.failures import BadInputError, NotFoundError, PermanentError
+from pipeline_platform.lake.backup import local_folder
 from pipeline_platform.lake.export import lost_files, put_back
 from pipeline_platform.lake.rebuilding import rebuild_table
 from pipeline_platform.progress import tracked
@@ -23,7 +24,7 @@ from pipeline_platform.recovery.backup_sets import (
     LakeTablePart,
     PlatformBackup,
 )
-from pipeline_platform.recovery.backups import database_urls, is_ours, local_folder
+from pipeline_platform.recovery.backups import database_urls, is_ours
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse import embedded, physical_backup
