@@ -3,7 +3,7 @@
 import os
 import re
 import shutil
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -115,22 +115,16 @@ def restore_database(
 
 
 def restore_lake(
-    services: Services,
-    sets: BackupSets,
-    backup: PlatformBackup,
-    *,
-    location: str | None = None,
-    only: Collection[tuple[str, str]] | None = None,
-    on_table: Callable[[RestoredTable], None] = lambda _: None,
+    services: Services, sets: BackupSets, backup: PlatformBackup, *, location: str | None = None
 ) -> list[RestoredTable]:
     """Bring the lake's tables back, and their entries in the catalog.
 
     Where they were, files that are lost are put back first; a table that is whole then has lost
     nothing. All others, and all tables at another `location`, become what they were at the backup's
-    snapshot. `only` names the tables to look at. Raises PermanentError for a damaged backup.
+    snapshot. Raises PermanentError for a damaged backup.
     """
     done = []
-    for table in tracked(lake_tables(backup, only), "tables"):
+    for table in tracked(lake_tables(backup), "tables"):
         export = sets.export(table)
         outcome: Literal["untouched", "mended", "rebuilt"] = "rebuilt"
         is_whole = False
@@ -145,9 +139,7 @@ def restore_lake(
             root = (location or services.settings.processed_location).rstrip("/")
             rebuild_table(services.lake, export, sets.store, "/".join((root, *table.identifier)))
             outcome = "rebuilt"
-        restored = RestoredTable(table.identifier, outcome, export.row_count)
-        on_table(restored)
-        done.append(restored)
+        done.append(RestoredTable(table.identifier, outcome, export.row_count))
     return done
 
 
