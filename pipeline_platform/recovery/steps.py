@@ -3,10 +3,9 @@
 Of Dagster it knows only that somebody can end the runs that a restored database shows as running.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
 
@@ -25,7 +24,7 @@ from pipeline_platform.warehouse import stops
 from pipeline_platform.warehouse.server_files import write_privately
 
 Step = Literal["assess", "stop", "choose", "restore", "verify", "resume"]
-STEPS: tuple[Step, ...] = ("assess", "stop", "choose", "restore", "verify", "resume")
+STEPS: tuple[Step, ...] = get_args(Step)
 
 
 class Done(BaseModel):
@@ -225,14 +224,14 @@ class Recoverer:
         """Look at everything; PermanentError when something is still not what it should be."""
         with Services(self.settings) as services:
             names = table_names(services.lake)
-            faults = [
+            part = self.sets.get(str(recovery.lake_backup)).lake if recovery.lake else None
+            faults = lake_faults(services.lake, part) if part else []
+            judged = {one.identifier for one in (part.tables if part else ())}
+            faults += [
                 f"{'.'.join(one)} has lost {len(lost)} files"
                 for one in names
-                if (lost := lost_files(services.lake, one))
+                if one not in judged and (lost := lost_files(services.lake, one))
             ]
-            if recovery.lake:
-                backup = self.sets.get(str(recovery.lake_backup))
-                faults += lake_faults(services.lake, backup.lake) if backup.lake else []
             rules, broken = contract_faults(services.lake, self._clock())
             faults += broken
         if faults:
@@ -273,7 +272,7 @@ class Recoverer:
 
     def _keep(self, recovery: Recovery) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        write_privately(self._file, json.dumps(json.loads(recovery.model_dump_json()), indent=2))
+        write_privately(self._file, recovery.model_dump_json(indent=2))
 
 
 def _plan_of_restoration(recovery: Recovery) -> list[str]:
