@@ -197,6 +197,13 @@ class BackupSets:
         except NotFoundError:
             return None
 
+    def newest_verdict(self) -> tuple[str, Verdict] | None:
+        """Return id and verdict of the newest backup that was verified; None if none was."""
+        for backup_id in reversed(self.ids()):
+            if (verdict := self.verdict(backup_id)) is not None:
+                return backup_id, verdict
+        return None
+
     def put_verdict(self, backup_id: str, verdict: Verdict) -> None:
         """Keep what a verification found."""
         self.store.put(f"{SETS}/{backup_id}/{VERDICT}", verdict.model_dump_json().encode())
