@@ -155,7 +155,7 @@ class Recoverer:
             recovery.done.append(done)
             self._keep(recovery)
             yield done
-            if step == until:
+            if step == until and recovery.next_step is not None:
                 return
         self._file.rename(self._file.with_name(f"{recovery.began_at:%Y-%m-%dT%H-%M-%S}.json"))
 

@@ -101,6 +101,12 @@ def test_with_nothing_broken_nothing_is_restored(by_url: Services) -> None:
     assert done["restore"] == ("nothing had to be restored",)
 
 
+def test_a_recovery_whose_last_step_was_asked_for_is_ended(by_url: Services) -> None:
+    steps = recoverer(by_url.settings)
+    list(steps.go_on(steps.begin("doubt", **GIVEN), until=STEPS[-1]))
+    assert steps.unfinished() is None
+
+
 def test_everything_stays_stopped_while_something_is_wrong(by_url: Services) -> None:
     steps = recoverer(by_url.settings)
     recovery = steps.begin("lost", **GIVEN)
