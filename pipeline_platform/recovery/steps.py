@@ -41,7 +41,8 @@ class Recovery(BaseModel):
     """One recovery, as its file remembers it.
 
     `database` and `lake` say what is brought back, `backup_id` and `at` from what and to when; they
-    are settled by the steps assess and choose.
+    are settled by the steps assess and choose. `database_said` is what the step restore said of the
+    database once that was back; None before.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -54,6 +55,7 @@ class Recovery(BaseModel):
     at: datetime | None = None
     database_backup: str | None = None
     lake_backup: str | None = None
+    database_said: tuple[str, ...] | None = None
     done: list[Done] = []
 
     @property
@@ -201,17 +203,11 @@ class Recoverer:
         return said or ["no backup is needed"]
 
     def _restore(self, recovery: Recovery) -> list[str]:
-        said = []
-        if recovery.database:
-            backup = self.sets.get(str(recovery.database_backup))
-            restored = restore_database(
-                self.settings, self.sets, backup, target_of(backup, recovery.at), by=self._by
-            )
-            said.append(f"database: {restored.proof}")
-            if restored.holds_until is not None:
-                said.append(f"database: newest change {restored.holds_until:%Y-%m-%d %H:%M:%S} UTC")
-            if restored.replaced is not None:
-                said.append(f"database: the old data are in {restored.replaced}")
+        """Bring back the database, remember that at once, then the lake: each may fail alone."""
+        if recovery.database and recovery.database_said is None:
+            recovery.database_said = tuple(self._restore_database(recovery))
+            self._keep(recovery)
+        said = [*(recovery.database_said or ())]
         if recovery.lake:
             backup = self.sets.get(str(recovery.lake_backup))
             with Services(self.settings) as services:
@@ -219,6 +215,18 @@ class Recoverer:
                     if one.outcome != "untouched":
                         said.append(f"lake: {'.'.join(one.identifier)} {one.outcome}")
         return said or ["nothing had to be restored"]
+
+    def _restore_database(self, recovery: Recovery) -> list[str]:
+        backup = self.sets.get(str(recovery.database_backup))
+        restored = restore_database(
+            self.settings, self.sets, backup, target_of(backup, recovery.at), by=self._by
+        )
+        said = [f"database: {restored.proof}"]
+        if restored.holds_until is not None:
+            said.append(f"database: newest change {restored.holds_until:%Y-%m-%d %H:%M:%S} UTC")
+        if restored.replaced is not None:
+            said.append(f"database: the old data are in {restored.replaced}")
+        return said
 
     def _verify(self, recovery: Recovery) -> list[str]:
         """Look at everything; PermanentError when something is still not what it should be."""
@@ -277,7 +285,9 @@ class Recoverer:
 
 def _plan_of_restoration(recovery: Recovery) -> list[str]:
     said = []
-    if recovery.database:
+    if recovery.database_said is not None:
+        said.append("nothing of the database: it was brought back already")
+    elif recovery.database:
         said.append("bring the database back; its data now are kept beside it")
     if recovery.lake:
         said.append("put lost files of the lake back; rebuild tables that are still not whole")
