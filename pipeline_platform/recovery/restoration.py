@@ -199,9 +199,10 @@ def _rescue_log(files: ServerFiles, data: Path) -> None:
 
 
 def _put_in_place(files: ServerFiles) -> Path | None:
-    """Let the restored data take the place of the old; those of an earlier restoration go."""
-    for older in files.data.parent.glob("data.replaced-*"):
-        shutil.rmtree(older)
+    """Let the restored data take the place of the old, which stay beside them.
+
+    So do those of earlier restorations: after a second one only they are what was there at first.
+    """
     replaced = None
     if files.data.exists():
         replaced = files.data.with_name(f"data.replaced-{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}")
