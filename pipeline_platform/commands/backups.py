@@ -1,7 +1,7 @@
 """`pipeline-platform backup`: copies of database and lake made, listed, verified and removed."""
 
 from dataclasses import asdict
-from datetime import date, timedelta
+from datetime import date
 from typing import Annotated
 
 import typer
@@ -20,7 +20,6 @@ from pipeline_platform.commands.output import (
 from pipeline_platform.commands.printing import show_facts, show_rows
 from pipeline_platform.failures import NotFoundError
 from pipeline_platform.lake.backup import Backup, back_up
-from pipeline_platform.operations.plan import operations_plan
 from pipeline_platform.recovery.backup_sets import BackupSets, PlatformBackup, is_id
 from pipeline_platform.recovery.backups import create_backup
 from pipeline_platform.recovery.retention import remove_old_backups
@@ -104,16 +103,7 @@ def prune(
 ) -> None:
     """Remove backups that are too old, and what no other needs (SA-91)."""
     with plain_failures(), services() as opened:
-        plan = operations_plan().backups
-        gone = remove_old_backups(
-            opened,
-            kept_for=timedelta(days=plan.kept_days),
-            lake_kept_for=timedelta(days=plan.lake_kept_days),
-            kept_count=plan.kept_count,
-            now=utc_now(),
-            dry_run=dry_run,
-        )
-        rows = [asdict(one) for one in gone]
+        rows = [asdict(one) for one in remove_old_backups(opened, now=utc_now(), dry_run=dry_run)]
         title = "Files that would go" if dry_run else "Files that went"
         show_rows(title, rows, as_json=as_json, empty="none.")
 

@@ -1,7 +1,7 @@
 """`pipeline-platform recover` and `drill`: what is lost brought back, for real or as a proof."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -19,7 +19,7 @@ from pipeline_platform.failures import BadInputError
 from pipeline_platform.orchestration.recovery import end_unfinished_runs
 from pipeline_platform.recovery.backup_sets import BackupSets
 from pipeline_platform.recovery.drills import drill as make_drill
-from pipeline_platform.recovery.steps import Recoverer
+from pipeline_platform.recovery.steps import Recoverer, Step
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse.operator_actions import command_line_actor
@@ -31,8 +31,7 @@ def recover(
         bool, typer.Option("--go", help="Do it; without, only the plan is printed.")
     ] = False,
     until: Annotated[
-        Literal["assess", "stop", "choose", "restore", "verify", "resume"] | None,
-        typer.Option(help="End after this step; the next call goes on."),
+        Step | None, typer.Option(help="End after this step; the next call goes on.")
     ] = None,
     database: Annotated[
         bool | None,

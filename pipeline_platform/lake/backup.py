@@ -18,6 +18,7 @@ from pipeline_platform.lake import reading
 from pipeline_platform.lake.engine import local_temp
 from pipeline_platform.lake.lake import Lake
 from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.landing.kept_file import KeptFile
 from pipeline_platform.landing.objects import ObjectStore
 from pipeline_platform.progress import tracked
 from pipeline_platform.settings import Settings
@@ -35,17 +36,13 @@ class BackupColumn(BaseModel):
     is_nullable: bool
 
 
-class BackupFile(BaseModel):
+class BackupFile(KeptFile):
     """A Parquet file of the backup; `key` is relative to its folder.
 
     `sort_order_id` marks one that a compaction made: it may hold rows of several deliveries.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     key: str = Field(pattern=r"^data/[^/]+$")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    size_bytes: int
     row_count: int
     partition: date | None
     sort_order_id: int | None
@@ -132,15 +129,7 @@ class Backup(BaseModel):
 
     def fetch(self, file: BackupFile, path: Path) -> None:
         """Copy a file of the backup to a local path; PermanentError if it is not what it was."""
-        try:
-            found = self._store.download(file.key, path)
-        except NotFoundError:
-            found = "missing"
-        if found != file.sha256:
-            raise PermanentError(
-                f"The file {self.location}/{file.key} is damaged (its SHA-256 is {found}, not "
-                f"{file.sha256}); use another backup."
-            )
+        file.fetch(self._store, path)
 
     def verify(self, settings: Settings, partition: date | None = None) -> None:
         """Read every file of the backup, or of a partition; PermanentError if one is damaged."""
@@ -179,14 +168,11 @@ def back_up(
             if not file.file_path.startswith(f"{iceberg.location()}/"):
                 raise PermanentError(f"The file {file.file_path} is not below its table; move it.")
             digest = source.download(file.file_path.removeprefix(f"{iceberg.location()}/"), spooled)
-            key = f"data/{number:06d}.parquet"
-            target.put(key, spooled)
+            kept = KeptFile.put(target, f"data/{number:06d}.parquet", spooled, sha256=digest)
             value = reading.partition_value(table, file.partition)
             copied.append(
                 BackupFile(
-                    key=key,
-                    sha256=digest,
-                    size_bytes=file.file_size_in_bytes,
+                    **kept.model_dump(),
                     row_count=file.record_count,
                     partition=value if isinstance(value, date) else None,
                     sort_order_id=file.sort_order_id,
@@ -210,9 +196,16 @@ def back_up(
 
 
 @contextmanager
-def spooled_file(settings: Settings) -> Iterator[Path]:
-    """Lend the path of a temporary file through which others are copied, one after the other."""
+def local_folder(settings: Settings) -> Iterator[Path]:
+    """Lend a temporary local folder for what is copied."""
     parent = local_temp(settings)
     parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=parent, prefix="backup-") as folder:
-        yield Path(folder) / "file.parquet"
+        yield Path(folder)
+
+
+@contextmanager
+def spooled_file(settings: Settings) -> Iterator[Path]:
+    """Lend the path of a temporary file through which others are copied, one after the other."""
+    with local_folder(settings) as folder:
+        yield folder / "file.parquet"

@@ -112,13 +112,13 @@ def export_table(
                 exported[path] = before
                 continue
             try:
-                source.download(path, spooled)
+                sha256 = source.download(path, spooled)
             except NotFoundError:
                 raise NotFoundError(
                     f"The file {iceberg.location()}/{path} of {'.'.join(pinned.identifier)} is "
                     "gone; `pipeline-platform recover` says what can be brought back."
                 ) from None
-            kept = KeptFile.put(store, f"{prefix}/{path}", spooled)
+            kept = KeptFile.put(store, f"{prefix}/{path}", spooled, sha256=sha256)
             exported[path] = ExportedFile(path=path, **kept.model_dump())
     snapshot = iceberg.current_snapshot()
     return TableExport(
@@ -163,9 +163,9 @@ def lost_files(lake: Lake, identifier: tuple[str, str]) -> list[str]:
     return lost
 
 
-def put_back(lake: Lake, export: TableExport, store: ObjectStore) -> int:
-    """Copy exported files that are gone or damaged to where they were; return how many."""
-    return copy_files(lake, export, store, export.location, export.files)
+def put_back(lake: Lake, export: TableExport, store: ObjectStore) -> None:
+    """Copy exported files that are gone or damaged to where they were."""
+    copy_files(lake, export, store, export.location, export.files)
 
 
 def _load(lake: Lake, identifier: tuple[str, str]) -> "Table":
@@ -204,13 +204,12 @@ def copy_files(
     store: ObjectStore,
     location: str,
     files: Sequence[ExportedFile],
-) -> int:
-    """Copy those exported files that don't lie below a location as they should; return how many.
+) -> None:
+    """Copy those exported files that don't lie below a location as they should.
 
     Raises PermanentError for an exported file that is not what it was.
     """
     target = ObjectStore.at(location, lake.settings)
-    count = 0
     with spooled_file(lake.settings) as spooled:
         for file in tracked(files, f"files of {export.name}"):
             try:
@@ -220,5 +219,3 @@ def copy_files(
                 pass
             file.fetch(store, spooled)
             target.put(file.path, spooled)
-            count += 1
-    return count

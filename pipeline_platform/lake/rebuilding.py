@@ -19,7 +19,7 @@ from pyiceberg.manifest import (
 )
 from pyiceberg.serializers import FromInputFile, ToOutputFile
 
-from pipeline_platform.lake.backup import spooled_file
+from pipeline_platform.lake.backup import local_folder
 from pipeline_platform.lake.catalog import catalog_failures
 from pipeline_platform.lake.export import TableExport, copy_files
 from pipeline_platform.lake.lake import Lake
@@ -86,8 +86,8 @@ class _Fetched(LocalFiles):
 
 @contextmanager
 def _fetched_metadata(lake: Lake, export: TableExport, store: ObjectStore) -> Iterator[_Fetched]:
-    with spooled_file(lake.settings) as spooled:
-        fetched = _Fetched(spooled.parent)
+    with local_folder(lake.settings) as folder:
+        fetched = _Fetched(folder)
         for file in export.metadata_files:
             file.fetch(store, fetched.local(file.path))
         yield fetched

@@ -1,6 +1,5 @@
 """Backups and drills as assets: made by schedule, and late when they are not (SA-91, B-11)."""
 
-from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -15,7 +14,6 @@ from pipeline_platform.recovery.drills import drill
 from pipeline_platform.recovery.retention import remove_old_backups
 from pipeline_platform.recovery.verification import verify_backup
 from pipeline_platform.run_context import utc_now
-from pipeline_platform.services import Services
 
 GROUP = operations_plan().pipeline
 BACKUPS = dg.AssetKey([GROUP, "recovery", "backups"])
@@ -49,7 +47,7 @@ def backups(
             metadata={"faults": dg.MetadataValue.json(list(verdict.faults))},
             allow_retries=False,
         )
-    gone = _remove_old(services)
+    gone = len(remove_old_backups(services, now=utc_now()))
     return dg.MaterializeResult(metadata={**_metadata(made), "removed_files": gone})
 
 
@@ -58,7 +56,7 @@ def back_up_lake(context: dg.OpExecutionContext, services: ServicesParam) -> Non
     """Back up the lake alone; the database's log is kept all the time."""
     with handled_failures(context):
         made = create_backup(services, reason="lake", clock=utc_now, has_database=False)
-        gone = _remove_old(services)
+        gone = len(remove_old_backups(services, now=utc_now()))
     context.add_output_metadata({**_metadata(made), "removed_files": gone})
 
 
@@ -113,18 +111,6 @@ drill_job = dg.define_asset_job(
     selection=dg.AssetSelection.assets(DRILL),
     description="Restore the newest backup in a scratch place and judge it (SP-54, SP-56, ST-51).",
 )
-
-
-def _remove_old(services: Services) -> int:
-    plan = operations_plan().backups
-    gone = remove_old_backups(
-        services,
-        kept_for=timedelta(days=plan.kept_days),
-        lake_kept_for=timedelta(days=plan.lake_kept_days),
-        kept_count=plan.kept_count,
-        now=utc_now(),
-    )
-    return len(gone)
 
 
 def _metadata(backup: PlatformBackup) -> dict[str, Any]:

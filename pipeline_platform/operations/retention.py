@@ -228,16 +228,7 @@ class Retention:
         """Return what goes of backups, by their own rule: days, but always so many sound ones."""
         kept, gone, failure = operations_plan().backups, 0, None
         try:
-            gone = len(
-                remove_old_backups(
-                    self.services,
-                    kept_for=timedelta(days=kept.kept_days),
-                    lake_kept_for=timedelta(days=kept.lake_kept_days),
-                    kept_count=kept.kept_count,
-                    now=self.now,
-                    dry_run=dry_run,
-                )
-            )
+            gone = len(remove_old_backups(self.services, now=self.now, dry_run=dry_run))
         except Exception as error:  # the outcomes of the others must be told
             failure = sentence_of(error)
         going, removed = (gone, None) if dry_run else (0, gone)

@@ -9,6 +9,7 @@ import re
 import secrets
 from collections.abc import Iterator
 from datetime import datetime
+from functools import cached_property
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -107,17 +108,16 @@ class PlatformBackup(Part):
 
 
 class BackupSets:
-    """The backups at the location of the settings, or at another."""
+    """The backups at the location of the settings."""
 
-    def __init__(self, settings: Settings, location: str | None = None) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.store = ObjectStore.at(location or settings.backups_location, settings)
-        is_own = location in (None, settings.backups_location)
-        self.log_location = (
-            wal_location(settings, ServerFiles(settings.home))
-            if is_own
-            else f"{self.store.location}/wal"
-        )
+        self.store = ObjectStore.at(settings.backups_location, settings)
+
+    @cached_property
+    def log_location(self) -> str:
+        """Where the database's log is kept."""
+        return wal_location(self.settings, ServerFiles(self.settings.home))
 
     @property
     def log(self) -> ObjectStore:
@@ -126,11 +126,8 @@ class BackupSets:
 
     def ids(self) -> list[str]:
         """Return the ids of all whole backups, the oldest first."""
-        return [one for one, names in self._sets().items() if MANIFEST in names]
-
-    def unfinished(self) -> list[str]:
-        """Return the ids of those that have no manifest (yet)."""
-        return [one for one, names in self._sets().items() if MANIFEST not in names]
+        paths = (one.key.split("/") for one in self.store.list(SETS))
+        return sorted(backup_id for _, backup_id, *name in paths if name == [MANIFEST])
 
     def all(self) -> Iterator[PlatformBackup]:
         """Yield all whole backups, the newest first."""
@@ -200,17 +197,16 @@ class BackupSets:
         except NotFoundError:
             return None
 
+    def newest_verdict(self) -> tuple[str, Verdict] | None:
+        """Return id and verdict of the newest backup that was verified; None if none was."""
+        for backup_id in reversed(self.ids()):
+            if (verdict := self.verdict(backup_id)) is not None:
+                return backup_id, verdict
+        return None
+
     def put_verdict(self, backup_id: str, verdict: Verdict) -> None:
         """Keep what a verification found."""
         self.store.put(f"{SETS}/{backup_id}/{VERDICT}", verdict.model_dump_json().encode())
-
-    def _sets(self) -> dict[str, set[str]]:
-        found: dict[str, set[str]] = {}
-        for one in self.store.list(SETS):
-            _, backup_id, *name = one.key.split("/")
-            if name:
-                found.setdefault(backup_id, set()).add("/".join(name))
-        return dict(sorted(found.items()))
 
 
 def new_id(now: datetime) -> str:

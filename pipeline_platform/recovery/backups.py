@@ -3,16 +3,13 @@
 In this order, because the restored catalog may be older than the lake's files, never newer.
 """
 
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from pathlib import Path
 
 from pipeline_platform.code_version import code_version
 from pipeline_platform.failures import UnavailableError
+from pipeline_platform.lake.backup import local_folder
 from pipeline_platform.lake.catalog import CATALOG_DATABASE
-from pipeline_platform.lake.engine import local_temp
 from pipeline_platform.lake.export import ExportedFile, export_table, pin_tables
 from pipeline_platform.landing.kept_file import KeptFile
 from pipeline_platform.progress import tracked
@@ -148,14 +145,11 @@ def database_urls(settings: Settings) -> dict[str, str]:
 
 def _about(url: str) -> tuple[str, int]:
     """Return the server's version, and that of the platform's schema."""
-    connection = connect(url, autocommit=True)
-    try:
+    with connect(url, autocommit=True) as connection:
         row = connection.execute(
             "SELECT current_setting('server_version'),"
             " (SELECT coalesce(max(version), 0) FROM schema_migrations)"
         ).fetchone()
-    finally:
-        connection.close()
     assert row is not None  # noqa: S101 -- a function's result is one row
     return str(row[0]), int(row[1])
 
@@ -166,11 +160,8 @@ def _lake(services: Services, sets: BackupSets, backup_id: str) -> LakePart:
     tables = []
     for pinned in pin_tables(services.lake):
         export = export_table(services.lake, pinned, sets.store, known.get(pinned.identifier, {}))
-        with local_folder(services.settings) as folder:
-            path = folder / "export.json"
-            path.write_text(export.model_dump_json(), "utf-8")
-            key = f"{SETS}/{backup_id}/lake/{export.name}.json"
-            kept = KeptFile.put(sets.store, key, path)
+        key = f"{SETS}/{backup_id}/lake/{export.name}.json"
+        kept = KeptFile.put(sets.store, key, export.model_dump_json().encode())
         tables.append(
             LakeTablePart(
                 identifier=export.identifier,
@@ -189,12 +180,3 @@ def _known_files(sets: BackupSets) -> Mapping[tuple[str, str], Mapping[str, Expo
     newest = sets.newest("lake")
     tables = newest.lake.tables if newest and newest.lake else ()
     return {one.identifier: {file.path: file for file in sets.export(one).files} for one in tables}
-
-
-@contextmanager
-def local_folder(settings: Settings) -> Iterator[Path]:
-    """Lend a local folder for what is copied."""
-    parent = local_temp(settings)
-    parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=parent, prefix="backup-") as folder:
-        yield Path(folder)

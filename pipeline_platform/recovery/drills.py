@@ -33,8 +33,6 @@ DRILLS = "drills"
 SPACE_FACTOR = 4
 """Free space that a drill needs, in sizes of the backup: fetched, unpacked, and room to work."""
 
-_THROWN_AWAY = {"fsync": "off", "full_page_writes": "off"}
-
 
 @dataclass
 class _Found:
@@ -181,11 +179,16 @@ def _from_base(
             if part.is_exact:
                 at_proof = Target(lsn=part.proved_lsn)
                 with physical_backup.recovered(
-                    files, files.data, command, at_proof, is_final=False, options=_THROWN_AWAY
+                    files,
+                    files.data,
+                    command,
+                    at_proof,
+                    is_final=False,
+                    options=embedded.NOT_DURABLE,
                 ) as url:
                     faults = differences(part.contents, contents(embedded.databases_at(url)))
             with physical_backup.recovered(
-                files, files.data, command, Target(), is_final=True, options=_THROWN_AWAY
+                files, files.data, command, Target(), is_final=True, options=embedded.NOT_DURABLE
             ) as url:
                 found.recovered_until = last_change(url) or part.proved_at
                 yield url, faults

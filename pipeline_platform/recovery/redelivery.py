@@ -3,8 +3,7 @@
 from pipeline_platform.lake.export import table_names
 from pipeline_platform.recovery.verification import table_query
 from pipeline_platform.services import Services
-
-_STREAM_FOLDERS = ("kinesis/",)
+from pipeline_platform.streams.batch_files import is_batch_name
 
 
 def deliver_unknown(services: Services, pipeline: str) -> list[str]:
@@ -22,7 +21,7 @@ def deliver_unknown(services: Services, pipeline: str) -> list[str]:
     taken = []
     for item in zone.list("archive"):
         _, sha256, *name = item.key.split("/", 2)
-        if sha256 in known or not name or name[0].startswith(_STREAM_FOLDERS):
+        if sha256 in known or not name or is_batch_name(name[0]):
             continue
         zone.restore(sha256, name[0])
         taken.append(sha256)

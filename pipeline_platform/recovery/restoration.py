@@ -3,7 +3,7 @@
 import os
 import re
 import shutil
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ import psycopg
 from psycopg import sql
 
 from pipeline_platform.failures import BadInputError, NotFoundError, PermanentError
+from pipeline_platform.lake.backup import local_folder
 from pipeline_platform.lake.export import lost_files, put_back
 from pipeline_platform.lake.rebuilding import rebuild_table
 from pipeline_platform.progress import tracked
@@ -23,7 +24,7 @@ from pipeline_platform.recovery.backup_sets import (
     LakeTablePart,
     PlatformBackup,
 )
-from pipeline_platform.recovery.backups import database_urls, is_ours, local_folder
+from pipeline_platform.recovery.backups import database_urls, is_ours
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse import embedded, physical_backup
@@ -114,22 +115,16 @@ def restore_database(
 
 
 def restore_lake(
-    services: Services,
-    sets: BackupSets,
-    backup: PlatformBackup,
-    *,
-    location: str | None = None,
-    only: Collection[tuple[str, str]] | None = None,
-    on_table: Callable[[RestoredTable], None] = lambda _: None,
+    services: Services, sets: BackupSets, backup: PlatformBackup, *, location: str | None = None
 ) -> list[RestoredTable]:
     """Bring the lake's tables back, and their entries in the catalog.
 
     Where they were, files that are lost are put back first; a table that is whole then has lost
     nothing. All others, and all tables at another `location`, become what they were at the backup's
-    snapshot. `only` names the tables to look at. Raises PermanentError for a damaged backup.
+    snapshot. Raises PermanentError for a damaged backup.
     """
     done = []
-    for table in tracked(lake_tables(backup, only), "tables"):
+    for table in tracked(lake_tables(backup), "tables"):
         export = sets.export(table)
         outcome: Literal["untouched", "mended", "rebuilt"] = "rebuilt"
         is_whole = False
@@ -144,9 +139,7 @@ def restore_lake(
             root = (location or services.settings.processed_location).rstrip("/")
             rebuild_table(services.lake, export, sets.store, "/".join((root, *table.identifier)))
             outcome = "rebuilt"
-        restored = RestoredTable(table.identifier, outcome, export.row_count)
-        on_table(restored)
-        done.append(restored)
+        done.append(RestoredTable(table.identifier, outcome, export.row_count))
     return done
 
 
@@ -206,9 +199,10 @@ def _rescue_log(files: ServerFiles, data: Path) -> None:
 
 
 def _put_in_place(files: ServerFiles) -> Path | None:
-    """Let the restored data take the place of the old; those of an earlier restoration go."""
-    for older in files.data.parent.glob("data.replaced-*"):
-        shutil.rmtree(older)
+    """Let the restored data take the place of the old, which stay beside them.
+
+    So do those of earlier restorations: after a second one only they are what was there at first.
+    """
     replaced = None
     if files.data.exists():
         replaced = files.data.with_name(f"data.replaced-{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}")

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from pipeline_platform.lake.export import EXPORTS
+from pipeline_platform.operations.plan import operations_plan
 from pipeline_platform.recovery.backup_sets import MANIFEST, SETS, BackupSets, PlatformBackup
 from pipeline_platform.recovery.backups import LOCK
 from pipeline_platform.services import Services
@@ -43,23 +44,18 @@ def plan_removal(
     return [*_unneeded(sets, kept), *_old_log(sets, kept)]
 
 
-def remove_old_backups(
-    services: Services,
-    *,
-    kept_for: timedelta,
-    lake_kept_for: timedelta,
-    kept_count: int,
-    now: datetime,
-    dry_run: bool = False,
-) -> list[Doomed]:
-    """Do what `plan_removal` says and return it; manifests go first: no half backup stays."""
-    sets = BackupSets(services.settings)
+def remove_old_backups(services: Services, *, now: datetime, dry_run: bool = False) -> list[Doomed]:
+    """Do what `plan_removal` says by operations.yaml, and return it.
+
+    Manifests go first: no half backup stays.
+    """
+    sets, kept = BackupSets(services.settings), operations_plan().backups
     plan_now = partial(
         plan_removal,
         sets,
-        kept_for=kept_for,
-        lake_kept_for=lake_kept_for,
-        kept_count=kept_count,
+        kept_for=timedelta(days=kept.kept_days),
+        lake_kept_for=timedelta(days=kept.lake_kept_days),
+        kept_count=kept.kept_count,
         now=now,
     )
     if dry_run:
@@ -97,16 +93,17 @@ def _kept(
 
 def _unneeded(sets: BackupSets, kept: Sequence[PlatformBackup]) -> Iterator[Doomed]:
     ids = {backup.id for backup in kept}
-    needed = {
-        file.key
+    # A table that nobody changed has the same export in every backup: each is read once.
+    exports = {
+        table.export.sha256: table
         for backup in kept
         for table in (backup.lake.tables if backup.lake else ())
-        for file in sets.export(table).files
     }
-    for prefix, reason in ((SETS, "its backup is too old"), ("database", "its backup is too old")):
+    needed = {file.key for table in exports.values() for file in sets.export(table).files}
+    for prefix in (SETS, "database"):
         for one in sets.store.list(prefix):
             if one.key.split("/")[1] not in ids:
-                yield Doomed(one.key, one.size_bytes, reason)
+                yield Doomed(one.key, one.size_bytes, "its backup is too old")
     for one in sets.store.list(EXPORTS):
         if one.key not in needed:
             yield Doomed(one.key, one.size_bytes, "no backup that is kept needs it")

@@ -3,10 +3,9 @@
 Of Dagster it knows only that somebody can end the runs that a restored database shows as running.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
 
@@ -25,7 +24,7 @@ from pipeline_platform.warehouse import stops
 from pipeline_platform.warehouse.server_files import write_privately
 
 Step = Literal["assess", "stop", "choose", "restore", "verify", "resume"]
-STEPS: tuple[Step, ...] = ("assess", "stop", "choose", "restore", "verify", "resume")
+STEPS: tuple[Step, ...] = get_args(Step)
 
 
 class Done(BaseModel):
@@ -42,7 +41,8 @@ class Recovery(BaseModel):
     """One recovery, as its file remembers it.
 
     `database` and `lake` say what is brought back, `backup_id` and `at` from what and to when; they
-    are settled by the steps assess and choose.
+    are settled by the steps assess and choose. `database_said` is what the step restore said of the
+    database once that was back; None before.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -55,6 +55,7 @@ class Recovery(BaseModel):
     at: datetime | None = None
     database_backup: str | None = None
     lake_backup: str | None = None
+    database_said: tuple[str, ...] | None = None
     done: list[Done] = []
 
     @property
@@ -156,7 +157,7 @@ class Recoverer:
             recovery.done.append(done)
             self._keep(recovery)
             yield done
-            if step == until:
+            if step == until and recovery.next_step is not None:
                 return
         self._file.rename(self._file.with_name(f"{recovery.began_at:%Y-%m-%dT%H-%M-%S}.json"))
 
@@ -202,17 +203,11 @@ class Recoverer:
         return said or ["no backup is needed"]
 
     def _restore(self, recovery: Recovery) -> list[str]:
-        said = []
-        if recovery.database:
-            backup = self.sets.get(str(recovery.database_backup))
-            restored = restore_database(
-                self.settings, self.sets, backup, target_of(backup, recovery.at), by=self._by
-            )
-            said.append(f"database: {restored.proof}")
-            if restored.holds_until is not None:
-                said.append(f"database: newest change {restored.holds_until:%Y-%m-%d %H:%M:%S} UTC")
-            if restored.replaced is not None:
-                said.append(f"database: the old data are in {restored.replaced}")
+        """Bring back the database, remember that at once, then the lake: each may fail alone."""
+        if recovery.database and recovery.database_said is None:
+            recovery.database_said = tuple(self._restore_database(recovery))
+            self._keep(recovery)
+        said = [*(recovery.database_said or ())]
         if recovery.lake:
             backup = self.sets.get(str(recovery.lake_backup))
             with Services(self.settings) as services:
@@ -221,18 +216,30 @@ class Recoverer:
                         said.append(f"lake: {'.'.join(one.identifier)} {one.outcome}")
         return said or ["nothing had to be restored"]
 
+    def _restore_database(self, recovery: Recovery) -> list[str]:
+        backup = self.sets.get(str(recovery.database_backup))
+        restored = restore_database(
+            self.settings, self.sets, backup, target_of(backup, recovery.at), by=self._by
+        )
+        said = [f"database: {restored.proof}"]
+        if restored.holds_until is not None:
+            said.append(f"database: newest change {restored.holds_until:%Y-%m-%d %H:%M:%S} UTC")
+        if restored.replaced is not None:
+            said.append(f"database: the old data are in {restored.replaced}")
+        return said
+
     def _verify(self, recovery: Recovery) -> list[str]:
         """Look at everything; PermanentError when something is still not what it should be."""
         with Services(self.settings) as services:
             names = table_names(services.lake)
-            faults = [
+            part = self.sets.get(str(recovery.lake_backup)).lake if recovery.lake else None
+            faults = lake_faults(services.lake, part) if part else []
+            judged = {one.identifier for one in (part.tables if part else ())}
+            faults += [
                 f"{'.'.join(one)} has lost {len(lost)} files"
                 for one in names
-                if (lost := lost_files(services.lake, one))
+                if one not in judged and (lost := lost_files(services.lake, one))
             ]
-            if recovery.lake:
-                backup = self.sets.get(str(recovery.lake_backup))
-                faults += lake_faults(services.lake, backup.lake) if backup.lake else []
             rules, broken = contract_faults(services.lake, self._clock())
             faults += broken
         if faults:
@@ -273,12 +280,14 @@ class Recoverer:
 
     def _keep(self, recovery: Recovery) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        write_privately(self._file, json.dumps(json.loads(recovery.model_dump_json()), indent=2))
+        write_privately(self._file, recovery.model_dump_json(indent=2))
 
 
 def _plan_of_restoration(recovery: Recovery) -> list[str]:
     said = []
-    if recovery.database:
+    if recovery.database_said is not None:
+        said.append("nothing of the database: it was brought back already")
+    elif recovery.database:
         said.append("bring the database back; its data now are kept beside it")
     if recovery.lake:
         said.append("put lost files of the lake back; rebuild tables that are still not whole")

@@ -1,15 +1,13 @@
 """Whether a backup is what it was, and what was made of one what it should be."""
 
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from pipeline_platform.failures import PermanentError, PlatformError
-from pipeline_platform.lake.backup import spooled_file
+from pipeline_platform.lake.backup import local_folder, spooled_file
 from pipeline_platform.lake.engine import connect, sql_text
 from pipeline_platform.lake.export import TableExport, lost_files
 from pipeline_platform.lake.lake import Lake
@@ -122,7 +120,7 @@ def table_query(lake: Lake, identifier: tuple[str, str]) -> str | None:
 
 def _database_faults(sets: BackupSets, part: DatabasePart) -> list[str]:
     faults = []
-    with _folder(sets) as folder:
+    with local_folder(sets.settings) as folder:
         for file in tracked(part.files, "files of the database"):
             try:
                 file.fetch(sets.store, folder / Path(file.key).name)
@@ -180,9 +178,3 @@ def _export_faults(sets: BackupSets, export: TableExport, spooled: Path) -> list
     if not faults and rows != export.row_count:
         faults.append(f"{export.name} has {rows} rows in its files, not {export.row_count}")
     return faults
-
-
-@contextmanager
-def _folder(sets: BackupSets) -> Iterator[Path]:
-    with spooled_file(sets.settings) as spooled:
-        yield spooled.parent

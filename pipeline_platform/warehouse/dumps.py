@@ -16,8 +16,7 @@ _SECONDS = HOURS_TO_RECOVER * 3600
 
 def dump(url: str, path: Path) -> Mapping[str, TableContent]:
     """Write a database to a file; return what its tables held, by `schema.table`."""
-    connection = connect(url, autocommit=True)
-    try:
+    with connect(url, autocommit=True) as connection:
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         row = connection.execute("SELECT pg_export_snapshot()").fetchone()
         assert row is not None  # noqa: S101 -- a function's result is one row
@@ -31,8 +30,6 @@ def dump(url: str, path: Path) -> Mapping[str, TableContent]:
         ]
         client("pg_dump", arguments, url, seconds=_SECONDS)
         return dict(frozen_contents(connection))
-    finally:
-        connection.close()
 
 
 def load(url: str, path: Path) -> None:

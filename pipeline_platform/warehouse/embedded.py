@@ -47,7 +47,8 @@ OPTIONS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
-_NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
+NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
+"""Options of a server whose data are thrown away: losing power may damage them."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,9 @@ def start(settings: Settings, *, is_durable: bool = True) -> str:
     """Start the server unless it runs; return the URL of its database `platform`.
 
     It keeps its log below the backups, so that it can be brought back to any instant (SA-92).
-    `is_durable=False` (tests only) trades safety against loss of power for speed, and keeps
-    nothing. Raises UnavailableError with the server's own words when it can't be started.
+    `is_durable=False` (for what is thrown away, as in tests and drills) trades safety against loss
+    of power for speed, and keeps nothing. Raises UnavailableError with the server's own words when
+    it can't be started.
     """
     files = ServerFiles(settings.home)
     if _answers(files):
@@ -75,7 +77,7 @@ def start(settings: Settings, *, is_durable: bool = True) -> str:
         if not _answers(files):
             _initialise(files, files.make_password())
             if not _is_coming_up(files):
-                kept = archiving_options(settings, files) if is_durable else _NOT_DURABLE
+                kept = archiving_options(settings, files) if is_durable else NOT_DURABLE
                 _start(files, {**OPTIONS, **_REACHED_BY, **kept})
             _create_databases(files)
     return _url(files, DATABASES[0])

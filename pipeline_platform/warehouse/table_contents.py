@@ -5,7 +5,7 @@ Taken when a backup is made and again when it was brought back, they prove that 
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,10 +54,14 @@ def prove(databases: Mapping[str, str]) -> Proof:
     and says if there was none.
     """
     end = time.monotonic() + SECONDS_TO_FIND_A_STILL_MOMENT
-    while True:
-        with ExitStack() as opened:
-            views = {name: opened.enter_context(_connected(url)) for name, url in databases.items()}
-            watching = opened.enter_context(_connected(next(iter(databases.values()))))
+    with ExitStack() as opened:
+        views = {
+            name: opened.enter_context(connect(url, autocommit=True))
+            for name, url in databases.items()
+        }
+        first = next(iter(databases.values()))
+        watching = opened.enter_context(connect(first, autocommit=True))
+        while True:
             before = _position(watching)
             moments = [_freeze(one) for one in views.values()]
             lsn = _position(watching)
@@ -69,14 +73,16 @@ def prove(databases: Mapping[str, str]) -> Proof:
                     for table, content in frozen_contents(view)
                 }
                 return Proof(lsn, is_exact, found)
-        time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
+            for one in views.values():
+                one.execute("ROLLBACK")
+            time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
 
 
 def contents(databases: Mapping[str, str]) -> dict[str, TableContent]:
     """Return the contents of databases (addresses by name) that nobody changes."""
     found = {}
     for name, url in databases.items():
-        with _connected(url) as view:
+        with connect(url, autocommit=True) as view:
             found.update({f"{name}.{table}": content for table, content in frozen_contents(view)})
     return found
 
@@ -102,15 +108,6 @@ def frozen_contents(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, 
         row = connection.execute(statement).fetchone()
         assert row is not None  # noqa: S101 -- an aggregate's result is one row
         yield f"{schema}.{name}", TableContent(*row)
-
-
-@contextmanager
-def _connected(url: str) -> Iterator[psycopg.Connection[Any]]:
-    connection = connect(url, autocommit=True)
-    try:
-        yield connection
-    finally:
-        connection.close()
 
 
 def _position(connection: psycopg.Connection[Any]) -> str:

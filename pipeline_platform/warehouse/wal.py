@@ -33,7 +33,8 @@ def wal_location(settings: Settings, files: ServerFiles) -> str:
     Where the server runs as `nobody`, which can't enter other folders, a local archive lies beside
     its data.
     """
-    if files.run_as == "nobody" and "://" not in settings.backups_location:
+    # In this order: as whom the server runs may take a process to find out.
+    if "://" not in settings.backups_location and files.run_as == "nobody":
         return str(files.data.with_name("wal"))
     return f"{settings.backups_location.rstrip('/')}/wal"
 
@@ -92,33 +93,23 @@ class Archiving:
     """
 
     is_on: bool
-    waiting: int
-    last_archived_at: datetime | None
-    last_failed_at: datetime | None
     recoverable_until: datetime | None
-
-    @property
-    def is_failing(self) -> bool:
-        """Whether the latest attempt to keep a piece failed."""
-        return self.last_failed_at is not None and (
-            self.last_archived_at is None or self.last_failed_at > self.last_archived_at
-        )
 
 
 def archiving(connection: Connection) -> Archiving:
     """Ask the server how far its log is kept; it must be the embedded one."""
     row = connection.execute(
         """
-        SELECT current_setting('archive_mode') = 'on', last_archived_time, last_failed_time,
+        SELECT current_setting('archive_mode') = 'on', last_archived_time,
                pg_postmaster_start_time(),
                (SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready')
         FROM pg_stat_archiver
         """
     ).fetchone()
     assert row is not None  # noqa: S101 -- the view has exactly one row
-    is_on, archived_at, failed_at, started_at, waiting = row
+    is_on, archived_at, started_at, waiting = row
     until = archived_at if waiting or archived_at is None else max(archived_at, started_at)
-    return Archiving(is_on, waiting, archived_at, failed_at, until if is_on else None)
+    return Archiving(is_on, until if is_on else None)
 
 
 def keep_all(connection: Connection, *, seconds: float = 120) -> None:

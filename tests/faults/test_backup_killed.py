@@ -3,14 +3,12 @@
 from datetime import timedelta
 
 import pytest
-from pydantic import SecretStr
 
 from pipeline_platform.recovery.backup_sets import BackupSets
 from pipeline_platform.recovery.retention import plan_removal
 from pipeline_platform.recovery.verification import verify_backup
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
-from pipeline_platform.settings import Settings
 from tests.faults import backing_up
 from tests.faults.phases import PhasedWork
 from tests.integration.recovery.conftest import BALANCES, MONTHS, publish
@@ -20,7 +18,7 @@ from tests.integration.recovery.conftest import BALANCES, MONTHS, publish
 def place(tmp_path_factory, new_database):
     """Home, address and undisturbed times of a backup of a small lake."""
     home, url = tmp_path_factory.mktemp("backup") / "home", new_database()
-    settings = Settings(home=home, environment="test", database_url=SecretStr(url))
+    settings = backing_up.settings_at(home, url)
     with Services(settings) as services:
         for month in MONTHS:
             publish(services, BALANCES, month, 100, f"run of {month}")

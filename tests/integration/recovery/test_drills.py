@@ -1,5 +1,6 @@
 """A drill proves that a backup comes back, or says what does not; the checks follow it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,9 +11,11 @@ from pipeline_platform.advisory_performance.measures import MEASURES, Scope
 from pipeline_platform.advisory_performance.run_context import RunContext, load_runbook
 from pipeline_platform.quality.measurements import Verdict
 from pipeline_platform.quality.measures import measure
-from pipeline_platform.recovery.backup_sets import BackupSets
+from pipeline_platform.recovery.backup_sets import BackupSets, PlatformBackup
 from pipeline_platform.recovery.backup_sets import Verdict as Verified
+from pipeline_platform.recovery.backups import create_backup
 from pipeline_platform.recovery.drills import DrillResult, drill, last_drill
+from pipeline_platform.recovery.verification import verify_backup
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
 from tests.integration.recovery.conftest import BackedUp
@@ -99,12 +102,29 @@ def test_a_drill_that_took_too_long_fails_its_check(backed_up: BackedUp, judged:
         backed_up.sets.store.delete("drills/9999.json")
 
 
-def test_a_fault_of_a_verification_turns_the_check_red(backed_up: BackedUp, judged: Judged) -> None:
-    newest = backed_up.sets.newest()
+@pytest.fixture
+def found_faulty(backed_up: BackedUp) -> Iterator[PlatformBackup]:
+    """Say of a backup that its verification found a fault."""
+    daily = backed_up.backup
     faulty = Verified(verified_at=utc_now(), faults=("a file is damaged",))
-    backed_up.sets.put_verdict(newest.id, faulty)
-    try:
-        assert judged("backup_faults", at=utc_now()).severity == "critical"
-    finally:
-        backed_up.sets.put_verdict(newest.id, Verified(verified_at=utc_now(), faults=()))
-        assert judged("backup_faults", at=utc_now()).outcome == "pass"
+    backed_up.sets.put_verdict(daily.id, faulty)
+    yield daily
+    backed_up.sets.put_verdict(daily.id, Verified(verified_at=utc_now(), faults=()))
+
+
+@pytest.mark.usefixtures("found_faulty")
+def test_a_fault_of_a_verification_turns_the_check_red(judged: Judged) -> None:
+    assert judged("backup_faults", at=utc_now()).severity == "critical"
+
+
+def test_a_later_backup_that_nobody_verifies_hides_no_fault(
+    backed_up: BackedUp, judged: Judged, found_faulty: PlatformBackup
+) -> None:
+    later = create_backup(backed_up.services, reason="lake", clock=utc_now, has_database=False)
+    assert later.id > found_faulty.id
+    assert judged("backup_faults", at=utc_now()).severity == "critical"
+
+
+def test_a_verification_without_faults_passes(backed_up: BackedUp, judged: Judged) -> None:
+    verify_backup(backed_up.sets, backed_up.backup, utc_now())
+    assert judged("backup_faults", at=utc_now()).outcome == "pass"

@@ -24,6 +24,7 @@ from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse import embedded
 from pipeline_platform.warehouse.physical_backup import Target
+from pipeline_platform.warehouse.server_files import ServerFiles
 from pipeline_platform.warehouse.stops import EVERYTHING, stops
 from tests.integration.recovery.conftest import (
     BALANCES,
@@ -36,6 +37,8 @@ from tests.integration.recovery.conftest import (
     rows_of,
 )
 
+REPLACED_EARLIER = "data.replaced-2026-11-01T00-00-00"
+
 
 @pytest.fixture(scope="module")
 def elsewhere(backed_up: BackedUp, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
@@ -43,6 +46,9 @@ def elsewhere(backed_up: BackedUp, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("elsewhere")
     shutil.copytree(backed_up.settings.backups_location, folder / "home" / "backups")
     settings = Settings(home=folder / "home", environment="test")
+    files = ServerFiles(settings.home)
+    files.prepare()
+    files.data.with_name(REPLACED_EARLIER).mkdir()
     target = target_of(backed_up.backup, backed_up.between)
     try:
         restored = restore_database(
@@ -57,6 +63,10 @@ def elsewhere(backed_up: BackedUp, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def test_the_database_comes_back_to_an_instant(elsewhere: Services) -> None:
     assert notes(elsewhere) == ["before", "kept"]
+
+
+def test_what_an_earlier_restoration_replaced_stays(elsewhere: Services) -> None:
+    assert ServerFiles(elsewhere.settings.home).data.with_name(REPLACED_EARLIER).exists()
 
 
 def test_nothing_runs_on_a_restored_database_before_somebody_resumes_it(

@@ -2,17 +2,19 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from pipeline_platform.failures import NotFoundError, PermanentError
 from pipeline_platform.recovery.backups import create_backup
-from pipeline_platform.recovery.steps import STEPS, Recoverer
+from pipeline_platform.recovery.steps import STEPS, Recoverer, Step
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse import embedded, stops
+from pipeline_platform.warehouse.server_files import ServerFiles
 from pipeline_platform.warehouse.wal import keep_all
 from tests.integration.recovery.conftest import (
     BALANCES,
@@ -69,22 +71,54 @@ def test_a_plan_says_what_is_broken_and_changes_nothing(lost: Settings) -> None:
     assert not (lost.home / "postgres" / "data").exists()
 
 
+@dataclass
+class Attempts:
+    """What two attempts did, and the folder of the database's data after each."""
+
+    steps: list[list[Step]]
+    said: tuple[str, ...]
+    folders: list[int]
+
+
+@pytest.fixture(scope="module")
+def attempts(lost: Settings) -> Attempts:
+    """Recover up to the restoration; the first attempt can't read the lake's backup."""
+    data, lake = ServerFiles(lost.home).data, Path(lost.backups_location) / "lake"
+    first, failed = recoverer(lost), list[Step]()
+    away = lake.rename(lake.with_name("away"))
+    with pytest.raises(PermanentError, match="use another backup"):
+        failed.extend(one.step for one in first.go_on(first.begin("lost", **GIVEN)))
+    away.rename(lake)
+    brought_back = data.stat().st_ino
+    second = recoverer(lost)
+    done = list(second.go_on(second.unfinished(), until="restore"))
+    folders = [brought_back, data.stat().st_ino]
+    return Attempts([failed, [one.step for one in done]], done[-1].said, folders)
+
+
+def test_what_was_done_is_not_done_again(attempts: Attempts) -> None:
+    assert attempts.steps == [["assess", "stop", "choose"], ["restore"]]
+
+
+def test_a_database_that_came_back_is_not_brought_back_again(attempts: Attempts) -> None:
+    assert attempts.folders[0] == attempts.folders[1]
+    assert "same counts and checksums" in attempts.said[0]
+
+
+@pytest.mark.usefixtures("attempts")
 def test_a_recovery_that_ended_half_way_goes_on(lost: Settings) -> None:
-    first = recoverer(lost)
-    done = [one.step for one in first.go_on(first.begin("lost", **GIVEN), until="restore")]
-    assert done == ["assess", "stop", "choose", "restore"]
     with Services(lost) as services:
         assert is_stopped(services)
         assert notes(services) == ["after the backup"]
         assert [row[2] for row in rows_of(services, BALANCES)] == [100, 101, 102]
-    second = recoverer(lost)
-    rest = list(second.go_on(second.unfinished()))
+    steps = recoverer(lost)
+    rest = list(steps.go_on(steps.unfinished()))
     assert [one.step for one in rest] == ["verify", "resume"]
     assert any("archived files that the database no longer knew" in one for one in rest[1].said)
     with Services(lost) as services:
         assert not is_stopped(services)
         assert len(services.landing("web_events").claimed()) == 1
-    assert second.unfinished() is None
+    assert steps.unfinished() is None
 
 
 @pytest.fixture
@@ -99,6 +133,12 @@ def test_with_nothing_broken_nothing_is_restored(by_url: Services) -> None:
     steps = recoverer(by_url.settings)
     done = {one.step: one.said for one in steps.go_on(steps.begin("doubt", **GIVEN))}
     assert done["restore"] == ("nothing had to be restored",)
+
+
+def test_a_recovery_whose_last_step_was_asked_for_is_ended(by_url: Services) -> None:
+    steps = recoverer(by_url.settings)
+    list(steps.go_on(steps.begin("doubt", **GIVEN), until=STEPS[-1]))
+    assert steps.unfinished() is None
 
 
 def test_everything_stays_stopped_while_something_is_wrong(by_url: Services) -> None:
