@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from pipeline_platform.advisory_performance.account_ranges import AccountRange
 from pipeline_platform.advisory_performance.changed_inputs import (
+    HISTORY_MONTHS,
     account_inputs,
     first_changed,
     linked_months,
@@ -167,7 +168,7 @@ def _computed(work: _ChangedAccounts, settings: ReturnSettings, threads: int) ->
     kept_months = [month for month in work.months if month < work.starts[-1]]
     history = work.rows(
         TIME_WEIGHTED_RETURNS,
-        [*linked_months(work.months), *kept_months],
+        [*linked_months(work.months, HISTORY_MONTHS), *kept_months],
         "is_current AND as_of_month < first_month",
     )
     parts = list(
