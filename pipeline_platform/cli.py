@@ -14,6 +14,7 @@ from pipeline_platform.commands import (
     database_activity,
     dbt_operation,
     demo,
+    diagnose,
     doctor,
     errors,
     explanation,
@@ -68,6 +69,7 @@ app.command()(logs.logs)
 app.command()(impact.impact)
 app.command()(explanation.explain)
 app.command()(doctor.doctor)
+app.command()(diagnose.diagnose)
 app.command("morning-check")(report_pages.morning)
 app.command("partition-status")(history.partition_status)
 app.command()(dbt_operation.dbt_operation)

@@ -56,6 +56,18 @@ def test_a_location_that_is_none_is_named(settings) -> None:
     assert found(settings, archive_location="ftp://x")["archive"] == "address"
 
 
+def test_aws_says_who_we_are(endpoint, settings, monkeypatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    layers = [
+        one.layer
+        for one in examine(settings.model_copy(update={"events_stream": "visits"}), [])
+        if one.service == "AWS"
+    ]
+    assert [(one.name, "arn:aws" in one.detail) for one in layers] == [("identity", True)]
+
+
 def test_a_bucket_is_listed_written_and_read(endpoint, tmp_path, database_url) -> None:
     settings = settings_in_s3(endpoint, tmp_path)
     changes = {"database_url": SecretStr(database_url)}
