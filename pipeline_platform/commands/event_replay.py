@@ -1,9 +1,11 @@
 """`quarantine replay` of web_events: what would pass and move, then the same for real (B-9)."""
 
 import uuid
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipeline_platform.commands.event_effects import effect_tables, mart_effects
+from pipeline_platform.commands.job_runs import WorkflowEnd, show_end
 from pipeline_platform.commands.printing import show_facts, show_rows
 from pipeline_platform.ingestion.files import FileOutcome
 from pipeline_platform.ingestion.replay import FilePreview, preview_files, replay_files
@@ -17,11 +19,17 @@ from pipeline_platform.web_events.sources import load_mappings
 
 
 def replay_events(
-    opened: Services, chosen: Selection, sources: Path | None, *, dry_run: bool, as_json: bool
+    opened: Services,
+    chosen: Selection,
+    sources: Path | None,
+    *,
+    dry_run: bool,
+    process: Callable[[], WorkflowEnd | None] | None,
+    as_json: bool,
 ) -> bool:
-    """Read held files and lines again, or say what that would do; tell if nothing is refused.
+    """Read held files and lines again, or say what that would do; tell if all is well then.
 
-    `sources` is a folder of source mappings to try.
+    `sources` is a folder of source mappings to try, `process` works on the days that wait.
     """
     known = load_mappings(sources) if sources else shipped_sources()
     run = RunContext(opened, f"cli-{uuid.uuid4()}", sources=known)
@@ -32,15 +40,15 @@ def replay_events(
         if dry_run and not preview.changes_nothing:
             moves = day_moves(run, preview.again, folder, mart_effects)
     done = [] if dry_run else replay_files(intake, preview)
-    _show(preview, moves, done, as_json=as_json)
+    ended = process() if done and process is not None else None
+    _show(_facts(preview, done), moves, ended, as_json=as_json)
     is_refused = bool(preview.failing_rows or preview.failing_files or (moves and moves.objections))
-    return not is_refused and all(one.status == "published" for one in done)
+    is_refused |= any(one.status != "published" for one in done)
+    return not is_refused and (ended is None or ended.is_fine)
 
 
-def _show(
-    preview: FilePreview, moves: Moves | None, done: list[FileOutcome], *, as_json: bool
-) -> None:
-    facts: dict[str, object] = {
+def _facts(preview: FilePreview, done: Sequence[FileOutcome]) -> dict[str, object]:
+    return {
         "held records": preview.held_rows,
         "records that pass now": preview.passing_rows,
         "records that still fail": dict(preview.failing_rows),
@@ -51,15 +59,29 @@ def _show(
         "files read again": [name for _, name in preview.files],
         "partitions requested": sorted({key for one in done for key in one.partitions}),
     }
-    if moves is None:
-        show_facts("Replay", facts, as_json=as_json)
-        return
-    facts["days processed"] = list(moves.processed_days)
-    facts["forbids publication"] = list(moves.objections)
+
+
+def _show(
+    facts: dict[str, object], moves: Moves | None, ended: WorkflowEnd | None, *, as_json: bool
+) -> None:
+    if moves is not None:
+        facts["days processed"] = list(moves.processed_days)
+        facts["forbids publication"] = list(moves.objections)
     if as_json:
-        show_facts("Replay", {**facts, "what moves": moves.as_plain()}, as_json=True)
+        if moves is not None:
+            facts["what moves"] = moves.as_plain()
+        if ended is not None:
+            facts |= {"run": ended.run_id, "did not pass": list(ended.not_passed)}
+        show_facts("Replay", facts, as_json=True)
         return
     show_facts("Replay", facts, as_json=False)
+    if moves is not None:
+        _show_moves(moves)
+    if ended is not None:
+        show_end(ended, as_json=False)
+
+
+def _show_moves(moves: Moves) -> None:
     rows = [
         {
             "day": one.day,

@@ -2,18 +2,17 @@
 
 import uuid
 from datetime import date
+from functools import partial
 from typing import Annotated, Literal
 
 import typer
 
-from pipeline_platform.advisory_performance.automation import months_to_process
 from pipeline_platform.advisory_performance.replay import Selection, preview_replay, replay
 from pipeline_platform.advisory_performance.run_context import RunContext, shipped_mappings
 from pipeline_platform.advisory_performance.vendors import load_mappings
 from pipeline_platform.commands.arguments import Limit, Vendor, parse_month, pipeline_named
 from pipeline_platform.commands.event_replay import replay_events
-from pipeline_platform.commands.job_runs import WorkflowEnd
-from pipeline_platform.commands.months import Anyway, run_workflow
+from pipeline_platform.commands.job_runs import WorkflowEnd, together
 from pipeline_platform.commands.output import (
     FOUND_FAULTS,
     AsJson,
@@ -23,6 +22,7 @@ from pipeline_platform.commands.output import (
     services,
     showing_progress,
 )
+from pipeline_platform.commands.partitions import Anyway, process_waiting
 from pipeline_platform.commands.pipelines import ADVISORY, Pipeline
 from pipeline_platform.commands.printing import show_facts, show_rows
 from pipeline_platform.commands.replay_output import as_document, show_preview, show_replayed
@@ -128,7 +128,7 @@ def replay_held(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would happen.")] = False,
     mappings: Mappings = None,
     process: Annotated[
-        bool, typer.Option("--process", help="Process the months at once, up to PostgreSQL.")
+        bool, typer.Option("--process", help="Process the months or days at once, to the end.")
     ] = False,
     anyway: Anyway = False,
     as_json: AsJson = False,
@@ -144,8 +144,16 @@ def replay_held(
                 "Other mappings can only be tried with --dry-run: what is processed later would "
                 "use the shipped ones. Put them into vendors/ or sources/ first."
             )
-        if pipeline_named(pipeline) != ADVISORY:
-            is_good = replay_events(opened, chosen, mappings, dry_run=dry_run, as_json=as_json)
+        name = pipeline_named(pipeline)
+        if name != ADVISORY:
+            is_good = replay_events(
+                opened,
+                chosen,
+                mappings,
+                dry_run=dry_run,
+                process=partial(_process, opened, name, anyway=anyway) if process else None,
+                as_json=as_json,
+            )
             raise typer.Exit(0 if is_good else FOUND_FAULTS)
         run = RunContext(
             opened,
@@ -158,7 +166,7 @@ def replay_held(
         done, ended = None, None
         if not dry_run and not preview.changes_nothing:
             done = replay(run, preview)
-            ended = _process(opened, anyway=anyway) if process else None
+            ended = _process(opened, name, anyway=anyway) if process else None
         if as_json:
             show_facts("Replay", as_document(preview, done, ended), as_json=True)
         elif done is not None:
@@ -261,9 +269,9 @@ def _file_row(held: HeldFile) -> dict[str, object]:
     }
 
 
-def _process(opened: Services, *, anyway: bool) -> WorkflowEnd | None:
-    work = months_to_process(opened)
-    return None if work is None else run_workflow(opened, *work[1:], anyway=anyway)
+def _process(opened: Services, pipeline: str, *, anyway: bool) -> WorkflowEnd | None:
+    ended = list(process_waiting(opened, pipeline, anyway=anyway))
+    return together(ended) if ended else None
 
 
 def _discard_file(connection: Connection, file: HeldFile, reason: str) -> None:

@@ -4,6 +4,7 @@ Asked before history is relabelled (B-10) and before what quarantine holds is re
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
@@ -32,6 +33,13 @@ def effects(
     return {**marts(run, proposed, days), "checks": _check_changes(run, proposed, days)}
 
 
+def are_equal(one: float | None, other: float | None) -> bool:
+    """Tell whether two figures are the same, in whatever order they were summed up."""
+    if one is None or other is None:
+        return one is other
+    return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)
+
+
 def plain(report: Mapping[str, Any]) -> dict[str, Any]:
     """Return a report as JSON can hold it: dates as text, decimals as numbers."""
 
@@ -55,7 +63,7 @@ def _check_changes(
         before, after = (_verdicts(one, threshold, days[0], last) for one in (run, proposed))
         for label in sorted({*before, *after}):
             old, new = before.get(label, _NONE), after.get(label, _NONE)
-            if (old.value, old.outcome) != (new.value, new.outcome):
+            if old.outcome != new.outcome or not are_equal(old.value, new.value):
                 found.append(
                     {
                         "check": threshold.name,

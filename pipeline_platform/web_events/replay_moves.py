@@ -16,7 +16,7 @@ from pipeline_platform.lake.trial_lake import TrialLake, write_rows
 from pipeline_platform.partition_ranges import dates_in, partition_key, pieces, stretches
 from pipeline_platform.quality.audit import judged, objections_to
 from pipeline_platform.quality.validation import validate
-from pipeline_platform.web_events.effects import MartEffects, effects, plain
+from pipeline_platform.web_events.effects import MartEffects, are_equal, effects, plain
 from pipeline_platform.web_events.refinement import (
     ROWS_PER_MEGABYTE,
     contract,
@@ -129,7 +129,7 @@ def _moved(run: RunContext, trial: RunContext, days: Sequence[date]) -> Iterator
     before, after = _figures(run, days), _figures(trial, days)
     for day in days:
         old, new = before.get(day, (0, None)), after.get(day, (0, None))
-        if old != new:
+        if old[0] != new[0] or not are_equal(old[1], new[1]):
             yield DayMove(partition_key(day), old[0], new[0], old[1], new[1])
 
 
