@@ -14,7 +14,12 @@ from pipeline_platform.ingestion.intake import HOP, Intake, Reading, rule_of
 from pipeline_platform.ingestion.selection import Replayable
 from pipeline_platform.lake.engine import sql_name
 from pipeline_platform.landing.keys import stored_name
-from pipeline_platform.landing.objects import DamagedObjectError, ObjectStore, temporary_folder
+from pipeline_platform.landing.objects import (
+    ArchivedObjectError,
+    DamagedObjectError,
+    ObjectStore,
+    temporary_folder,
+)
 from pipeline_platform.landing.zone import ClaimedFile, Folder, StoredObject
 from pipeline_platform.progress import tracked
 from pipeline_platform.quality.quarantine import QuarantinedRow, QuarantinedRows
@@ -91,7 +96,7 @@ def try_file(intake: Intake, sha256: str, name: str, folder: Path) -> FileTrial:
     try:
         _download(intake, file, found, path)
         return _read(intake, file, path, rows)
-    except BadInputError as error:
+    except (BadInputError, ArchivedObjectError) as error:
         rows.unlink(missing_ok=True)
         return FileTrial(sha256, file.name, rule=rule_of(error), reason=str(error))
     finally:
