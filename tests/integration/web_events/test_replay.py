@@ -160,6 +160,7 @@ def process(shell: Shell) -> Result:
 class Story:
     """A dry run, and what was published before it, after it and after the replay."""
 
+    shell: Shell
     moves: dict[str, Any]
     stored_before: tuple[Any, ...]
     stored_after: tuple[Any, ...]
@@ -210,7 +211,9 @@ def story(new_services, tmp_path_factory) -> Story:
     replay_files(intake, preview_files(intake, Selection(), folder))
     processed = process(shell)
     waiting = shell.json("partitions", "list")
-    return Story(moves, stored_before, stored_after, before, figures(services), processed, waiting)
+    return Story(
+        shell, moves, stored_before, stored_after, before, figures(services), processed, waiting
+    )
 
 
 def test_a_dry_run_stores_nothing(story) -> None:
@@ -220,6 +223,30 @@ def test_a_dry_run_stores_nothing(story) -> None:
 def test_one_command_processes_all_days_that_wait_and_those_it_finds_wrong(story) -> None:
     assert (story.waiting, "the step itself" in story.processed.output) == ([], False)
     assert f"web_events: {NEXT_DAY} to {NEXT_DAY}" in story.processed.output
+
+
+def test_partition_status_shows_a_processed_day_as_done(story) -> None:
+    rows = story.shell.json("partition-status", "web_events", str(DAY))
+    found = {row["asset"]: row["state"] for row in rows}
+    assert {found[f"web_events/{name}"] for name in ("silver/web_events", "gold/sessions")} == {
+        "done"
+    }
+
+
+def test_the_runbooks_marts_are_built_alone_by_command(story) -> None:
+    with story.shell.services() as services:
+        before = {table.name: services.lake.snapshots(table)[-1] for table in MARTS.tables}
+        names = ("daily_summary", "weekly_performance_summary")
+        days = ("--from", str(DAY), "--to", str(DAY))
+        done = story.shell("marts", "build", "web_events", *names, *days)
+        after = {table.name: services.lake.snapshots(table)[-1] for table in MARTS.tables}
+    changed = {name for name, last in after.items() if last != before[name]}
+    assert (done.exit_code, changed) == (0, set(names)), done.output
+
+
+def test_a_mart_that_is_none_is_wrong_use(story) -> None:
+    days = ("--from", str(DAY), "--to", str(DAY))
+    assert story.shell("marts", "build", "web_events", "hourly_summary", *days).exit_code == 2
 
 
 def test_events_and_score_of_days_move_as_foretold(story) -> None:
