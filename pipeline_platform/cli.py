@@ -26,7 +26,7 @@ from pipeline_platform.commands import (
     logs,
     maintenance,
     marts,
-    months,
+    partitions,
     passport,
     quality,
     quarantine,
@@ -85,7 +85,7 @@ app.add_typer(incidents.app, name="incidents")
 app.add_typer(bots.app, name="bots")
 app.add_typer(cloudwatch.app, name="cloudwatch")
 app.add_typer(landing.app, name="landing")
-app.add_typer(months.app, name="months")
+app.add_typer(partitions.app, name="partitions")
 app.add_typer(marts.app, name="marts")
 app.add_typer(stopping.app, name="pipelines")
 app.add_typer(quality.app, name="quality")

@@ -32,6 +32,7 @@ from pipeline_platform.layers import (
     resolve,
     secure,
 )
+from pipeline_platform.operations.storage_rules import threats
 from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse.database import database_url, reporting_url
 from pipeline_platform.warehouse.diagnosis import diagnose
@@ -80,10 +81,11 @@ def examine(settings: Settings, pipelines: Sequence[str]) -> Iterator[Examined]:
     places = {
         **{f"landing of {name}": f"{settings.raw_location}/{name}" for name in pipelines},
         "archive": settings.archive_location,
-        "lake's files": settings.processed_location,
     }
-    for name, location in places.items():
-        for layer in attempted(_object_steps(settings, location)):
+    steps = {name: _object_steps(settings, location) for name, location in places.items()}
+    steps["lake's files"] = _lake_steps(settings)
+    for name, of_place in steps.items():
+        for layer in attempted(of_place):
             yield Examined(name, layer)
     if is_fine:
         for layer in attempted([("read", lambda: _catalogue(settings))]):
@@ -179,6 +181,37 @@ def _object_steps(settings: Settings, location: str) -> list[Step]:
         f"s3:ListBucket on {bucket}",
     )
     return [*asked, ("use", use)]
+
+
+def _lake_steps(settings: Settings) -> list[Step]:
+    steps = _object_steps(settings, settings.processed_location)
+    if settings.processed_location.startswith("s3://"):
+        steps.append(("lifecycle", lambda: _lifecycle(settings)))
+    return steps
+
+
+def _lifecycle(settings: Settings) -> str:
+    """Refuse rules of the lake's bucket that could take a live snapshot's files away (B-13)."""
+    bucket, _, prefix = settings.processed_location.removeprefix("s3://").partition("/")
+    client = aws_session(settings.s3_region).client("s3", endpoint_url=settings.s3_endpoint)
+    try:
+        rules = client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+    except (ClientError, BotoCoreError) as error:
+        answer = error.response if isinstance(error, ClientError) else {}
+        code = answer.get("Error", {}).get("Code", type(error).__name__)
+        if code == "NoSuchLifecycleConfiguration":
+            return f"The bucket {bucket} has no lifecycle rules."
+        return (
+            f"Not judged: the lifecycle rules of {bucket} can't be read ({code}); that needs "
+            "s3:GetLifecycleConfiguration."
+        )
+    found = threats(rules, prefix)
+    if found:
+        raise FailedLayerError(
+            f"In the lake's bucket {bucket} {found[0]}, and live snapshots name such files; end "
+            f"the rule, or give it a prefix outside of {settings.processed_location}."
+        )
+    return f"None of {len(rules)} lifecycle rules touches {settings.processed_location}."
 
 
 @contextmanager
