@@ -64,7 +64,7 @@ class MeasuredAccounts:
 
 
 class StoredRows:
-    """The lake as it was when each table was first asked for: looked up once, not for each range."""
+    """The lake as it was when each table was first asked for; no range looks anything up again."""
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
