@@ -90,8 +90,9 @@ def examine(settings: Settings, pipelines: Sequence[str]) -> Iterator[Examined]:
     if is_fine:
         for layer in attempted([("read", lambda: _catalogue(settings))]):
             yield Examined("lake's catalogue", layer)
-    for name, steps in _aws_services(settings, places.values()).items():
-        for layer in attempted(steps):
+    locations = [*places.values(), settings.processed_location]
+    for name, of_service in _aws_services(settings, locations).items():
+        for layer in attempted(of_service):
             yield Examined(name, layer)
 
 
