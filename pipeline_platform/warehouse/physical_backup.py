@@ -19,7 +19,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from pipeline_platform.failures import UnavailableError
+from pipeline_platform.failures import PlatformError, UnavailableError
 from pipeline_platform.warehouse.embedded import OPTIONS, USER
 from pipeline_platform.warehouse.server_files import ServerFiles, binaries
 
@@ -220,10 +220,16 @@ def _wait(url: str, log: Path, target: Target, *, is_final: bool) -> None:
 
 
 def _stop(files: ServerFiles, data: Path) -> None:
-    if not (data / "postmaster.pid").exists():
+    """Stop a server, also one that is about to end by itself: then there is nothing to say."""
+    lock = data / "postmaster.pid"
+    if not lock.exists():
         return
     arguments = ["stop", "--wait", "--mode=fast", f"--pgdata={data}"]
-    files.run("pg_ctl", arguments, seconds=600)
+    try:
+        files.run("pg_ctl", arguments, seconds=600)
+    except PlatformError:
+        if lock.exists():
+            raise
 
 
 def _said(log: Path, target: Target) -> UnavailableError:
