@@ -33,6 +33,7 @@ from pipeline_platform.commands import (
     recovery,
     report_pages,
     reports,
+    rerun,
     restoring,
     retention,
     run_details,
@@ -66,6 +67,8 @@ app.command()(history.check)
 app.command()(errors.errors)
 app.command()(errors.slowest)
 app.command()(logs.logs)
+app.command()(rerun.rerun)
+app.command()(rerun.watch)
 app.command()(impact.impact)
 app.command()(explanation.explain)
 app.command()(doctor.doctor)

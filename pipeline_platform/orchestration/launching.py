@@ -1,4 +1,4 @@
-"""Starts a pipeline's workflow over partitions as the UI does: queued, begun by the daemon."""
+"""Starts a workflow, or a failed run again, as the UI does: queued, begun by the daemon."""
 
 import sys
 from dataclasses import dataclass
@@ -7,6 +7,8 @@ from functools import cached_property
 
 import dagster as dg
 from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.execution.api import create_execution_plan
+from dagster._core.execution.plan.state import KnownExecutionState
 from dagster._core.origin import (
     DEFAULT_DAGSTER_ENTRY_POINT,
     JobPythonOrigin,
@@ -14,13 +16,17 @@ from dagster._core.origin import (
 )
 from dagster._core.remote_origin import CodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.run_coordinator import SubmitRunContext
+from dagster._core.storage.tags import PARENT_RUN_ID_TAG, ROOT_RUN_ID_TAG
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 
 from pipeline_platform.failures import BadInputError, NotFoundError
 from pipeline_platform.orchestration.automation import WORKFLOW_TAG, range_tags
+from pipeline_platform.orchestration.failures import FAILURE_TAG, STOPPED_TAG
 from pipeline_platform.orchestration.history import partition_holding
 from pipeline_platform.orchestration.instance import ROOT
+from pipeline_platform.orchestration.pipeline_runs import FAILED
 
+_OF_ONE_RUN = frozenset({FAILURE_TAG, STOPPED_TAG, "started_by"})
 REPOSITORY = "__repository__"
 """Dagster's name for the repository of a code location that is one `Definitions`."""
 
@@ -71,8 +77,54 @@ class Workflows:
                 job_code_origin=self._code_origin(job.name),
             )
         if run.status == dg.DagsterRunStatus.NOT_STARTED:
-            # The coordinator only writes that the run is queued: it needs no workspace.
-            self.instance.run_coordinator.submit_run(SubmitRunContext(run, workspace=None))  # type: ignore[arg-type]
+            self._submit(run)
+
+    def start_again(self, failed: dg.DagsterRun, *, actor: str) -> str:
+        """Queue the steps of a failed run that did not succeed; return the new run's id (SW-18).
+
+        Raises BadInputError for a run that did not fail.
+        """
+        if failed.status not in FAILED:
+            raise BadInputError(
+                f"Run {failed.run_id} ended as {failed.status.value}; only a run that failed or "
+                "was cancelled is started again."
+            )
+        job = self.definitions.resolve_job_def(failed.job_name)
+        if failed.asset_selection:
+            job = job.get_subset(asset_selection=failed.asset_selection)
+        steps, known = KnownExecutionState.build_resume_retry_reexecution(self.instance, failed)
+        plan = create_execution_plan(
+            job,
+            failed.run_config,
+            step_keys_to_execute=list(steps),
+            known_state=known,
+            tags=failed.tags,
+        )
+        root = failed.root_run_id or failed.run_id
+        own = {name: value for name, value in failed.tags.items() if name not in _OF_ONE_RUN}
+        run = self.instance.create_run_for_job(
+            job,
+            execution_plan=plan,
+            run_config=failed.run_config,
+            status=dg.DagsterRunStatus.NOT_STARTED,
+            tags={
+                **own,
+                "started_by": actor,
+                PARENT_RUN_ID_TAG: failed.run_id,
+                ROOT_RUN_ID_TAG: root,
+            },
+            root_run_id=root,
+            parent_run_id=failed.run_id,
+            asset_selection=failed.asset_selection,
+            remote_job_origin=self._remote_origin(job.name),
+            job_code_origin=self._code_origin(job.name),
+        )
+        self._submit(run)
+        return run.run_id
+
+    def _submit(self, run: dg.DagsterRun) -> None:
+        # The coordinator only writes that the run is queued: it needs no workspace.
+        self.instance.run_coordinator.submit_run(SubmitRunContext(run, workspace=None))  # type: ignore[arg-type]
 
     def _job(self, pipeline: str) -> dg.JobDefinition:
         if pipeline not in self.jobs:

@@ -1,5 +1,6 @@
 """What the service changes: who may, what is recorded, and real runs begun by a real daemon."""
 
+import json
 import os
 import subprocess
 import sys
@@ -286,6 +287,36 @@ def test_a_queued_run_of_a_stopped_pipeline_is_not_begun(
     assert run.status == dg.DagsterRunStatus.CANCELED
     assert any("vendor is late" in message for message in messages)
     assert not any(entry.dagster_event.is_step_event for entry in _events(service, run_id))
+
+
+def test_a_failed_run_is_started_again_from_the_step_that_failed(
+    service: Service, executed: dict[str, Any], running: None
+) -> None:
+    def rename(old: str, new: str) -> None:
+        with service.services.database.transaction() as connection:
+            connection.execute(f"ALTER TABLE {old} RENAME TO {new}")
+
+    rename("performance_data", "hidden_data")
+    run_id = service.post(EXECUTE, json=BODY).json()["run_id"]
+    try:
+        failed = ended(service, run_id)
+    finally:
+        rename("hidden_data", "performance_data")
+    assert failed.status == dg.DagsterRunStatus.FAILURE
+    shell = [str(Path(sys.executable).with_name("pipeline-platform"))]
+    environment = {**os.environ, **service.environment}
+    told = subprocess.run(
+        [*shell, "rerun", "--failed", "--since", "1h", "--json"],
+        env=environment,
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    again = {one["failed run"]: one["new run"] for one in json.loads(told.stdout)}[run_id]
+    followed = subprocess.run([*shell, "watch", again], env=environment, check=False)
+    steps = {one.step_key for one in service.instance.get_run_step_stats(again)}
+    own = f"{PIPELINE}_performance_data"
+    assert (followed.returncode, steps) == (0, {own, f"{PIPELINE}_service_checks"})
 
 
 def _events(service: Service, run_id: str) -> list[Any]:
