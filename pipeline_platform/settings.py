@@ -74,6 +74,8 @@ class Settings(BaseModel):
     temp_location: str = ""
     archive_location: str = ""
     backups_location: str = ""
+    second_backups_location: str = ""
+    second_backups_region: str = ""
     arrivals_queue_url: str | None = None
     s3_endpoint: str | None = None
     s3_region: str = "us-east-1"

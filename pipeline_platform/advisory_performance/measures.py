@@ -359,6 +359,7 @@ MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "database_query_response": _query_response,
     "monitoring_gap": monitoring_gap,
     "backup_age": proof.backup_age,
+    "second_copy_age": proof.second_copy_age,
     "recoverable_point": proof.recoverable_point,
     "backup_faults": proof.backup_faults,
     "recovery_time": proof.recovery_time,

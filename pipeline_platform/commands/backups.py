@@ -23,6 +23,7 @@ from pipeline_platform.lake.backup import Backup, back_up
 from pipeline_platform.recovery.backup_sets import BackupSets, PlatformBackup, is_id
 from pipeline_platform.recovery.backups import create_backup
 from pipeline_platform.recovery.retention import remove_old_backups
+from pipeline_platform.recovery.second_copy import copy_backups
 from pipeline_platform.recovery.verification import verify_backup
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.settings import Settings
@@ -45,6 +46,21 @@ def create(
         with audited(opened.database, action), showing_progress(as_json=as_json):
             made = create_backup(opened, reason=reason, clock=utc_now, has_database=not lake_only)
         show_facts("Backup", _facts(BackupSets(opened.settings), made), as_json=as_json)
+
+
+@app.command()
+def copy(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Name what is missing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Copy to PLATFORM_SECOND_BACKUPS_LOCATION what it lacks, each file compared (SA-93).
+
+    Nothing is removed there. To restore from it, set PLATFORM_BACKUPS_LOCATION to it.
+    """
+    with plain_failures(), showing_progress(as_json=as_json):
+        found = [asdict(one) for one in copy_backups(Settings.from_env(), dry_run=dry_run)]
+    title = "Would be copied" if dry_run else "Copied"
+    show_rows(title, found, as_json=as_json, empty="nothing is missing there.")
 
 
 @app.command("list")

@@ -12,8 +12,10 @@ from pipeline_platform.recovery.backup_sets import BackupSets, PlatformBackup
 from pipeline_platform.recovery.backups import create_backup
 from pipeline_platform.recovery.drills import drill
 from pipeline_platform.recovery.retention import remove_old_backups
+from pipeline_platform.recovery.second_copy import copy_backups
 from pipeline_platform.recovery.verification import verify_backup
 from pipeline_platform.run_context import utc_now
+from pipeline_platform.services import Services
 
 GROUP = operations_plan().pipeline
 BACKUPS = dg.AssetKey([GROUP, "recovery", "backups"])
@@ -47,8 +49,10 @@ def backups(
             metadata={"faults": dg.MetadataValue.json(list(verdict.faults))},
             allow_retries=False,
         )
+    with handled_failures(context):
+        copied = _copied(services)
     gone = len(remove_old_backups(services, now=utc_now()))
-    return dg.MaterializeResult(metadata={**_metadata(made), "removed_files": gone})
+    return dg.MaterializeResult(metadata={**_metadata(made), **copied, "removed_files": gone})
 
 
 @dg.op(pool=POOL, description="Copy what is new in the lake, between two daily backups (SA-98).")
@@ -56,8 +60,9 @@ def back_up_lake(context: dg.OpExecutionContext, services: ServicesParam) -> Non
     """Back up the lake alone; the database's log is kept all the time."""
     with handled_failures(context):
         made = create_backup(services, reason="lake", clock=utc_now, has_database=False)
+        copied = _copied(services)
         gone = len(remove_old_backups(services, now=utc_now()))
-    context.add_output_metadata({**_metadata(made), "removed_files": gone})
+    context.add_output_metadata({**_metadata(made), **copied, "removed_files": gone})
 
 
 @dg.job(name=f"{GROUP}_lake_backup", description="What is new in the lake since the last backup.")
@@ -111,6 +116,13 @@ drill_job = dg.define_asset_job(
     selection=dg.AssetSelection.assets(DRILL),
     description="Restore the newest backup in a scratch place and judge it (SP-54, SP-56, ST-51).",
 )
+
+
+def _copied(services: Services) -> dict[str, int]:
+    """Copy to the second place, if there is one, what it lacks (SA-93)."""
+    if not services.settings.second_backups_location:
+        return {}
+    return {"copied_files": sum(1 for _ in copy_backups(services.settings, dry_run=False))}
 
 
 def _metadata(backup: PlatformBackup) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pipeline_platform.quality.measures import ALL, SECONDS_PER_MINUTE, Labelled
 from pipeline_platform.recovery.backup_sets import BackupSets, PartName, PlatformBackup
 from pipeline_platform.recovery.backups import is_ours
 from pipeline_platform.recovery.drills import last_drill
+from pipeline_platform.recovery.second_copy import second_settings
 from pipeline_platform.warehouse.wal import archiving
 
 DAY = timedelta(hours=26)
@@ -30,6 +31,18 @@ def backup_age(scope: Scope[Any]) -> Labelled:
         since = newest.ended_at if newest else _made_at(scope)
         ages[part] = Measurement("backup_age", (now - since).total_seconds() / _SECONDS_PER_HOUR)
     return ages
+
+
+def second_copy_age(scope: Scope[Any]) -> Labelled:
+    """Measure hours since the newest backup that the second place has whole (SA-93)."""
+    settings = scope.run.services.settings
+    if not settings.second_backups_location:
+        reason = "no second place is set (PLATFORM_SECOND_BACKUPS_LOCATION)"
+        return {ALL: unmeasured("second_copy_age", reason)}
+    newest = BackupSets(second_settings(settings)).newest()
+    since = newest.ended_at if newest else _made_at(scope)
+    hours = (scope.run.now() - since).total_seconds() / _SECONDS_PER_HOUR
+    return {ALL: Measurement("second_copy_age", hours)}
 
 
 def recoverable_point(scope: Scope[Any]) -> Labelled:

@@ -211,6 +211,16 @@ def backup_of(state: State) -> tuple[BackupSets, PlatformBackup]:
     return BackupSets(services.settings), made
 
 
+def late_second_copy(state: State) -> Verdict:
+    """Name a second place to which nothing was copied since."""
+    settings = state.services.settings
+    there = {"second_backups_location": str(settings.home / "second")}
+    with Services(settings.model_copy(update=there)) as services:
+        return replace(state, services=services).verdict(
+            "second_copy_age", ahead=timedelta(hours=27)
+        )
+
+
 def damaged_backup(state: State) -> Verdict:
     sets, made = backup_of(state)
     next(Path(sets.store.location).glob("lake/**/*.parquet")).write_bytes(b"broken")
@@ -373,6 +383,7 @@ BREAKING: dict[tuple[str, str], Callable[[State], Verdict]] = {
     ("database_query_response", "warning"): locked_table,
     ("cost_anomaly", "warning"): dear_day,
     ("monitoring_gap", "warning"): nobody_looks,
+    ("second_copy_age", "warning"): late_second_copy,
     ("backup_age", "warning"): lambda state: state.verdict("backup_age", ahead=timedelta(hours=27)),
     ("recoverable_point", "critical"): lambda state: state.verdict(
         "recoverable_point", ahead=timedelta(minutes=61)
