@@ -97,7 +97,7 @@ def months_made_ahead_job() -> None:
     make_months_ahead()
 
 
-maintain_job = maintenance_job(PIPELINE, TABLES, load_runbook)
+maintain_job = maintenance_job(PIPELINE, TABLES, load_runbook, served=["performance_data"])
 
 JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     ingest_job,

@@ -44,6 +44,7 @@ from pipeline_platform.quality.measures import (
 from pipeline_platform.quality.monitoring_gap import monitoring_gap
 from pipeline_platform.recovery import proof
 from pipeline_platform.warehouse import embedded, processor_use
+from pipeline_platform.warehouse.index_bloat import counted_since, index_use
 
 Scope = measures.Scope[RunContext]
 
@@ -338,6 +339,27 @@ def _query_response(scope: Scope) -> Labelled:
     )
 
 
+UNUSED_FOR = timedelta(days=30)
+"""An index without a scan for so long is told of (SA-37 names no number)."""
+
+
+def _unused_indexes(scope: Scope) -> Labelled:
+    """Count indexes without a scan in 30 days; keys and unique constraints are needed unused."""
+    now = scope.run.now()
+    with scope.run.services.database.connection() as connection:
+        since = counted_since(connection) or proof.made_at(scope)
+        used = [one for one in index_use(connection) if not one.guards]
+    if now - since < UNUSED_FOR:
+        reason = f"scans are counted since {since:%Y-%m-%d} only"
+        return {ALL: unmeasured("unused_indexes", reason)}
+    idle = [
+        one.index_name
+        for one in used
+        if one.last_scan_at is None or now - one.last_scan_at > UNUSED_FOR
+    ]
+    return {ALL: Measurement("unused_indexes", len(idle), len(idle), len(used), None, tuple(idle))}
+
+
 MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "data_quality_score": _quality_score,
     "data_completeness": _completeness,
@@ -357,6 +379,7 @@ MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "database_connections": _connections,
     "database_connection_share": _connection_share,
     "database_query_response": _query_response,
+    "unused_indexes": _unused_indexes,
     "monitoring_gap": monitoring_gap,
     "backup_age": proof.backup_age,
     "second_copy_age": proof.second_copy_age,

@@ -1,5 +1,6 @@
-"""`pipeline-platform db`: what the database is busy with, and who keeps whom waiting."""
+"""`pipeline-platform db`: what the database is busy with, who waits for whom, and its indexes."""
 
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Annotated
 
@@ -9,9 +10,10 @@ from pipeline_platform.commands.arguments import parse_duration
 from pipeline_platform.commands.output import FOUND_FAULTS, AsJson, plain_failures, services
 from pipeline_platform.commands.printing import show_rows
 from pipeline_platform.warehouse.activity import blocked_sessions
+from pipeline_platform.warehouse.index_bloat import index_use, rebuild_bloated
 from pipeline_platform.warehouse.reports import slow_queries
 
-app = typer.Typer(help="The database at work: slow queries, and locks that are waited for.")
+app = typer.Typer(help="The database at work: slow queries, locks that are waited for, indexes.")
 MOST_CHARACTERS = 200
 
 
@@ -70,6 +72,34 @@ def locks(as_json: AsJson = False) -> None:
         ]
         show_rows("Waiting for a lock", rows, as_json=as_json, empty="nobody.")
     raise typer.Exit(FOUND_FAULTS if rows else 0)
+
+
+@app.command()
+def indexes(as_json: AsJson = False) -> None:
+    """List the indexes of the schema public, the most used first; partitions count for parents.
+
+    (SA-37.) `guards` are those of keys and unique constraints, which are needed unused.
+    """
+    with plain_failures(), services() as opened, opened.database.connection() as connection:
+        rows = [asdict(one) for one in index_use(connection)]
+        show_rows("Indexes", rows, as_json=as_json, empty="none.")
+
+
+@app.command()
+def reindex(
+    table: Annotated[str, typer.Argument(help="A table, with all its partitions.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Rebuild nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Rebuild the indexes of a table that are more than half air, beside readers (SA-38).
+
+    Weekly maintenance does it for performance_data. Small ones (10 MB) are left alone; what killed
+    rebuilds left is dropped.
+    """
+    with plain_failures(), services() as opened:
+        rows = [asdict(one) for one in rebuild_bloated(opened.database, table, dry_run=dry_run)]
+        title = "Would be rebuilt" if dry_run else "Rebuilt"
+        show_rows(title, rows, as_json=as_json, empty="no index needs it.")
 
 
 def _short(query: str | None, *, as_json: bool) -> str | None:

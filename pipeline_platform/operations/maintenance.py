@@ -30,6 +30,7 @@ from pipeline_platform.quality.retention import remove_resolved
 from pipeline_platform.runbook import Runbook
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
+from pipeline_platform.warehouse.index_bloat import Rebuilt, rebuild_bloated
 from pipeline_platform.warehouse.locks import session_locks
 from pipeline_platform.warehouse.maintenance_log import Effect, record_end, record_start
 from pipeline_platform.warehouse.proposals import abandon_proposals, needed_runs
@@ -159,6 +160,20 @@ class Maintainer:
                 return Report(_FOLDERS, "clean-up", effect, False, files=done.removed)
         except Exception as error:  # what was done to the tables must be reported all the same
             return Report(_FOLDERS, "clean-up", Effect(), dry_run, failure=_failure(error))
+
+    def rebuild_indexes(self, table: str, *, dry_run: bool) -> Report:
+        """Rebuild the indexes of a table of PostgreSQL that are mostly air (SA-38)."""
+        operation = "indexes"
+        try:
+            if dry_run:
+                done = list(rebuild_bloated(self.services.database, table, dry_run=True))
+                return Report(table, operation, _of_indexes(done), True)
+            with self._recorded(table, operation) as record:
+                done = list(rebuild_bloated(self.services.database, table, dry_run=False))
+                record.append(_of_indexes(done))
+            return Report(table, operation, _of_indexes(done), False)
+        except Exception as error:  # what was done to the other tables must be reported
+            return Report(table, operation, Effect(), dry_run, failure=_failure(error))
 
     @contextmanager
     def locked(self, table: LakeTable) -> Iterator[Callable[[], None]]:
@@ -347,4 +362,18 @@ def _of_files(plan: Sequence[Doomed], done: Removal | None, more: str = "") -> E
         bytes_after=size - sum(one.size_bytes for one in gone),
         proof={"kept": dict(kept)} if kept else {},
         message=f"{len(gone)} files" + (f", {len(kept)} kept" if kept else "") + more,
+    )
+
+
+def _of_indexes(done: Sequence[Rebuilt]) -> Effect:
+    """Describe rebuilt indexes; those that were not rebuilt count with the size they have."""
+    return Effect(
+        files_before=len(done),
+        files_after=sum(one.bytes_after != 0 for one in done),
+        bytes_before=sum(one.bytes_before for one in done),
+        bytes_after=sum(
+            one.bytes_before if one.bytes_after is None else one.bytes_after for one in done
+        ),
+        message="; ".join(f"{one.index_name}: {one.what}" for one in done)
+        or "no index is mostly air",
     )

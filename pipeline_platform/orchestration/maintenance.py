@@ -34,9 +34,15 @@ def maintenance_pool(pipeline: str) -> str:
 
 
 def maintenance_job(
-    pipeline: str, tables: Sequence[LakeTable], load_runbook: Callable[[], Runbook]
+    pipeline: str,
+    tables: Sequence[LakeTable],
+    load_runbook: Callable[[], Runbook],
+    *,
+    served: Sequence[str] = (),
 ) -> dg.JobDefinition:
     """Return the job that maintains a pipeline's tables; it fails at its end if one table did.
+
+    `served` are tables of PostgreSQL, whose bloated indexes are rebuilt (SA-38).
 
     Once a week is too seldom for the snapshots of a table that is committed to every minute:
     `operations_retention` forgets those of every pipeline each night.
@@ -63,6 +69,7 @@ def maintenance_job(
         with handled_failures(context):
             reports = list(maintainer.maintain(tables, dry_run=config.dry_run))
         reports.append(maintainer.clean_up(dry_run=config.dry_run))
+        reports += [maintainer.rebuild_indexes(one, dry_run=config.dry_run) for one in served]
         context.add_output_metadata(_metadata(reports))
         failed = [f"{one.table} ({one.operation}): {one.failure}" for one in reports if one.failure]
         if failed:

@@ -28,7 +28,7 @@ def backup_age(scope: Scope[Any]) -> Labelled:
     parts: tuple[PartName, ...] = ("database", "lake")
     for part in parts:
         newest = sets.newest_sound(part)
-        since = newest.ended_at if newest else _made_at(scope)
+        since = newest.ended_at if newest else made_at(scope)
         ages[part] = Measurement("backup_age", (now - since).total_seconds() / _SECONDS_PER_HOUR)
     return ages
 
@@ -40,7 +40,7 @@ def second_copy_age(scope: Scope[Any]) -> Labelled:
         reason = "no second place is set (PLATFORM_SECOND_BACKUPS_LOCATION)"
         return {ALL: unmeasured("second_copy_age", reason)}
     newest = BackupSets(second_settings(settings)).newest()
-    since = newest.ended_at if newest else _made_at(scope)
+    since = newest.ended_at if newest else made_at(scope)
     hours = (scope.run.now() - since).total_seconds() / _SECONDS_PER_HOUR
     return {ALL: Measurement("second_copy_age", hours)}
 
@@ -54,13 +54,13 @@ def recoverable_point(scope: Scope[Any]) -> Labelled:
     settings, now = scope.run.services.settings, scope.run.now()
     sets = BackupSets(settings)
     lake = sets.newest_sound("lake")
-    until = {"lake": lake.began_at if lake else _made_at(scope)}
+    until = {"lake": lake.began_at if lake else made_at(scope)}
     found: dict[str, Measurement] = {}
     if is_ours(settings):
         has_base = sets.newest_sound("database") is not None
         with scope.run.services.database.autocommit_connection() as connection:
             kept = archiving(connection).recoverable_until
-        until["database"] = kept if kept is not None and has_base else _made_at(scope)
+        until["database"] = kept if kept is not None and has_base else made_at(scope)
     else:
         reason = (
             "the server of PLATFORM_DATABASE_URL keeps its log itself; ask its provider for the "
@@ -113,7 +113,7 @@ def unsaved_tables(scope: Scope[Any]) -> Labelled:
         if name.startswith(f"{pipeline}_")
     }  # fmt: skip
     if newest is None or scope.run.now() - newest.ended_at > DAY:
-        if scope.run.now() - _made_at(scope) <= DAY:
+        if scope.run.now() - made_at(scope) <= DAY:
             reason = "the platform is younger than its first daily backup"
             return {ALL: unmeasured("unsaved_tables", reason)}
         wrong = sorted(tables)
@@ -141,7 +141,8 @@ def _faults(faults: tuple[str, ...]) -> Measurement:
     return Measurement("backup_faults", len(faults), offenders=faults)
 
 
-def _made_at(scope: Scope[Any]) -> datetime:
+def made_at(scope: Scope[Any]) -> datetime:
+    """Return when the platform's database got its first migration."""
     ((made_at,),) = scope.rows("SELECT min(applied_at) FROM schema_migrations")
     assert isinstance(made_at, datetime)  # noqa: S101 -- a migrated database has migrations
     return made_at

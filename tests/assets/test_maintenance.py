@@ -42,6 +42,7 @@ def test_it_reports_every_operation_of_every_table(platform) -> None:
         [" bronze/vendor_rows ", " expiry "],
         [" bronze/vendor_rows ", " orphans "],
         [" temporary files ", " clean-up "],
+        [" performance_data ", " indexes "],
     ]
 
 

@@ -381,6 +381,9 @@ BREAKING: dict[tuple[str, str], Callable[[State], Verdict]] = {
     ("database_connections", "warning"): many_sessions("database_connections"),
     ("database_connection_share", "warning"): many_sessions("database_connection_share"),
     ("database_query_response", "warning"): locked_table,
+    ("unused_indexes", "warning"): lambda state: state.verdict(
+        "unused_indexes", ahead=timedelta(days=31)
+    ),
     ("cost_anomaly", "warning"): dear_day,
     ("monitoring_gap", "warning"): nobody_looks,
     ("second_copy_age", "warning"): late_second_copy,
