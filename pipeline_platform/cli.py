@@ -26,6 +26,7 @@ from pipeline_platform.commands import (
     maintenance,
     marts,
     months,
+    mutations,
     passport,
     quality,
     quarantine,
@@ -72,6 +73,7 @@ app.command("morning-check")(report_pages.morning)
 app.command("partition-status")(history.partition_status)
 app.command()(dbt_operation.dbt_operation)
 app.command()(capacity.capacity)
+app.command()(mutations.mutations)
 app.command()(maintenance.optimize)
 app.command()(retention.retention)
 app.command()(restoring.restore)
