@@ -45,6 +45,7 @@ from pipeline_platform.commands import (
     vendor,
     web,
 )
+from pipeline_platform.commands.command_log import logged_command
 
 app = typer.Typer(
     help="The data platform: run the demo, look at what arrived, mend what is broken.",
@@ -104,5 +105,6 @@ app.add_typer(security.app, name="security")
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line; what was run, and how it ended, is a line of the log."""
+    with logged_command(app):
+        app()

@@ -12,6 +12,8 @@ import dagster as dg
 import duckdb
 
 from pipeline_platform.failures import FailureKind, PermanentError, TransientError
+from pipeline_platform.logs import bound
+from pipeline_platform.orchestration.run_log import run_fields
 
 STOPPED_TAG = "pipeline_platform/stopped"
 """On a run that ended because somebody stopped its pipeline: it is no failed attempt."""
@@ -25,9 +27,13 @@ FIRST_WAIT_SECONDS = 2
 def handled_failures(
     context: dg.AssetExecutionContext | dg.OpExecutionContext,
 ) -> Iterator[None]:
-    """Turn the platform's failures into Dagster's: `Failure` without retries, or a retry."""
+    """Turn the platform's failures into Dagster's: `Failure` without retries, or a retry.
+
+    What is logged within has the fields of the run and step.
+    """
     try:
-        yield
+        with bound(**run_fields(context.run, context.op_def.name)):
+            yield
     except PermanentError as error:
         raise _final(context, error.kind, type(error).__name__, str(error)) from error
     except duckdb.OutOfMemoryException as error:
