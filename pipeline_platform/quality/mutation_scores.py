@@ -101,7 +101,7 @@ def run_of(services: Services, runbook: Runbook, run_id: str) -> RunContext:
 def score_table(run: RunContext, contract: Contract, partition: date | None = None) -> TableScore:
     """Damage a copy of one partition in every way and see what the checks of its table say.
 
-    The newest partition with enough rows is taken unless one is given. At most
+    The newest partition with enough rows, else the largest, is taken unless one is given. At most
     `mutations.sampled_rows` of the runbook are copied, whole accounts where the key has one.
     Raises NotFoundError for a partition that is not there.
     """
@@ -185,8 +185,9 @@ def _stored(run: RunContext, contract: Contract) -> LakeTable | None:
 
 
 def _newest(present: Mapping[date, int], enough: int) -> date | None:
+    """Return the newest partition with enough rows, else the one with the most."""
     full = [day for day, rows in present.items() if rows >= enough]
-    return max(full or present, default=None)
+    return max(full, default=None) or max(present, key=lambda day: present[day], default=None)
 
 
 def _parts(runbook: Runbook, row_count: int) -> int:

@@ -8,6 +8,7 @@ row that has a value; those that stand for a bad delivery damage the whole copy.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
@@ -177,6 +178,13 @@ def _cast(field: pa.Field, expression: str) -> str:
     return f"TRY_CAST({expression} AS {duckdb_type(field)})"
 
 
+def _largest(kind: pa.DataType) -> str:
+    """Return the largest number that a type holds, for where 1000 times as much does not fit."""
+    if pa.types.is_decimal(kind):
+        return str(Decimal((0, (9,) * kind.precision, -kind.scale)))
+    return str(2 ** (kind.bit_width - 1) - 1)
+
+
 def _nulls(one: _Derivation) -> Iterator[Mutation]:
     given = {
         rule.kwargs["column"]
@@ -196,7 +204,8 @@ def _out_of_range(one: _Derivation) -> Iterator[Mutation]:
             beyond = f"{literal(limits[0])}::DOUBLE {sign} 1"
         else:
             beyond = f"{FAR} * (SELECT max(abs({quoted(field.name)}))::DOUBLE + 1 FROM {COPY})"
-        yield one.every_tenth("out_of_range", field, f"coalesce({_cast(field, beyond)}, 9)")
+        within = f"coalesce({_cast(field, beyond)}, {_largest(field.type)})"
+        yield one.every_tenth("out_of_range", field, within)
     for field in one.table.schema:
         if pa.types.is_date(field.type) or pa.types.is_timestamp(field.type):
             limits = one.arguments(field.name, "max_value")

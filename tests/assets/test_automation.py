@@ -219,6 +219,7 @@ def test_schedules_and_sensors_run_where_the_runbook_says(environment, settings)
     listed = {
         **{f"{PIPELINE}_{name}": one for name, one in runbook.schedules.items()},
         **{f"{PIPELINE}_{name}": one for name, one in runbook.reports.pages.items()},
+        f"{PIPELINE}_mutations": runbook.mutations,
         f"{PIPELINE}_arrivals": runbook.sensors["arrivals"],
         f"{PIPELINE}_months": runbook.sensors["months_to_process"],
     }
@@ -240,7 +241,11 @@ def test_every_schedule_of_the_runbook_exists_with_its_cron_and_zone(settings) -
              if one.name.startswith(PIPELINE)}  # fmt: skip
     runbook = load_runbook()
     expected = {f"{PIPELINE}_{name}": (one.cron, one.timezone)
-                for of_it in (runbook.schedules, runbook.reports.pages)
+                for of_it in (
+                    runbook.schedules,
+                    runbook.reports.pages,
+                    {"mutations": runbook.mutations},
+                )
                 for name, one in of_it.items()}  # fmt: skip
     assert found == expected
 

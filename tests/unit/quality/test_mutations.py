@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import duckdb
@@ -165,6 +166,13 @@ def test_a_value_beyond_the_contracts_limit_is_just_beyond_it(engine) -> None:
 def test_a_value_without_a_limit_is_far_beyond_all_others(engine) -> None:
     values = {after["discount"] for _, after in damaged(engine, "out_of_range", "discount")}
     assert 2000 in values
+
+
+def test_what_does_not_fit_the_type_is_its_largest_value() -> None:
+    with duckdb.connect() as engine:
+        copied(engine, [{**row, "discount": 9_000_000} for row in ROWS])
+        values = {after["discount"] for _, after in damaged(engine, "out_of_range", "discount")}
+    assert values == {9_000_000, Decimal("9999999.99")}
 
 
 def test_a_unit_is_read_wrongly_in_all_rows(engine) -> None:
