@@ -2,27 +2,23 @@
 
 A line has the fields of ST-73 (`REQUIRED`), and of the rest what is known: `pipelineId`, `run_id`,
 `step`, `partition`, `file_sha256`, `duration_seconds`, `error`. Nothing here raises: a disk that is
-full ends no run. Secrets and personal data are left out (`Censor`); who acted is a hash.
+full ends no run. Secrets and personal data are left out (`censor`); who acted is a hash.
 """
 
 import hashlib
 import json
 import logging
 import os
-import re
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import cache
-from ipaddress import IPv6Address
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
-from pydantic import SecretStr
-
+from pipeline_platform.censor import Censor
 from pipeline_platform.failures import InvalidSettingError
 from pipeline_platform.settings import LOG_LEVELS, Settings
 
@@ -42,64 +38,8 @@ REQUIRED = (
 """The fields of ST-73, on every line; null where there is nothing to say."""
 OPTIONAL = ("pipelineId", "run_id", "step", "partition", "file_sha256", "duration_seconds")
 LEVEL_FIELD = "log_level"
-MOST_CHARACTERS = 2000
 FRAMES = 5
 _FIELDS: ContextVar[Mapping[str, object]] = ContextVar("log_fields", default={})  # noqa: B039
-_HIDDEN: Sequence[tuple[re.Pattern[str], str]] = (
-    (re.compile(r"://[^/\s]*@"), "://***@"),
-    (
-        re.compile(
-            r"(?i)\b(password|passwd|pwd|secret|token|api_?key|authorization)"
-            r"(['\"]?\s*[=:]\s*)(?:bearer\s+)?('[^']*'|\"[^\"]*\"|[^\s,;)}\]&]+)"
-        ),
-        r"\1\2***",
-    ),
-    (re.compile(r"(?i)\bbearer\s+\S+"), "Bearer ***"),
-    (re.compile(r"\b(AKIA|ASIA)[0-9A-Z]{16}\b"), "***"),
-    (re.compile(r"[\w.+%-]+@[\w-]+(\.[\w-]+)+"), "[e-mail]"),
-    (re.compile(r"\b\d{1,3}(\.\d{1,3}){3}\b"), "[address]"),
-    (
-        re.compile(r"(?i)(?<![\w:.])(?:[0-9a-f]{1,4}:){3,7}(?::?[0-9a-f]{1,4}|:)(?![\w:])"),
-        "[address]",
-    ),
-    (re.compile(r"\bKey \(([^)]*)\)=\([^)]*\)"), r"Key (\1)=(***)"),
-    (
-        re.compile(
-            r"(?i)\b(account_id|account|user_id|visitor_id|client_address|email)"
-            r"(['\"]?\s*[=:]\s*|\s+)('[^']*'|\"[^\"]*\"|(?=\S*\d)[\w./:-]+)"
-        ),
-        r"\1\2***",
-    ),
-)
-"""What no line may show, whatever message it came with, and what stands in its place."""
-_MAY_BE_IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
-
-
-class Censor:
-    """Takes secrets and personal data out of texts.
-
-    Known secrets are those of the settings, whole and the passwords in addresses. The rest is known
-    by its form: passwords and tokens with their name, addresses of people and machines, account
-    numbers with their name.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        found: set[str] = set()
-        for name in type(settings).model_fields:
-            value = getattr(settings, name)
-            for one in value.values() if isinstance(value, dict) else [value]:
-                if isinstance(one, SecretStr):
-                    found |= _parts(one.get_secret_value())
-        self._secrets = sorted(found, key=len, reverse=True)
-
-    def clean(self, text: str) -> str:
-        """Return a text without them, of bounded length."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        for pattern, instead in _HIDDEN:
-            text = pattern.sub(instead, text)
-        text = _MAY_BE_IPV6.sub(_without_ipv6, text)
-        return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 1]}…"
 
 
 class JsonLine(logging.Formatter):
@@ -288,16 +228,6 @@ def _from_environment(component: str) -> bool:
     return settings.writes_json_logs and set_up(settings, component)
 
 
-def _without_ipv6(found: re.Match[str]) -> str:
-    """Hide an address of version 6; a time such as 12:30:05 is none."""
-    text = found[0].rstrip(".:") or found[0]
-    try:
-        IPv6Address(text)
-    except ValueError:
-        return found[0]
-    return "[address]" + found[0][len(text) :]
-
-
 def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
@@ -316,16 +246,3 @@ def _described(error: BaseException) -> dict[str, object]:
         "at": places,
     }
     return {**described, "cause": type(cause).__name__} if cause else described
-
-
-def _parts(secret: str) -> set[str]:
-    """Return a secret and, of an address, its password as written and as meant."""
-    found = {secret}
-    try:
-        password = urlsplit(secret).password
-    except ValueError:
-        password = None
-    if password:
-        found |= {password, unquote(password)}
-    # Shorter ones would take ordinary words out of every message.
-    return {one for one in found if len(one) >= 4}

@@ -25,7 +25,8 @@ from pipeline_platform.quality.conservation import LedgerEntry
 from pipeline_platform.quality.conservation import ledger as ledger_of
 from pipeline_platform.quality.contracts import Contract, ExpectationResult
 from pipeline_platform.quality.measures import Measure, Scope, measure
-from pipeline_platform.quality.mutations import Mutation, unchanged
+from pipeline_platform.quality.mutation_copies import unchanged
+from pipeline_platform.quality.mutations import Mutation
 from pipeline_platform.quality.predicates import quoted
 from pipeline_platform.quality.thresholds import Threshold
 from pipeline_platform.quality.validation import validate

@@ -20,11 +20,8 @@ from pipeline_platform.quality.contracts import Contract
 from pipeline_platform.quality.measurements import Measurement, percentage, unmeasured
 from pipeline_platform.quality.measures import Labelled, Measure
 from pipeline_platform.quality.mutation_checks import MutationChecks
-from pipeline_platform.quality.mutations import (
-    changes,
-    copy_rows,
-    mutations_of,
-)
+from pipeline_platform.quality.mutation_copies import changes, copy_rows
+from pipeline_platform.quality.mutations import mutations_of
 from pipeline_platform.run_context import RunContext
 from pipeline_platform.runbook import MUTATION_SCORE, Runbook
 from pipeline_platform.services import Services
@@ -125,7 +122,7 @@ def score_table(run: RunContext, contract: Contract, partition: date | None = No
             for one in tracked(mutations_of(table, contract, engine), table.name):
                 outcome: Outcome = "not applicable"
                 failed: list[str] = []
-                if changes(table, engine, one):
+                if changes(table, engine, one.query):
                     failed = checks.failed(one)
                     outcome = "caught" if failed else "survived"
                 outcomes.append(Mutated(one.kind, one.columns, outcome, tuple(failed)))

@@ -18,11 +18,9 @@ import pyarrow as pa
 from pipeline_platform.lake.column_types import duckdb_type
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.quality.contracts import MOMENTS, UNIQUE_TYPES, Contract
+from pipeline_platform.quality.mutation_copies import COPY, PLACE, group_column, unchanged
 from pipeline_platform.quality.predicates import literal, quoted
 
-COPY = "mutated_copy"
-"""The table that mutations read: the rows of a table, numbered from 0 in `PLACE`."""
-PLACE = "mutation_place"
 EVERY = 10
 FEW_VALUES = 20
 """A required text of at most so many words, each ten times on the average, is an enumeration."""
@@ -67,46 +65,6 @@ def mutations_of(
     """Return the mutations of a table in the order of `KINDS`; `copy` has its rows in `COPY`."""
     derivation = _Derivation(table, contract, copy)
     return [mutation for derive in _DERIVED for mutation in derive(derivation)]
-
-
-def unchanged(table: LakeTable) -> str:
-    """Return the query of the copy as it is."""
-    return f"SELECT {', '.join(map(quoted, table.schema.names))} FROM {COPY}"
-
-
-def copy_rows(
-    engine: duckdb.DuckDBPyConnection,
-    table: LakeTable,
-    contract: Contract,
-    rows: duckdb.DuckDBPyRelation,
-    parts: int,
-) -> int:
-    """Copy one of so many parts of the rows, in the order of their keys, to `COPY`; count them.
-
-    Rows with the same first key, such as an account, are all in it or none is.
-    """
-    key = _group_column(table, contract)
-    order = ", ".join(quoted(name) for name in contract.key_columns)
-    rows.create_view("rows_to_copy")
-    engine.execute(
-        f"CREATE TEMP TABLE {COPY} AS SELECT *, row_number() OVER (ORDER BY {order}) - 1 AS {PLACE}"
-        f" FROM rows_to_copy AS one WHERE hash({quoted(key) if key else 'one'}) % {parts} = 0"
-    )
-    counted = engine.sql(f"SELECT count(*) FROM {COPY}").fetchone()
-    return int(counted[0]) if counted else 0
-
-
-def changes(table: LakeTable, copy: duckdb.DuckDBPyConnection, mutation: Mutation) -> bool:
-    """Tell whether a mutation changes any row of the copy, whatever their order."""
-    if mutation.kind == "missing_column":
-        return True
-    clean, damaged = (
-        copy.sql(
-            f"SELECT count(*), sum(hash(one)), bit_xor(hash(one)) FROM ({query}) AS one"
-        ).fetchone()
-        for query in (unchanged(table), mutation.query)
-    )
-    return clean != damaged
 
 
 @dataclass(frozen=True)
@@ -302,7 +260,7 @@ def _rows(one: _Derivation) -> Iterator[Mutation]:
     twice = f"{unchanged(one.table)} UNION ALL {unchanged(one.table)} WHERE {PLACE} % {EVERY} = 0"
     yield Mutation("duplicated_rows", (), twice)
     yield one.of_rows("dropped_rows", f"{PLACE} % {EVERY} <> 0")
-    key = _group_column(one.table, one.contract)
+    key = group_column(one.table, one.contract)
     if key is not None and one.value(f"count(DISTINCT {quoted(key)}) < count(*)"):
         tenth = f"(SELECT {quoted(key)}, dense_rank() OVER (ORDER BY {quoted(key)}) AS number"
         dropped = f"SELECT {quoted(key)} FROM {tenth} FROM {COPY}) WHERE number % {EVERY} = 1"
@@ -316,12 +274,6 @@ def _missing_column(one: _Derivation) -> Iterator[Mutation]:
     if others:
         kept = ", ".join(quoted(name) for name in names if name != others[-1])
         yield Mutation("missing_column", (others[-1],), f"SELECT {kept} FROM {COPY}")
-
-
-def _group_column(table: LakeTable, contract: Contract) -> str | None:
-    """Return the first key column that is no day: rows with one value of it belong together."""
-    keys: Sequence[str] = [name for name in contract.key_columns if name in table.schema.names]
-    return next((name for name in keys if pa.types.is_string(table.schema.field(name).type)), None)
 
 
 _DERIVED: Sequence[Callable[[_Derivation], Iterator[Mutation]]] = (

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline_platform.censor import Censor
 from pipeline_platform.logs import (
     REQUIRED,
-    Censor,
     DayFile,
     JsonLine,
     bound,
