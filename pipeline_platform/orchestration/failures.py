@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 import duckdb
+from dagster._core.errors import DagsterInvalidPropertyError
 
 from pipeline_platform.failures import FailureKind, PermanentError, TransientError
 from pipeline_platform.logs import bound
@@ -32,7 +33,7 @@ def handled_failures(
     What is logged within has the fields of the run and step.
     """
     try:
-        with bound(**run_fields(context.run, context.op_def.name)):
+        with bound(**_log_fields(context)):
             yield
     except PermanentError as error:
         raise _final(context, error.kind, type(error).__name__, str(error)) from error
@@ -71,6 +72,14 @@ def _final(
         },
         allow_retries=False,
     )
+
+
+def _log_fields(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> dict[str, object]:
+    """Return the fields of the log; none where a function is called outside of any run."""
+    try:
+        return run_fields(context.run, context.op_def.name)
+    except DagsterInvalidPropertyError:
+        return {}
 
 
 def _mark(context: dg.AssetExecutionContext | dg.OpExecutionContext, kind: FailureKind) -> None:
