@@ -26,6 +26,7 @@ from pipeline_platform.commands import (
     logs,
     maintenance,
     marts,
+    mutations,
     partitions,
     passport,
     quality,
@@ -46,6 +47,7 @@ from pipeline_platform.commands import (
     vendor,
     web,
 )
+from pipeline_platform.commands.command_log import logged_command
 
 app = typer.Typer(
     help="The data platform: run the demo, look at what arrived, mend what is broken.",
@@ -77,6 +79,7 @@ app.command("morning-check")(report_pages.morning)
 app.command("partition-status")(history.partition_status)
 app.command()(dbt_operation.dbt_operation)
 app.command()(capacity.capacity)
+app.command()(mutations.mutations)
 app.command()(maintenance.optimize)
 app.command()(retention.retention)
 app.command()(restoring.restore)
@@ -107,5 +110,6 @@ app.add_typer(security.app, name="security")
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line; what was run, and how it ended, is a line of the log."""
+    with logged_command(app):
+        app()

@@ -215,6 +215,16 @@ class Schedule(_Started):
     timezone: str = "UTC"
 
 
+MUTATION_SCORE = "mutation_score"
+"""The threshold by which the checks are judged themselves."""
+
+
+class Mutations(Schedule):
+    """When the checks are checked, on copies of at most so many rows of each table (B-15)."""
+
+    sampled_rows: int = Field(ge=1)
+
+
 class Sensor(_Started):
     """How often a sensor looks; an environment that isn't listed keeps the sensor stopped."""
 
@@ -443,6 +453,7 @@ class Runbook(Alerting):
     score_weights: dict[Dimension, float] = Field(default_factory=dict)
     schedules: dict[str, Schedule]
     reports: Reports
+    mutations: Mutations | None = None
     security: SecuredThings = Field(default_factory=SecuredThings)
     sensors: dict[str, Sensor] = Field(default_factory=dict)
     freshness: dict[str, Freshness]
@@ -484,6 +495,8 @@ class Runbook(Alerting):
                 raise ValueError(
                     f"accepted_gaps.{name} must name a threshold and say why it is not measured"
                 )
+        if (self.mutations is None) != (MUTATION_SCORE not in self.thresholds):
+            raise ValueError(f"mutations and the threshold {MUTATION_SCORE} need each other")
         if self.score_weights and abs(sum(self.score_weights.values()) - 1) > 1e-9:
             raise ValueError("score_weights must add up to 1")
         return self

@@ -115,9 +115,10 @@ def routes_table(runbook: Runbook) -> str:
 
 def starts_table(runbook: Runbook) -> str:
     """Return every schedule and sensor, when it starts and where it is on."""
+    nightly = [("mutations", runbook.mutations)] if runbook.mutations else []
     rows = [
         (f"`{runbook.pipeline}_{name}`", one.title, f"`{one.cron}` {one.timezone}", *_where(one))
-        for name, one in (*runbook.schedules.items(), *runbook.reports.pages.items())
+        for name, one in (*runbook.schedules.items(), *runbook.reports.pages.items(), *nightly)
     ]
     rows += [
         (f"sensor `{name}`", one.title, f"every {one.interval_seconds} s", *_where(one))

@@ -15,6 +15,7 @@ from pipeline_platform.lake.lake import Lake
 from pipeline_platform.landing.zone import LandingZone
 from pipeline_platform.memory import bound_allocator
 from pipeline_platform.settings import Settings
+from pipeline_platform.warehouse.addresses import read_only
 from pipeline_platform.warehouse.database import Database, database_url
 from pipeline_platform.warehouse.migrations import migrate
 
@@ -66,6 +67,12 @@ class Services:
         """Return the same services over a lake that shows other rows, such as proposed ones."""
         other = type(self)(lake.settings)
         other.__dict__.update(database=self.database, lake=lake)
+        return other
+
+    def only_reading(self, lake: Lake) -> Self:
+        """Return services over such a lake whose database refuses each change; close them."""
+        other = self.with_lake(lake)
+        other.__dict__["database"] = Database(read_only(self.database.url), 2)
         return other
 
     def close(self) -> None:

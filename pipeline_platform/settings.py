@@ -5,6 +5,7 @@ the clients themselves. `.env.example` lists them all.
 """
 
 import json
+import logging
 import os
 import re
 from collections.abc import Mapping
@@ -38,6 +39,13 @@ SMALLEST_MEMORY_BYTES = ENGINE_SHARE * 64_000_000
 _ENTRY = r"[a-z][a-z0-9_-]{0,39}:(?:read|operate|admin):[0-9a-f]{64}"
 TOKENS = re.compile(rf"{_ENTRY}(?:,{_ENTRY})*")
 """What PLATFORM_API_TOKENS may be: who, which role, and the SHA-256 of the token itself."""
+LOG_LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+_LEVEL = "(?:debug|info|warning|error)"
 Environment = Literal["local", "test", "staging", "production"]
 Engine = Literal["duckdb", "spark"]
 
@@ -61,7 +69,8 @@ class Settings(BaseModel):
     `engine` builds the dbt models; `spark_remote` is the cluster's address in Spark Connect's own
     form, which may hold a token. Without one the platform starts an engine of its own for each
     build. `api_url` is where people's browsers find the HTTP service. `channels` are the
-    addresses of the channels that the runbooks' routes name.
+    addresses of the channels that the runbooks' routes name. `log_level` is the least level that
+    is logged, such as `info` or `info,web_events=debug`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -101,6 +110,9 @@ class Settings(BaseModel):
     cloudwatch_region: str | None = Field(default=None, pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")
     security_source: Literal["aws"] | None = None
 
+    log_format: Literal["human", "json"] | None = None
+    log_level: str | None = Field(default=None, pattern=rf"^{_LEVEL}(,[a-z][a-z0-9_]*={_LEVEL})*$")
+
     engine: Engine = "duckdb"
     spark_remote: SecretStr | None = None
 
@@ -120,6 +132,24 @@ class Settings(BaseModel):
     def memory_bytes(self) -> int:
         """The memory limit in bytes."""
         return int(self.memory_limit[:-2]) * (10**9 if self.memory_limit.endswith("GB") else 10**6)
+
+    @property
+    def writes_json_logs(self) -> bool:
+        """Whether the log is of JSON lines: in staging and production, unless it is set."""
+        if self.log_format is not None:
+            return self.log_format == "json"
+        return self.environment in ("staging", "production")
+
+    @property
+    def log_levels(self) -> tuple[int, dict[str, int]]:
+        """The least level that is logged, and that of pipelines which have their own (SC-68).
+
+        `info` for JSON lines and `warning` for people, unless it is set.
+        """
+        default = "info" if self.writes_json_logs else "warning"
+        first, *others = (self.log_level or default).split(",")
+        named = (one.split("=") for one in others)
+        return LOG_LEVELS[first], {name: LOG_LEVELS[level] for name, level in named}
 
     @property
     def engine_memory_limit(self) -> str:

@@ -13,6 +13,7 @@ from pipeline_platform.api.limits import BoundedRequests
 from pipeline_platform.api.platform import Platform
 from pipeline_platform.api.problems import add_handlers
 from pipeline_platform.api.rate_limit import RateLimit
+from pipeline_platform.api.request_log import RequestLog
 from pipeline_platform.api.security import Gate
 from pipeline_platform.api.tokens import Tokens
 
@@ -49,6 +50,7 @@ def create_app(platform: Platform) -> FastAPI:
         platform.services, Tokens.parse(known), RateLimit(settings.api_requests_per_minute)
     )
     app.add_middleware(BoundedRequests)
+    app.add_middleware(RequestLog)
     add_handlers(app)
     for module in (health, metrics, pipelines, quality, reports, admin):
         app.include_router(module.router)

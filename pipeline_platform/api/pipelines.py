@@ -13,6 +13,7 @@ from pipeline_platform.api.platform import Platform
 from pipeline_platform.api.problems import responses
 from pipeline_platform.api.security import Caller, Operator, Reader
 from pipeline_platform.failures import FailureKind
+from pipeline_platform.logs import bound_fields
 from pipeline_platform.orchestration.history import PipelineRun
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.warehouse import stops
@@ -267,4 +268,5 @@ def _start(platform: Platform, started: Started, caller: Caller) -> None:
         date.fromisoformat(started.last_partition),
         run_id=started.run_id,
         actor=caller.holder.name,
+        request_id=str(bound_fields().get("request_id", "")),
     )

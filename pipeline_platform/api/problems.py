@@ -17,7 +17,9 @@ from pipeline_platform.failures import (
     StoppedError,
     TransientError,
 )
+from pipeline_platform.logs import bound_fields, told
 
+HEADER = "X-Request-ID"
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = "5"
 _log = logging.getLogger("pipeline_platform.api")
@@ -58,7 +60,7 @@ def problem(
         title=_TITLES.get(status, "Error"),
         status=status,
         detail=detail,
-        request_id=request_id or uuid.uuid4().hex,
+        request_id=request_id or str(bound_fields().get("request_id") or uuid.uuid4().hex),
     )
     return JSONResponse(
         body.model_dump(), status, headers=dict(headers or {}), media_type=MEDIA_TYPE
@@ -107,13 +109,15 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     def unexpected(request: Request, error: Exception) -> JSONResponse:
-        number = uuid.uuid4().hex
+        # The request's own block of the log has ended by now.
+        number = getattr(request.state, "request_id", None) or uuid.uuid4().hex
         _log.error(
             "Request %s to %s failed: %s",
             number,
             request.url.path,
             type(error).__name__,
             exc_info=error,
+            extra=told(request_id=number),
         )
         detail = f"The service failed; its log says why under {number}."
-        return problem(500, detail, request_id=number)
+        return problem(500, detail, headers={HEADER: number}, request_id=number)

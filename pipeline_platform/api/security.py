@@ -14,6 +14,7 @@ from fastapi.security import (
 
 from pipeline_platform.api.rate_limit import RateLimit
 from pipeline_platform.api.tokens import Holder, Role, Tokens
+from pipeline_platform.logs import hashed
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse.operator_actions import Action, record_action
 
@@ -52,6 +53,7 @@ class Gate:
         """Return who asks; raise HTTPException 401, 403 or 429."""
         address = request.client.host if request.client else "unknown"
         holder = self._holder(request, address, credentials, role)
+        request.state.user_id = hashed(holder.name)
         # An address may stand for many clients, a token for one.
         client = address if holder is ANONYMOUS else holder.name
         _wait(self.requests.seconds_to_wait(client))

@@ -40,7 +40,7 @@ from pipeline_platform.commands.sample import (
 )
 from pipeline_platform.commands.sample_faults import event_differences, vendor_differences
 from pipeline_platform.definitions import build_defs
-from pipeline_platform.operations.automation import cost_job, security_job
+from pipeline_platform.operations.automation import MUTATIONS, cost_job, security_job
 from pipeline_platform.orchestration.automation import range_tags
 from pipeline_platform.orchestration.history import CheckState, History
 from pipeline_platform.orchestration.instance import open_instance
@@ -90,7 +90,7 @@ def demo(
                 results += _process(definitions, instance, services)
             results.append(_run(definitions, instance, f"{PIPELINE}_health"))
             results += _web_events(definitions, instance, services, events)
-            for job in (cost_job, security_job):
+            for job in (cost_job, security_job, *MUTATIONS.values()):
                 results.append(_run(definitions, instance, job.name))
             states = _check_states(definitions, instance)
             unexpected = [

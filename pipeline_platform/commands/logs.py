@@ -1,21 +1,25 @@
-"""`pipeline-platform logs`: what a step said, found by partition or by run (SW-12)."""
+"""`pipeline-platform logs`: what a step said, or the platform's log by pipeline (SW-12, SC-32)."""
 
+from collections import deque
 from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime
-from typing import Annotated
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Literal
 
 import dagster as dg
 import typer
 
-from pipeline_platform.commands.arguments import Limit
+from pipeline_platform.commands.arguments import Duration, Limit, pipeline_named
 from pipeline_platform.commands.code_location import CodeLocation, code_location
 from pipeline_platform.commands.history import parse_recent_day
-from pipeline_platform.commands.output import AsJson
+from pipeline_platform.commands.log_lines import lines_since, row_of
+from pipeline_platform.commands.output import AsJson, plain_failures
 from pipeline_platform.commands.printing import show_rows
 from pipeline_platform.commands.run_details import run_id_of
 from pipeline_platform.failures import BadInputError, NotFoundError
+from pipeline_platform.logs import folder_of
 from pipeline_platform.orchestration.history import covers, partitions_of_step, pipelines
 from pipeline_platform.orchestration.pipeline_runs import belongs
+from pipeline_platform.settings import Settings
 
 RUNS_LOOKED_AT = 1000
 Row = Mapping[str, object]
@@ -32,16 +36,32 @@ def logs(
     run: Annotated[
         str | None, typer.Option(metavar="RUN", help="Of this run: its id, or its beginning.")
     ] = None,
+    pipeline: Annotated[
+        str | None, typer.Option(help="Of the platform's log: what is of this pipeline.")
+    ] = None,
+    request: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Of it: a request to the HTTP service and its run."),
+    ] = None,
+    since: Duration = timedelta(days=1),
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], typer.Option(help="Of it: at least this.")
+    ] = "info",
     limit: Limit = 200,
     as_json: AsJson = False,
 ) -> None:
     """Show what a run said, in order: of the last run of a step over a day, or of one run (SW-12).
 
-    Give --run, or --step and --partition.
+    Give --run, or --step and --partition. With --pipeline or --request it is the platform's own
+    log, of all processes of this machine (SC-32): PLATFORM_HOME/logs has a file of JSON lines a
+    day where PLATFORM_LOG_FORMAT is json, as it is in staging and production.
     """
+    if pipeline is not None or request is not None:
+        _show_log(pipeline, request, since, level, limit, as_json=as_json)
+        return
     with code_location() as location:
         if run is None and (step is None or partition is None):
-            raise BadInputError("Give --run, or --step and --partition.")
+            raise BadInputError("Give --run, or --step and --partition, or --pipeline.")
         found = (
             _last_run(location, str(step), partition)
             if run is None and partition is not None
@@ -50,6 +70,31 @@ def logs(
         rows = list(_lines(location.instance, found, step))
         title = f"Run {found}" + (f", {step}" if step else "")
         show_rows(title, rows[-limit:], as_json=as_json, empty="it said nothing.")
+
+
+def _show_log(
+    pipeline: str | None,
+    request: str | None,
+    since: timedelta,
+    level: str,
+    limit: int,
+    *,
+    as_json: bool,
+) -> None:
+    with plain_failures():
+        settings = Settings.from_env()
+        found = deque(
+            lines_since(
+                settings,
+                datetime.now(UTC) - since,
+                level=level,
+                pipeline=None if pipeline is None else pipeline_named(pipeline),
+                request=request,
+            ),
+            maxlen=limit,
+        )
+    rows = [dict(one) if as_json else row_of(one) for one in found]
+    show_rows(f"Log in {folder_of(settings)}", rows, as_json=as_json, empty="it has no such line.")
 
 
 def _last_run(location: CodeLocation, step: str, day: date) -> str:

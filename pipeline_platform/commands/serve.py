@@ -11,6 +11,7 @@ import typer
 
 from pipeline_platform.commands.output import console, plain_failures
 from pipeline_platform.failures import BadInputError, InvalidSettingError
+from pipeline_platform.logs import set_up
 from pipeline_platform.settings import TOKENS, Settings
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def serve(
                 "`pipeline-platform token NAME --role ROLE` makes an entry."
             )
     with code_location() as location:
+        set_up(location.services.settings, "http-service", on_screen=True)
         platform = platform_at(location)
         with location.services.database.transaction() as connection:
             register_pipelines(connection, platform.pipelines)
@@ -60,6 +62,7 @@ def serve(
             host=host,
             port=port,
             access_log=False,
+            log_config=None,  # lines of its own go where ours go
             log_level=logging.WARNING,
             server_header=False,
             limit_concurrency=MOST_CONNECTIONS,

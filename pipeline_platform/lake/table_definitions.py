@@ -20,11 +20,16 @@ NAME_MAPPING = "schema.name-mapping.default"
 def stored_table(pipeline: str, layer: Layer, found: "Table") -> LakeTable:
     """Return the declaration that a table of the catalog is as good as."""
     schema, spec = found.schema(), found.spec().fields
+    columns = [
+        # PyIceberg calls every text large.
+        column.with_type(pa.string()) if pa.types.is_large_string(column.type) else column
+        for column in schema.as_arrow()
+    ]
     return LakeTable(
         pipeline,
         layer,
         found.name()[-1],
-        schema.as_arrow(),
+        pa.schema(columns),
         "",
         schema.find_column_name(spec[0].source_id) if spec else None,
     )

@@ -10,6 +10,7 @@ from pipeline_platform.operations.cost_readings import Reading, read_costs, stor
 from pipeline_platform.operations.plan import operations_plan, runbooks
 from pipeline_platform.operations.reports.catalog import REPORTS
 from pipeline_platform.operations.security_assets import security_review
+from pipeline_platform.orchestration.mutations import mutations_asset
 from pipeline_platform.orchestration.reports import page_asset
 from pipeline_platform.orchestration.resources import ServicesParam
 from pipeline_platform.run_context import utc_now
@@ -45,6 +46,7 @@ ASSETS: list[dg.AssetsDefinition | dg.SourceAsset] = [
     daily_cost,
     security_review,
     *(page_asset(runbook, name) for runbook in runbooks().values() for name in REPORTS),
+    *(mutations_asset(runbook) for runbook in runbooks().values() if runbook.mutations),
 ]
 
 

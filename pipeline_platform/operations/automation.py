@@ -23,6 +23,7 @@ from pipeline_platform.orchestration.automation import (
 )
 from pipeline_platform.orchestration.failures import handled_failures
 from pipeline_platform.orchestration.maintenance import unfinished_runs
+from pipeline_platform.orchestration.mutations import mutations_job, mutations_schedule
 from pipeline_platform.orchestration.reports import page_jobs, page_schedules
 from pipeline_platform.orchestration.resources import ServicesParam
 from pipeline_platform.orchestration.run_records import RunRecorder
@@ -121,6 +122,9 @@ def retention_job() -> None:
     forget_what_is_old()
 
 
+MUTATIONS = {
+    one.pipeline: mutations_job(one.pipeline) for one in runbooks().values() if one.mutations
+}
 PAGES = {runbook.pipeline: page_jobs(runbook) for runbook in runbooks().values()}
 JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     cost_job,
@@ -133,6 +137,7 @@ JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     retention_job,
     security_job,
     *(job for jobs in PAGES.values() for job in jobs.values()),
+    *MUTATIONS.values(),
 ]
 
 
@@ -152,7 +157,14 @@ def schedules(environment: Environment) -> Sequence[dg.ScheduleDefinition]:
     pages = [
         page_schedules(runbook, PAGES[name], environment) for name, runbook in runbooks().items()
     ]
-    return [*schedules_from_runbook(operations_plan(), jobs, environment), *chain(*pages)]
+    nightly = [
+        mutations_schedule(runbooks()[name], job, environment) for name, job in MUTATIONS.items()
+    ]
+    return [
+        *schedules_from_runbook(operations_plan(), jobs, environment),
+        *chain(*pages),
+        *chain(*nightly),
+    ]
 
 
 def sensors(environment: Environment) -> Sequence[dg.SensorDefinition]:

@@ -38,7 +38,7 @@ _CHECK, _FAILED, _SUCCEEDED = (
     dg.DagsterEventType.RUN_SUCCESS,
 )
 _WITHOUT_PARTITIONS: frozenset[Stage] = frozenset(
-    {"landing", "bronze", "service", "cost", "recovery"}
+    {"landing", "bronze", "service", "cost", "recovery", "checks"}
 )
 """Thresholds of these stages look at the present, whatever partitions their run is about."""
 _CREDENTIALS = re.compile(r"://[^/@\s]+@")

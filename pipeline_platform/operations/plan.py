@@ -39,6 +39,7 @@ class RetentionPlan(Part):
     rows_per_pass: int = Field(ge=1)
     files_per_pass: int = Field(ge=1)
     dagster_runs: Kept
+    log_files: Kept
     report_pages: dict[ReportName, Kept]
     tables: dict[str, Kept]
 

@@ -7,11 +7,13 @@ the same places forget, in bounded passes; whatever was killed is taken up by th
 
 from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
+from pathlib import Path
 from typing import Protocol
 
 from pipeline_platform.failures import StoppedError, sentence_of
+from pipeline_platform.logs import folder_of
 from pipeline_platform.operations.maintenance import Maintainer, Operation, UnfinishedRuns
 from pipeline_platform.operations.plan import RetentionPlan, operations_plan, runbooks
 from pipeline_platform.recovery.retention import remove_old_backups
@@ -117,6 +119,7 @@ class Retention:
             yield self._archive(runbook)
         yield from (self._table(name) for name in self.plan.tables)
         yield from (self._pages(name) for name in self.plan.report_pages)
+        yield self._log_files()
         if self.runs is not None:
             kept, runs = self.plan.dagster_runs, self.runs
             yield Place(
@@ -193,6 +196,28 @@ class Retention:
                 yield tables.forget_pages(connection, name, before)
 
         return Place(f"pages {name}", kept.kept_days, kept.requirements, look, forget)
+
+    def _log_files(self) -> Place:
+        """Return our log's files, one a day, of this machine."""
+        folder, kept = folder_of(self.services.settings), self.plan.log_files
+
+        def files() -> dict[Path, datetime]:
+            return {
+                path: datetime.fromtimestamp(path.stat().st_mtime, UTC)
+                for path in sorted(folder.glob("*.jsonl"))
+            }
+
+        def look(before: datetime) -> Aged:
+            ages = files().values()
+            return Aged(len(ages), min(ages, default=None), sum(at < before for at in ages))
+
+        def forget(before: datetime) -> Iterator[int]:
+            for path, changed_at in files().items():
+                if changed_at < before:
+                    path.unlink(missing_ok=True)
+                    yield 1
+
+        return Place("log files", kept.kept_days, kept.requirements, look, forget)
 
     def _before(self, place: Place) -> datetime:
         return self.now - timedelta(days=place.kept_days)

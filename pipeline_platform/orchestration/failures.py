@@ -11,9 +11,12 @@ from contextlib import contextmanager
 
 import dagster as dg
 import duckdb
+from dagster._core.errors import DagsterInvalidPropertyError
 
 from pipeline_platform.failures import FailureKind, PermanentError, TransientError
+from pipeline_platform.logs import bound
 from pipeline_platform.memory import begin_peak, peak_bytes
+from pipeline_platform.orchestration.run_log import run_fields
 
 STOPPED_TAG = "pipeline_platform/stopped"
 """On a run that ended because somebody stopped its pipeline: it is no failed attempt."""
@@ -29,10 +32,14 @@ FIRST_WAIT_SECONDS = 2
 def handled_failures(
     context: dg.AssetExecutionContext | dg.OpExecutionContext,
 ) -> Iterator[None]:
-    """Turn the platform's failures into Dagster's: `Failure` without retries, or a retry."""
+    """Turn the platform's failures into Dagster's: `Failure` without retries, or a retry.
+
+    What is logged within has the fields of the run and step.
+    """
     begin_peak()
     try:
-        yield
+        with bound(**_log_fields(context)):
+            yield
         _tell_peak(context)
     except PermanentError as error:
         raise _final(context, error.kind, type(error).__name__, str(error)) from error
@@ -79,6 +86,14 @@ def _final(
         },
         allow_retries=False,
     )
+
+
+def _log_fields(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> dict[str, object]:
+    """Return the fields of the log; none where a function is called outside of any run."""
+    try:
+        return run_fields(context.run, context.op_def.name)
+    except DagsterInvalidPropertyError:
+        return {}
 
 
 def _mark(context: dg.AssetExecutionContext | dg.OpExecutionContext, kind: FailureKind) -> None:

@@ -1,5 +1,6 @@
 """The two first assets of every pipeline: what waits in `incoming/`, and the ingest to bronze."""
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from pydantic import Field
 from pipeline_platform.ingestion.files import FileOutcome, ingest_arrivals
 from pipeline_platform.ingestion.intake import Intake
 from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.logs import told
 from pipeline_platform.orchestration.compute import ComputeSize
 from pipeline_platform.orchestration.failures import handled_failures
 from pipeline_platform.orchestration.metadata import asset_key, table_spec
@@ -16,6 +18,7 @@ from pipeline_platform.orchestration.resources import ServicesParam
 from pipeline_platform.services import Services
 
 OUTCOMES_SHOWN = 200
+_log = logging.getLogger(__name__)
 
 
 class Arrivals(ComputeSize):
@@ -80,6 +83,7 @@ def ingest_asset(
                 context.log.info(
                     f"{outcome.name}: {outcome.status}. {outcome.reason or ''}".strip()
                 )
+                _log_outcome(outcome)
                 outcomes.append(outcome)
         return dg.MaterializeResult(metadata=_metadata(outcomes))
 
@@ -94,6 +98,22 @@ def ingest_config(
     if memory_limit is not None:
         config["memory_limit"] = memory_limit
     return {"ops": {"__".join(asset_key(table).path): {"config": config}}}
+
+
+def _log_outcome(outcome: FileOutcome) -> None:
+    """Log what became of a file, by its hash."""
+    is_well = outcome.status not in ("quarantined", "refused")
+    _log.info(
+        "A file is %s with %s rows, %s quarantined",
+        outcome.status,
+        outcome.published_rows,
+        outcome.quarantined_rows,
+        extra=told(
+            status="success" if is_well else "error",
+            partition=", ".join(outcome.partitions) or None,
+            file_sha256=outcome.sha256,
+        ),
+    )
 
 
 def _metadata(outcomes: Sequence[FileOutcome]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from pipeline_platform.orchestration.failures import FAILURE_TAG, STOPPED_TAG
 from pipeline_platform.orchestration.history import partition_holding
 from pipeline_platform.orchestration.instance import ROOT
 from pipeline_platform.orchestration.pipeline_runs import FAILED
+from pipeline_platform.orchestration.run_log import REQUEST_TAG
 
 _OF_ONE_RUN = frozenset({FAILURE_TAG, STOPPED_TAG, "started_by"})
 REPOSITORY = "__repository__"
@@ -63,16 +64,29 @@ class Workflows:
             partition_holding(definition, last, pipeline),
         )
 
-    def start(self, pipeline: str, first: date, last: date, *, run_id: str, actor: str) -> None:
-        """Queue a run of the workflow over partitions; the same run id again changes nothing."""
+    def start(
+        self,
+        pipeline: str,
+        first: date,
+        last: date,
+        *,
+        run_id: str,
+        actor: str,
+        request_id: str = "",
+    ) -> None:
+        """Queue a run of the workflow over partitions; the same run id again changes nothing.
+
+        `request_id` finds the request in the log that asked for the run.
+        """
         run = self.instance.get_run_by_id(run_id)
         if run is None:
             job = self._job(pipeline)
+            requested = {REQUEST_TAG: request_id} if request_id else {}
             run = self.instance.create_run_for_job(
                 job,
                 run_id=run_id,
                 status=dg.DagsterRunStatus.NOT_STARTED,
-                tags={**job.run_tags, **range_tags(first, last), "started_by": actor},
+                tags={**job.run_tags, **range_tags(first, last), "started_by": actor, **requested},
                 remote_job_origin=self._remote_origin(job.name),
                 job_code_origin=self._code_origin(job.name),
             )

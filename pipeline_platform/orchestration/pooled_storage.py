@@ -35,11 +35,15 @@ from dagster_postgres.utils import create_pg_engine, set_pg_statement_timeout
 from sqlalchemy import and_, event, or_
 from sqlalchemy.engine import Connection, Engine
 
+from pipeline_platform.logs import is_structured
+
 POOL_SIZE = 2
 MAX_OVERFLOW = 8
 WAIT_SECONDS = 30
 RECYCLE_SECONDS = 1800
 HELD_SECONDS = 1.0
+RUNS_REMEMBERED = 200
+LOG_COMPONENT = "dagster"
 _PLANNED = {
     DagsterEventType.ASSET_MATERIALIZATION_PLANNED,
     DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED,
@@ -141,6 +145,7 @@ class PooledEventLogStorage(_FromPool, PostgresEventLogStorage):
         self._holds_back = False
         self._held: list[EventLogEntry] = []
         self._held_lock = threading.RLock()
+        self._tags: dict[str, Mapping[str, str]] = {}
         super().__init__(*arguments, **options)
 
     def has_table(self, table_name: str) -> bool:
@@ -169,6 +174,8 @@ class PooledEventLogStorage(_FromPool, PostgresEventLogStorage):
 
         As `dagster-postgres` does, less its NOTIFY, to which no current version listens.
         """
+        if event.run_id and is_structured(LOG_COMPONENT):
+            self._log(event)
         if not self._holds_back:
             self._store_one(event)
             return
@@ -182,6 +189,17 @@ class PooledEventLogStorage(_FromPool, PostgresEventLogStorage):
             else:
                 self.write_held()
                 self._store_one(event)
+
+    def _log(self, event: EventLogEntry) -> None:
+        """Add an event to our log, too."""
+        from pipeline_platform.orchestration.run_log import tell  # noqa: PLC0415 -- only if wanted
+
+        if event.run_id not in self._tags and self.has_instance:
+            run = self._instance.get_run_by_id(event.run_id)
+            if len(self._tags) >= RUNS_REMEMBERED:
+                self._tags.clear()
+            self._tags[event.run_id] = run.tags if run is not None else {}
+        tell(event, self._tags.get(event.run_id, {}))
 
     def write_held(self) -> None:
         """Write what was held back, all of it or nothing."""

@@ -67,7 +67,9 @@ def threshold_checks(
         for key in context.selected_asset_check_keys:
             threshold = runbook.thresholds[key.name]
             measurement, verdict = measured(threshold)
-            _record(services, runbook.pipeline, threshold, measurement, verdict, context.run.run_id)
+            record_measured(
+                services, runbook.pipeline, threshold, measurement, verdict, context.run.run_id
+            )
             yield threshold_result(threshold, measurement, verdict)
 
     return check
@@ -90,7 +92,7 @@ def pipeline_runs(context: dg.AssetCheckExecutionContext, pipeline: str) -> Pipe
     return PipelineRuns(context.instance, pipeline, utc_now() - RUN_WINDOW)
 
 
-def _record(
+def record_measured(
     services: Services,
     pipeline: str,
     threshold: Threshold,

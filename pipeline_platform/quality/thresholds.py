@@ -9,7 +9,9 @@ Direction = Literal["at_least", "at_most", "between"]
 Dimension = Literal[
     "completeness", "validity", "uniqueness", "consistency", "timeliness", "accuracy"
 ]
-Stage = Literal["landing", "bronze", "silver", "gold", "serving", "service", "cost", "recovery"]
+Stage = Literal[
+    "landing", "bronze", "silver", "gold", "serving", "service", "cost", "recovery", "checks"
+]
 
 SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "info")
 """Most severe first."""

@@ -1,7 +1,7 @@
 """Addresses of databases: checked, changed and made, and never shown."""
 
 import json
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -38,9 +38,22 @@ def with_database(url: str, name: str) -> str:
 
 def with_schema(url: str, name: str) -> str:
     """Return the address under which a schema is searched first and new tables go there."""
+    return _with_option(url, f"-csearch_path={name}")
+
+
+def read_only(url: str) -> str:
+    """Return the address under which the server refuses each change."""
+    return _with_option(url, "-cdefault_transaction_read_only=on")
+
+
+def _with_option(url: str, option: str) -> str:
+    """Add to the options of an address: a second `options` would take the place of the first."""
     parts = urlsplit(url)
-    option = urlencode({"options": f"-csearch_path={name}"}, quote_via=quote)
-    return parts._replace(query="&".join(filter(None, (parts.query, option)))).geturl()
+    given = [one for one in parts.query.split("&") if one]
+    options = [unquote(one.partition("=")[2]) for one in given if one.startswith("options=")]
+    others = [one for one in given if not one.startswith("options=")]
+    joined = urlencode({"options": " ".join([*options, option])}, quote_via=quote)
+    return parts._replace(query="&".join([*others, joined])).geturl()
 
 
 def url_from_secret(name: str, region: str) -> str:

@@ -36,6 +36,7 @@ from pipeline_platform.recovery.drills import drill
 from pipeline_platform.recovery.verification import verify_backup
 from pipeline_platform.refinement import StagedSilver
 from pipeline_platform.run_context import utc_now
+from pipeline_platform.runbook import MUTATION_SCORE
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse import embedded
@@ -43,6 +44,7 @@ from pipeline_platform.warehouse.processor_use import processor_time, record_sam
 from tests.assets.platform_runs import OCTOBER, deliver, running, settings_at
 from tests.integration.landing.local_s3 import running_server
 from tests.integration.operations.local_costs import LocalCosts, results_by_time, steady
+from tests.integration.quality.mutated_tables import mutation_verdict
 
 RUNBOOK = load_runbook()
 HEADER = (
@@ -91,6 +93,8 @@ class State:
         return Scope(run, months, runs)
 
     def verdict(self, name: str, **scope: object) -> Verdict:
+        if name == MUTATION_SCORE:
+            return mutation_verdict(self.scope().run)
         return measure(self.scope(**scope), RUNBOOK.thresholds[name], MEASURES)[1]
 
 
@@ -359,6 +363,11 @@ def nobody_looks(state: State) -> Verdict:
     return state.verdict("monitoring_gap", ahead=timedelta(days=2))
 
 
+def contracts_of_one_rule(state: State) -> Verdict:
+    services, _ = state.request.getfixturevalue("bad")
+    return mutation_verdict(State(services, state.request).scope().run, rules=1)
+
+
 BREAKING: dict[tuple[str, str], Callable[[State], Verdict]] = {
     ("pipeline_success_rate", "critical"): failed_runs,
     ("data_quality_score", "warning"): of_bad_month("data_quality_score"),
@@ -374,6 +383,7 @@ BREAKING: dict[tuple[str, str], Callable[[State], Verdict]] = {
     ("processing_time_per_file", "warning"): slow_ingest,
     ("oldest_file_in_processing", "warning"): stranded_file,
     ("vendor_silence", "warning"): of_bad_month("vendor_silence", ahead=timedelta(days=3)),
+    ("mutation_score", "warning"): contracts_of_one_rule,
     ("last_closed_month", "warning"): of_bad_month("last_closed_month"),
     ("months_made_ahead", "warning"): lambda state: state.verdict("months_made_ahead"),
     ("default_partition_rows", "warning"): row_in_default_partition,

@@ -49,7 +49,7 @@ def test_every_required_row_has_a_threshold(runbook: Runbook) -> None:
 
 
 def test_every_asset_of_a_threshold_belongs_to_the_pipeline(runbook: Runbook) -> None:
-    own = [t for t in runbook.thresholds.values() if t.stage not in {"cost", "recovery"}]
+    own = [t for t in runbook.thresholds.values() if t.stage not in {"cost", "recovery", "checks"}]
     assets = {t.asset for t in own}
     assert {asset.split("/")[0] for asset in assets} == {runbook.pipeline}
 
@@ -57,6 +57,17 @@ def test_every_asset_of_a_threshold_belongs_to_the_pipeline(runbook: Runbook) ->
 def test_rules_on_recovery_judge_backups_and_drills_of_all_pipelines(runbook: Runbook) -> None:
     assets = {t.asset for t in runbook.thresholds.values() if t.stage == "recovery"}
     assert assets == {"operations/recovery/backups", "operations/recovery/drill"}
+
+
+def test_what_judges_the_checks_is_the_pipelines_own_asset(runbook: Runbook) -> None:
+    assets = {t.asset for t in runbook.thresholds.values() if t.stage == "checks"}
+    assert assets == {f"operations/mutations/{runbook.pipeline}"}
+
+
+def test_mutations_without_their_limit_are_refused(changed) -> None:
+    path = changed(lambda document: document["thresholds"].pop("mutation_score"))
+    with pytest.raises(InvalidRunbookError, match="mutations and the threshold mutation_score"):
+        Runbook.load(path)
 
 
 def test_rules_on_cost_judge_the_cost_of_all_pipelines(runbook: Runbook) -> None:

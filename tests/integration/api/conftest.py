@@ -96,6 +96,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "PLATFORM_ENVIRONMENT": "test",
         "PLATFORM_API_TOKENS": TOKENS,
         "PLATFORM_API_REQUESTS_PER_MINUTE": "600000",
+        "PLATFORM_LOG_FORMAT": "json",
         "PYTHONWARNINGS": "ignore",
     }
     try:

@@ -16,6 +16,7 @@ import dagster as dg
 import httpx
 import pytest
 
+from pipeline_platform.logs import folder_of
 from pipeline_platform.orchestration.instance import ROOT
 from pipeline_platform.orchestration.launching import Workflows
 from pipeline_platform.orchestration.pipeline_runs import work_tags
@@ -225,6 +226,23 @@ def test_a_run_is_queued_and_answered_with_its_id(executed: dict[str, Any]) -> N
 def test_the_run_succeeds(service: Service, executed: dict[str, Any]) -> None:
     errors = service.get(f"/pipelines/{PIPELINE}/runs/{executed['run_id']}").json()["errors"]
     assert (executed["run"].status, errors) == (dg.DagsterRunStatus.SUCCESS, [])
+
+
+def test_each_step_of_it_is_in_the_log_under_the_request(
+    service: Service, executed: dict[str, Any]
+) -> None:
+    files = sorted(folder_of(service.services.settings).glob("*.jsonl"))
+    texts = [path.read_text("utf-8") for path in files]
+    lines = [json.loads(line) for text in texts for line in text.splitlines()]
+    steps = {
+        one["step"]: one["request_id"]
+        for one in lines
+        if one.get("run_id") == executed["run_id"] and one["duration_ms"] and "step" in one
+    }
+    asked = {answer.headers["x-request-id"] for answer in executed["answers"]}
+    assert "advisory_performance_silver" in steps
+    assert len(set(steps.values())) == 1
+    assert set(steps.values()) <= asked
 
 
 def test_it_counts_among_the_runs_of_its_pipeline(executed: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Retention over a real database, landing zone and Dagster: what goes, and what never does."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,7 @@ import dagster as dg
 import pytest
 
 from pipeline_platform.failures import UnavailableError
+from pipeline_platform.logs import folder_of
 from pipeline_platform.operations.plan import RetentionPlan, operations_plan, runbooks
 from pipeline_platform.operations.retention import Outcome, Retention
 from pipeline_platform.orchestration.run_retention import OldRuns
@@ -384,3 +386,16 @@ def checked(instance: dg.DagsterInstance) -> str:
 
 def later() -> datetime:
     return datetime.now(UTC) + timedelta(days=1)
+
+
+def test_old_files_of_the_log_go(services: Services, retention: Retention) -> None:
+    folder = folder_of(services.settings)
+    folder.mkdir(parents=True)
+    for days in (31, 1):
+        path = folder / f"{ago(days).date()}.jsonl"
+        path.touch()
+        os.utime(path, (ago(days).timestamp(), ago(days).timestamp()))
+    seen = outcome(retention.look(), "log files")
+    removed = outcome(retention.apply(), "log files")
+    assert (seen.held, seen.going, removed.removed) == (2, 1, 1)
+    assert [path.stem for path in folder.iterdir()] == [str(ago(1).date())]

@@ -19,6 +19,7 @@ from pipeline_platform.quality.measurements import Measurement, Verdict, judge
 from pipeline_platform.quality.measures import measure, query_times
 from pipeline_platform.quality.observations import record_verdict
 from pipeline_platform.run_context import utc_now
+from pipeline_platform.runbook import MUTATION_SCORE
 from pipeline_platform.services import Services
 from pipeline_platform.web_events.automation import WORKFLOW
 from pipeline_platform.web_events.measures import MEASURES, Scope
@@ -26,6 +27,7 @@ from pipeline_platform.web_events.refinement import stage_days
 from pipeline_platform.web_events.run_context import load_runbook
 from pipeline_platform.web_events.tables import PIPELINE, RAW_EVENTS
 from tests.assets.platform_runs import settings_at
+from tests.integration.quality.mutated_tables import mutation_verdict
 from tests.integration.web_events.event_files import (
     ARRIVED,
     DAY,
@@ -73,6 +75,8 @@ def verdict(
     runs: PipelineRuns | None = None,
 ) -> Verdict:
     scope = Scope(run_of(services, "check", ARRIVED + after), days, runs)
+    if name == MUTATION_SCORE:
+        return mutation_verdict(scope.run)
     return measure(scope, RUNBOOK.thresholds[name], MEASURES)[1]
 
 
@@ -221,6 +225,11 @@ def never_saved(services: Services) -> Verdict:
     return verdict(services, "unsaved_tables", after=utc_now() - ARRIVED + timedelta(hours=27))
 
 
+def contract_of_one_rule(services: Services) -> Verdict:
+    published(services, events(3))
+    return mutation_verdict(run_of(services), rules=1)
+
+
 BREAKING: dict[tuple[str, str], Callable[[Services], Verdict]] = {
     ("failed_runs", "critical"): failed_run,
     ("error_rate", "critical"): many_unreadable,
@@ -249,6 +258,7 @@ BREAKING: dict[tuple[str, str], Callable[[Services], Verdict]] = {
     ("slow_queries", "warning"): slow("slow_queries", 30.1),
     ("monitoring_gap", "warning"): nobody_looks,
     ("unsaved_tables", "critical"): never_saved,
+    ("mutation_score", "warning"): contract_of_one_rule,
 }
 """By threshold and severity: data or a state that breaks it, and the verdict on it."""
 
@@ -323,4 +333,4 @@ def test_usual_queries_are_timed(services) -> None:
 
 @pytest.mark.parametrize("name", [one for one in RUNBOOK.thresholds if one not in UNPUBLISHED])
 def test_every_threshold_has_its_measure(name) -> None:
-    assert name in MEASURES
+    assert name in {*MEASURES, MUTATION_SCORE}

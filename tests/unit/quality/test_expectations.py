@@ -42,6 +42,11 @@ def _damages_of_every_table(table: str) -> dict[str, Damage]:
         "current_versions_are_open": _with(table, known_to=NOW),
         "former_versions_are_closed": _with(table, is_current=False),
         "current_version_is_unique": lambda rows: as_table(table, [*rows, rows[-1]]),
+        "vendor_is_given": _with(table, vendor=None),
+        "source_line_is_given": _with(table, line_number=None),
+        "known_from_is_given": _with(table, known_from=None),
+        "is_current_is_given": _with(table, is_current=None),
+        "known_from_is_not_in_the_future": _with(table, known_from=NOW + timedelta(days=1)),
         "columns_are_as_declared": lambda rows: as_table(table, rows).drop_columns(["vendor"]),
     }
 
@@ -86,6 +91,7 @@ DAMAGES: dict[str, dict[str, Damage]] = {
             F, [{**row, "weight": None, "valuation_before_flow": None} for row in rows]
         ),
         "flow_sequence_is_counted": _with(F, flow_sequence=0),
+        "flow_sequence_is_given": _with(F, flow_sequence=None),
     },
     R: {
         **_damages_of_every_table(R),
@@ -99,6 +105,7 @@ DAMAGES: dict[str, dict[str, Damage]] = {
             R, period="since_inception", reported_return=Decimal("-1.000000000001")
         ),
         "decimals_are_counted": _with(R, decimals=13),
+        "decimals_are_given": _with(R, decimals=None),
     },
 }
 RULES = [

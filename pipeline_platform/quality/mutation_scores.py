@@ -1,0 +1,193 @@
+"""How many mutations of a table its own checks catch, on a copy that nobody else sees (B-15).
+
+Nothing is written but files in a temporary folder. A pipeline needs its runbook and contracts; the
+thresholds that it measures in its own `measures.py` judge, too.
+"""
+
+import importlib
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline_platform.failures import NotFoundError
+from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.partition_ranges import dates_in
+from pipeline_platform.progress import tracked
+from pipeline_platform.quality.contracts import Contract
+from pipeline_platform.quality.measurements import Measurement, percentage, unmeasured
+from pipeline_platform.quality.measures import Labelled, Measure
+from pipeline_platform.quality.mutation_checks import MutationChecks
+from pipeline_platform.quality.mutation_copies import changes, copy_rows
+from pipeline_platform.quality.mutations import mutations_of
+from pipeline_platform.run_context import RunContext
+from pipeline_platform.runbook import MUTATION_SCORE, Runbook
+from pipeline_platform.services import Services
+
+PACKAGE = Path(__file__).parents[1]
+Outcome = Literal["caught", "survived", "not applicable"]
+
+
+@dataclass(frozen=True)
+class Mutated:
+    """How one mutation came out; `caught_by` names the checks that failed because of it.
+
+    "not applicable" is one that changes no row, such as another encoding of plain letters.
+    """
+
+    kind: str
+    columns: tuple[str, ...]
+    outcome: Outcome
+    caught_by: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """Kind and columns, as reports name it."""
+        return f"{self.kind} {' and '.join(self.columns)}".strip()
+
+
+@dataclass(frozen=True)
+class TableScore:
+    """What a table's checks are worth: each mutation of a copy of one partition.
+
+    `blind` are the checks that could not judge, with the reason: they fail, or measure nothing,
+    on the undamaged copy. Without rows there is no partition and nothing is measurable.
+    """
+
+    table: str
+    partition: date | None = None
+    copied_rows: int = 0
+    partition_rows: int = 0
+    mutations: tuple[Mutated, ...] = ()
+    blind: Mapping[str, str] = field(default_factory=dict)
+
+    def with_outcome(self, outcome: Outcome) -> list[Mutated]:
+        """Return the mutations that came out so."""
+        return [one for one in self.mutations if one.outcome == outcome]
+
+    def measurement(self) -> Measurement:
+        """Return the share of mutations that a check caught; offenders are the survivors."""
+        if self.partition is None:
+            return unmeasured(MUTATION_SCORE, f"{self.table} has no rows yet")
+        caught, survived = len(self.with_outcome("caught")), self.with_outcome("survived")
+        return percentage(
+            MUTATION_SCORE,
+            caught,
+            caught + len(survived),
+            offenders=[f"{self.table}: {one.label}" for one in survived],
+        )
+
+
+def contracts_of(pipeline: str) -> list[Contract]:
+    """Read the contracts of a pipeline, by table."""
+    folder = PACKAGE / pipeline / "contracts"
+    return [Contract.load(path) for path in sorted(folder.glob("*.yaml"))]
+
+
+def run_of(services: Services, runbook: Runbook, run_id: str) -> RunContext:
+    """Return the surroundings of a run of a pipeline, its own where its package has some."""
+    own = _own(runbook.pipeline, "run_context", "RunContext")
+    if own is None:
+        return RunContext(services, run_id, runbook=runbook)
+    found: RunContext = own(services, run_id)
+    return found
+
+
+def score_table(run: RunContext, contract: Contract, partition: date | None = None) -> TableScore:
+    """Damage a copy of one partition in every way and see what the checks of its table say.
+
+    The newest partition with enough rows, else the largest, is taken unless one is given. At most
+    `mutations.sampled_rows` of the runbook are copied, whole accounts where the key has one.
+    Raises NotFoundError for a partition that is not there.
+    """
+    table = _stored(run, contract)
+    present = {} if table is None else dates_in(run.services.lake.partitions(table))
+    if partition is not None and partition not in present:
+        raise NotFoundError(f"The table {contract.table} has no partition {partition}.")
+    chosen = partition or _newest(present, run.runbook.rulings.minimum_samples.get("rows", 1))
+    if table is None or chosen is None:
+        return TableScore(contract.table)
+    measures: Mapping[str, Measure[Any]] = _own(run.runbook.pipeline, "measures", "MEASURES") or {}
+    with (
+        run.services.connect() as engine,
+        tempfile.TemporaryDirectory(prefix="mutations-") as folder,
+    ):
+        rows = run.services.lake.relation(engine, table, months=(chosen, chosen))
+        copied = copy_rows(engine, table, contract, rows, _parts(run.runbook, present[chosen]))
+        checks = MutationChecks(run, table, contract, chosen, engine, Path(folder), measures)
+        outcomes = []
+        with checks.watching():
+            for one in tracked(mutations_of(table, contract, engine), table.name):
+                outcome: Outcome = "not applicable"
+                failed: list[str] = []
+                if changes(table, engine, one.query):
+                    failed = checks.failed(one)
+                    outcome = "caught" if failed else "survived"
+                outcomes.append(Mutated(one.kind, one.columns, outcome, tuple(failed)))
+        return TableScore(
+            contract.table, chosen, copied, present[chosen], tuple(outcomes), dict(checks.blind)
+        )
+
+
+def labelled(scores: Sequence[TableScore]) -> Labelled:
+    """Return the measurement of each table by its name, as thresholds are measured."""
+    return {one.table: one.measurement() for one in scores}
+
+
+def rows_of_scores(scores: Sequence[TableScore]) -> list[dict[str, object]]:
+    """Return one row a table: its score and what it is of."""
+    return [
+        {
+            "table": one.table,
+            "score": one.measurement().value,
+            "caught": len(one.with_outcome("caught")),
+            "survived": len(one.with_outcome("survived")),
+            "not applicable": len(one.with_outcome("not applicable")),
+            "partition": None if one.partition is None else str(one.partition),
+            "rows": one.copied_rows,
+            "of rows": one.partition_rows,
+            "blind checks": ", ".join(one.blind) or None,
+        }
+        for one in scores
+    ]
+
+
+def survivors(scores: Sequence[TableScore]) -> list[dict[str, object]]:
+    """Return one row for each mutation that no check caught."""
+    return [
+        {
+            "table": score.table,
+            "mutation": one.kind,
+            "columns": ", ".join(one.columns),
+        }
+        for score in scores
+        for one in score.with_outcome("survived")
+    ]
+
+
+def _own(pipeline: str, module: str, name: str) -> Any:
+    """Return what a pipeline's package has of its own under a name; None without such a module."""
+    if not (PACKAGE / pipeline / f"{module}.py").exists():
+        return None
+    return getattr(importlib.import_module(f"pipeline_platform.{pipeline}.{module}"), name)
+
+
+def _stored(run: RunContext, contract: Contract) -> LakeTable | None:
+    """Return the table that a contract is about, as the catalog knows it."""
+    known = {"/".join(one.asset_key): one for one in run.services.lake.tables(run.runbook.pipeline)}
+    found = known.get(contract.asset)
+    return found if found is not None and found.partition_by is not None else None
+
+
+def _newest(present: Mapping[date, int], enough: int) -> date | None:
+    """Return the newest partition with enough rows, else the one with the most."""
+    full = [day for day, rows in present.items() if rows >= enough]
+    return max(full, default=None) or max(present, key=lambda day: present[day], default=None)
+
+
+def _parts(runbook: Runbook, row_count: int) -> int:
+    """Return of how many parts of a partition one is copied."""
+    most = runbook.mutations.sampled_rows if runbook.mutations else row_count
+    return -(-row_count // max(most, 1))
