@@ -35,6 +35,7 @@ from pipeline_platform.commands import (
     restoring,
     retention,
     run_details,
+    run_ending,
     runbook,
     sample,
     security,
@@ -53,6 +54,7 @@ app = typer.Typer(
 )
 app.command()(demo.demo)
 app.command()(dagster.dev)
+app.command()(dagster.daemon)
 app.command()(dagster.validate)
 app.command()(generate.generate)
 app.command("dashboards", hidden=True)(generate.generate)
@@ -96,7 +98,7 @@ app.add_typer(maintenance.app, name="maintenance")
 app.add_typer(backups.app, name="backup")
 app.add_typer(database.app, name="database")
 app.add_typer(database_activity.app, name="db")
-app.add_typer(run_details.app, name="run")
+app.add_typer(run_ending.app, name="run")
 app.add_typer(sample.app, name="sample")
 app.add_typer(security.app, name="security")
 

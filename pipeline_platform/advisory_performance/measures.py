@@ -32,7 +32,7 @@ from pipeline_platform.partition_ranges import (
     partition_key,
     shifted,
 )
-from pipeline_platform.quality import measures, scores
+from pipeline_platform.quality import machine, measures, scores
 from pipeline_platform.quality.conservation import LedgerEntry
 from pipeline_platform.quality.measurements import Measurement, percentage, unmeasured
 from pipeline_platform.quality.measures import (
@@ -358,6 +358,10 @@ MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "database_connection_share": _connection_share,
     "database_query_response": _query_response,
     "monitoring_gap": monitoring_gap,
+    "longest_query": machine.longest_query,
+    "clock_skew": machine.clock_skew,
+    "disk_used": machine.disk_used,
+    "damaged_files": proof.damaged_files,
     "backup_age": proof.backup_age,
     "recoverable_point": proof.recoverable_point,
     "backup_faults": proof.backup_faults,

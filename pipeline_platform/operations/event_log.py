@@ -17,6 +17,7 @@ from dagster._core.definitions.freshness import FreshnessState
 
 from pipeline_platform.operations.alerting import Reading
 from pipeline_platform.operations.faults import ALL_DAYS, Days, Finding
+from pipeline_platform.operations.watchers import daemon_findings, stuck_run_findings
 from pipeline_platform.orchestration.automation import (
     ONE_PARTITION_TAG,
     RANGE_END_TAG,
@@ -76,6 +77,8 @@ class EventLog:
                 findings += self._of_check(record) if kind == _CHECK else self._of_run(record, kind)
         if is_complete and self.is_watching_freshness:
             findings += self._of_freshness(now)
+            findings += daemon_findings(self.instance, self.alertings, now)
+            findings += stuck_run_findings(self.instance, self.alertings, now)
         ordered = sorted(findings, key=lambda one: (one.event_id is None, one.event_id or 0))
         return Reading(tuple(ordered), reached, is_complete)
 

@@ -7,6 +7,7 @@ be brought back, and nothing is not "not measurable".
 from datetime import datetime, timedelta
 from typing import Any
 
+from pipeline_platform.lake.export import lost_files, table_names
 from pipeline_platform.quality.measurements import Measurement, unmeasured
 from pipeline_platform.quality.measures import ALL, SECONDS_PER_MINUTE, Labelled, Scope
 from pipeline_platform.recovery.backup_sets import BackupSets, PartName, PlatformBackup
@@ -108,6 +109,18 @@ def unsaved_tables(scope: Scope[Any]) -> Labelled:
         wrong = _wrong(services.lake, newest, tables)
     sample = len(tables)
     return {ALL: Measurement("unsaved_tables", len(wrong), len(wrong), sample, None, tuple(wrong))}
+
+
+def damaged_files(scope: Scope[Any]) -> Labelled:
+    """Count files of the pipeline's tables that are gone or have another size (SA-89, SW-11).
+
+    What `recover` would put back; a file of the right size with other bytes is found by whoever
+    reads it, and by the verification of the next backup.
+    """
+    lake = scope.run.services.lake
+    names = [one for one in table_names(lake) if one[0].startswith(f"{scope.pipeline}_")]
+    lost = [path for name in names for path in lost_files(lake, name)]
+    return {ALL: Measurement("damaged_files", len(lost), offenders=tuple(sorted(lost)))}
 
 
 def _wrong(lake: Any, backup: PlatformBackup, tables: dict[str, Any]) -> list[str]:
