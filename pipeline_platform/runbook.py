@@ -137,13 +137,15 @@ class Alerts(Part):
     """The routes of what is no threshold, and how much is told to whom.
 
     `failed_runs` and `capacity` are routes; `contracts` and `overdue` are routes by severity: of a
-    failed expectation, and of an asset that is late (critical) or soon will be (warning). Whoever
+    failed expectation, and of an asset that is late (critical) or soon will be (warning).
+    `failed_ingests` stands in for the route's command where taking in files failed. Whoever
     `database` names is told when the database itself does not answer, and whoever `daemon` names
     when Dagster's daemon is silent. Nobody
     is passed over before `escalates_after_minutes`, also where an answer is wanted at once.
     """
 
     failed_runs: str
+    failed_ingests: Remedy | None = None
     capacity: str
     database: str | None = None
     daemon: str | None = None

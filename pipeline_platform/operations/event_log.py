@@ -160,6 +160,8 @@ class EventLog:
         assets, subject = sorted(run.asset_selection or ()), subject_of(run)
         is_fine = kind == _SUCCEEDED
         route = alerting.routes[alerting.alerts.failed_runs]
+        is_ingest = run.job_name == f"{alerting.pipeline}_ingest"
+        remedy = (is_ingest and alerting.alerts.failed_ingests) or route.remedy
         planned = assets if is_fine or assets else self._planned(run.run_id)
         return [
             Finding(
@@ -177,9 +179,7 @@ class EventLog:
                 response_minutes=alerting.responses[route.severity],
                 sentence="" if is_fine else why_failed(self.instance, run),
                 touches=() if is_fine else self._downstream(planned, with_themselves=True),
-                remedy=route.remedy.filled(
-                    pipeline=alerting.pipeline, asset=subject, run=run.run_id
-                ),
+                remedy=remedy.filled(pipeline=alerting.pipeline, asset=subject, run=run.run_id),
             )
         ]
 

@@ -10,6 +10,7 @@ from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance import ingestion, measurement, refinement, serving
 from pipeline_platform.advisory_performance.automation import months_to_process
 from pipeline_platform.definitions import build_defs
+from pipeline_platform.orchestration import failures
 from pipeline_platform.orchestration.instance import open_instance
 from pipeline_platform.partition_ranges import month_range
 from pipeline_platform.run_context import utc_now
@@ -17,7 +18,7 @@ from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse import embedded
 from tests.assets.platform_runs import deliver, sample
-from tests.drills.drilling import CHANNELS, FAULTS, Drill, Drilled
+from tests.drills.drilling import CHANNELS, FAULTS, WHOLE_WAITS, Drill, Drilled
 from tests.drills.rows import Fault
 from tests.integration.commands.conftest import Shell
 from tests.integration.operations.local_channels import LocalChannels
@@ -79,6 +80,13 @@ def take_in(services: Services) -> None:
             list(step(run, months))
 
 
+@pytest.fixture(autouse=True)
+def _waits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a step be tried once only, but where the table is measured."""
+    if not request.config.stash.get(WHOLE_WAITS, False):
+        monkeypatch.setattr(failures, "MAX_RETRIES", 0)
+
+
 @pytest.fixture
 def drill(drilled: Drilled, request: pytest.FixtureRequest) -> Iterator[Callable[[Fault], Drill]]:
     """Begin a drill; what it measured is kept for the table."""
@@ -91,5 +99,6 @@ def drill(drilled: Drilled, request: pytest.FixtureRequest) -> Iterator[Callable
 
     yield begin
     for one in begun:
+        print(one.fault.name, one.measured())
         kept = request.config.stash.setdefault(FAULTS, {})
         kept[one.fault.name] = (one.fault, one.measured())

@@ -26,6 +26,7 @@ from tests.integration.commands.conftest import Shell
 from tests.integration.operations.local_channels import LocalChannels
 
 CHANNELS = ("pagerduty", "slack", "email", "status_page")
+WHOLE_WAITS = pytest.StashKey[bool]()
 FAULTS = pytest.StashKey[dict[str, tuple[Fault, Measured]]]()
 
 
@@ -98,7 +99,8 @@ class Drill:
             for one in self.platform.open_incidents()
             if (one.pipeline, one.route) == (pipeline, self.fault.route)
         )
-        assert any(self.incident.title in title for title in self.platform.told())
+        key = f"{pipeline}-incident-{self.incident.incident_id}"
+        assert key in {one.body["incident_key"] for one in self.platform.channels.requests}
         self.until_alert = time.perf_counter() - self.began
         return self.incident
 
