@@ -234,7 +234,13 @@ def _last_closed_month(scope: Scope) -> Labelled:
     present = dates_in(scope.run.services.lake.partitions(TIME_WEIGHTED_RETURNS))
     if not present:
         return {ALL: unmeasured("last_closed_month", "no month has been computed yet")}
-    closed = month_range(min(present), shifted(month_of(scope.run.now().date()), -1))
+    # The first month that files brought: if it is lost itself, the lake does not know it any more.
+    rows = scope.rows(
+        "SELECT min(key::date) FROM etl_processing_log, unnest(partition_keys) AS key"
+        " WHERE pipeline = %(pipeline)s AND status = 'COMPLETED'"
+    )
+    first = min([*present, *(month for (month,) in rows if month is not None)])
+    closed = month_range(first, shifted(month_of(scope.run.now().date()), -1))
     missing = [partition_key(month) for month in closed if month not in present]
     return {
         ALL: Measurement(

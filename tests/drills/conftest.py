@@ -43,7 +43,7 @@ def drilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drilled]:
         shell = DrillShell(home)
         shell.channels = channels
         settings = Settings.from_env(shell.environment)
-        embedded.start(settings, is_durable=False)
+        embedded.start(settings)
         try:
             with Services(settings) as services, open_instance(settings) as instance:
                 definitions = build_defs(settings, {"services": services})

@@ -107,7 +107,9 @@ class Drill:
     def is_mended_by(self, line: str | None = None) -> Result:
         """Run the row's command, or the same with its places filled in."""
         self.command_began = time.perf_counter()
-        return self.platform.command(line or self.fault.command)
+        ended = self.platform.command(line or self.fault.command)
+        assert ended.exit_code == 0, ended.output
+        return ended
 
     def is_green(self, *, by: str | None = None) -> bool:
         """Let the platform look again, and tell whether the incident has ended."""
