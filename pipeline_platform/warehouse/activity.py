@@ -32,7 +32,7 @@ def blocked_sessions(conn: Connection) -> list[Mapping[str, Any]]:
 def foreign_queries(conn: Connection, at_least: timedelta = timedelta(0)) -> list[Mapping[str, Any]]:
     """Return what others have had at work for so long, longest first (SA-58).
 
-    pid, since, seconds, user_name, database_name, client, query.
+    pid, seconds, user_name, database_name, client, query.
     """
     return _sessions(conn, "state IN ('active', 'fastpath function call')", "query_start", at_least)
 
@@ -59,7 +59,7 @@ def _sessions(
     conn: Connection, state: str, since: str, at_least: timedelta
 ) -> list[Mapping[str, Any]]:
     query = f"""
-        SELECT pid, {since} AS since,
+        SELECT pid,
             extract(epoch FROM clock_timestamp() - {since})::double precision AS seconds,
             usename::text AS user_name, datname::text AS database_name,
             nullif(application_name, '') AS client, query

@@ -9,6 +9,7 @@ import pytest
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance import ingestion, measurement, refinement, serving
 from pipeline_platform.advisory_performance.automation import months_to_process
+from pipeline_platform.commands import run_ending
 from pipeline_platform.definitions import build_defs
 from pipeline_platform.orchestration import failures
 from pipeline_platform.orchestration.instance import open_instance
@@ -82,9 +83,10 @@ def take_in(services: Services) -> None:
 
 @pytest.fixture(autouse=True)
 def _waits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a step be tried once only, but where the table is measured."""
+    """Try a step once, and let a process end at once, but where the table is measured."""
     if not request.config.stash.get(WHOLE_WAITS, False):
         monkeypatch.setattr(failures, "MAX_RETRIES", 0)
+        monkeypatch.setattr(run_ending, "SECONDS_TO_END", 0.2)
 
 
 @pytest.fixture
@@ -99,6 +101,5 @@ def drill(drilled: Drilled, request: pytest.FixtureRequest) -> Iterator[Callable
 
     yield begin
     for one in begun:
-        print(one.fault.name, one.measured())
         kept = request.config.stash.setdefault(FAULTS, {})
         kept[one.fault.name] = (one.fault, one.measured())

@@ -16,6 +16,7 @@ from pipeline_platform.advisory_performance import run_context as advisory
 from pipeline_platform.advisory_performance.tables import VENDOR_ROWS
 from pipeline_platform.advisory_performance.vendors import VENDORS_FOLDER, load_mappings
 from pipeline_platform.definitions import build_defs
+from pipeline_platform.lake.export import table_names
 from pipeline_platform.orchestration.landing import ingest_config
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
@@ -196,8 +197,8 @@ def test_s3_does_not_do_its_work(status: int, drill, elsewhere, s3: FailingS3) -
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of its own of 64 MB; needs the right to mount one."""
+def small_disk(drilled: Drilled, tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own of 64 MB; needs the right to mount one. What was on it is forgotten."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
@@ -209,6 +210,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     try:
         yield disk
     finally:
+        lake = drilled.services.lake
+        for name in table_names(lake):
+            if name[0].startswith(WEB):
+                lake.catalog.drop_table(name)
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
