@@ -19,7 +19,7 @@ class Disk:
     @property
     def used_pct(self) -> float:
         """Share in use of what may be used, in percent: as `df` says, without what root keeps."""
-        return 100 * self.used / (self.used + self.free)
+        return 100 * self.used / (self.used + self.free or 1)
 
 
 def disks(settings: Settings) -> Mapping[str, Disk]:

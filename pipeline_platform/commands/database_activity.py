@@ -107,7 +107,10 @@ def end(
             if idle_for is not None:
                 found, finish = idle_sessions(connection, idle_for), end_sessions
             else:
-                found, finish = foreign_queries(connection, running_for or timedelta(0)), cancel_queries
+                found, finish = (
+                    foreign_queries(connection, running_for or timedelta(0)),
+                    cancel_queries,
+                )
             if not dry_run and found:
                 pids = [one["pid"] for one in found]
                 what = "end sessions" if idle_for is not None else "cancel queries"

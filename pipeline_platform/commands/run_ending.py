@@ -7,7 +7,7 @@ import typer
 from pipeline_platform.commands.code_location import code_location
 from pipeline_platform.commands.output import AsJson
 from pipeline_platform.commands.printing import show_facts
-from pipeline_platform.commands.run_details import app, run_id_of
+from pipeline_platform.commands.run_details import run_id_of
 from pipeline_platform.failures import BadInputError
 from pipeline_platform.orchestration.run_processes import RunProcess
 from pipeline_platform.warehouse.operator_actions import Action, audited, command_line_actor
@@ -15,7 +15,6 @@ from pipeline_platform.warehouse.operator_actions import Action, audited, comman
 SECONDS_TO_END = 10
 
 
-@app.command()
 def end(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Its id, or the beginning of it.")],
     reason: Annotated[str, typer.Option(help="Why; it is kept with the run.")],

@@ -68,7 +68,9 @@ def stuck_run_findings(
         }
         longest = timedelta(minutes=limit.after_minutes)
         stuck = sorted(
-            (since, run_id, job) for run_id, (job, since) in started.items() if now - since > longest
+            (since, run_id, job)
+            for run_id, (job, since) in started.items()
+            if now - since > longest
         )
         since, run_id, job = stuck[0] if stuck else (now, "", "")
         minutes = (now - since).total_seconds() / 60

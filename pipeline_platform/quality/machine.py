@@ -12,7 +12,8 @@ def longest_query(scope: Scope[Any]) -> Labelled:
     """Return how long the oldest query has been at work that is not ours, in minutes (SA-58)."""
     with scope.run.services.database.connection() as connection:
         found = foreign_queries(connection)
-    minutes = [one["seconds"] / SECONDS_PER_MINUTE for one in found]
+    now = scope.run.now()
+    minutes = [(now - one["since"]).total_seconds() / SECONDS_PER_MINUTE for one in found]
     offenders = tuple(f"{one['pid']}: {' '.join(one['query'].split())[:200]}" for one in found)
     return {ALL: Measurement("longest_query", max(minutes, default=0.0), offenders=offenders)}
 

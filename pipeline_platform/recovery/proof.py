@@ -119,6 +119,8 @@ def damaged_files(scope: Scope[Any]) -> Labelled:
     """
     lake = scope.run.services.lake
     names = [one for one in table_names(lake) if one[0].startswith(f"{scope.pipeline}_")]
+    if not names:
+        return {ALL: unmeasured("damaged_files", "there is no table yet")}
     lost = [path for name in names for path in lost_files(lake, name)]
     return {ALL: Measurement("damaged_files", len(lost), offenders=tuple(sorted(lost)))}
 

@@ -29,10 +29,12 @@ def blocked_sessions(conn: Connection) -> list[Mapping[str, Any]]:
         return list(cursor.execute("SELECT * FROM blocked_sessions").fetchall())
 
 
-def foreign_queries(conn: Connection, at_least: timedelta = timedelta(0)) -> list[Mapping[str, Any]]:
+def foreign_queries(
+    conn: Connection, at_least: timedelta = timedelta(0)
+) -> list[Mapping[str, Any]]:
     """Return what others have had at work for so long, longest first (SA-58).
 
-    pid, seconds, user_name, database_name, client, query.
+    pid, since, seconds, user_name, database_name, client, query.
     """
     return _sessions(conn, "state IN ('active', 'fastpath function call')", "query_start", at_least)
 
@@ -52,20 +54,22 @@ def cancel_queries(conn: Connection, pids: Sequence[int]) -> None:
 
 def end_sessions(conn: Connection, pids: Sequence[int]) -> None:
     """End sessions; what they had not committed is rolled back."""
-    conn.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::integer[]) AS pid", (list(pids),))
+    conn.execute(
+        "SELECT pg_terminate_backend(pid) FROM unnest(%s::integer[]) AS pid", (list(pids),)
+    )
 
 
 def _sessions(
     conn: Connection, state: str, since: str, at_least: timedelta
 ) -> list[Mapping[str, Any]]:
     query = f"""
-        SELECT pid,
+        SELECT pid, {since} AS since,
             extract(epoch FROM clock_timestamp() - {since})::double precision AS seconds,
             usename::text AS user_name, datname::text AS database_name,
             nullif(application_name, '') AS client, query
         FROM pg_stat_activity
         WHERE {_FOREIGN} AND {state} AND clock_timestamp() - {since} >= %(at_least)s
         ORDER BY {since}, pid
-    """  # noqa: S608 -- of constants
+    """
     with conn.cursor(row_factory=dict_row) as cursor:
         return list(cursor.execute(query.encode(), {"at_least": at_least}).fetchall())

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance import ingestion, measurement, refinement, serving
 from pipeline_platform.advisory_performance.automation import months_to_process
+from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.commands import run_ending
 from pipeline_platform.definitions import build_defs
 from pipeline_platform.orchestration import failures

@@ -1,4 +1,4 @@
-"""A platform that is drilled: a real fault, the incident of it, one command, and all green again."""
+"""A platform that is drilled: a real fault, its incident, one command, and all green again."""
 
 import shlex
 import time

@@ -17,8 +17,8 @@ from pipeline_platform.run_context import utc_now
 from pipeline_platform.warehouse import embedded
 from tests.assets.content import database_content, lake_content
 from tests.assets.platform_runs import deliver, sample
-from tests.drills.drilling import Drilled, moved_clock
 from tests.drills.bronze import lines_in, rows_of
+from tests.drills.drilling import Drilled, moved_clock
 from tests.drills.rows import HEALTH, LOOK, OUTSIDE, Fault
 
 ADVISORY = "advisory_performance"
@@ -81,8 +81,7 @@ def test_the_database_is_full_of_connections(drill, drilled: Drilled, analyst: s
     before = database_content(drilled.services)
     with ExitStack() as opened:
         with pytest.raises(psycopg.OperationalError, match="slots are reserved"):
-            while True:
-                opened.enter_context(psycopg.connect(analyst, autocommit=True))
+            take_every_connection(analyst, opened)
         it.strikes()
         incident = it.is_seen(ADVISORY, by=ADVISORY)
         # Nobody waits a minute here until the sessions have been idle for one.
@@ -149,6 +148,11 @@ def test_the_database_is_killed(drill, drilled: Drilled) -> None:
         it.fault.severity, it.fault.route, "RESOLVED", it.fault.command,
     )  # fmt: skip
     assert {**database_content(drilled.services), **lake_content(drilled.services)} == before
+
+
+def take_every_connection(address: str, opened: ExitStack) -> None:
+    while True:
+        opened.enter_context(psycopg.connect(address, autocommit=True))
 
 
 def kill(postmaster: int) -> None:

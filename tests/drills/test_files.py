@@ -1,10 +1,7 @@
 """Drills of what arrives: a corrupt file, another schema, S3 that does not answer, a full disk."""
 
-import contextlib
 import hashlib
-import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -29,6 +26,7 @@ from tests.drills.conftest import DrillShell
 from tests.drills.drilling import Drilled
 from tests.drills.failing_s3 import FailingS3
 from tests.drills.rows import HEALTH, LOOK, Fault
+from tests.drills.small_disk import fill, small_disk
 from tests.integration.landing.local_s3 import running_server, s3_client
 from tests.integration.web_events.event_files import deliver as deliver_events
 from tests.integration.web_events.event_files import events
@@ -116,7 +114,9 @@ def test_a_vendor_changes_his_schema(drill, drilled: Drilled, tmp_path: Path, mo
     it.strikes()
     drilled.run(INGEST, run_config=ingest_config(VENDOR_ROWS, ()))
     incident = it.is_seen(ADVISORY, by=ADVISORY)
-    with_other_mapping(tmp_path, monkeypatch, "  market_value: market_value", "  mkt_val: market_value")
+    with_other_mapping(
+        tmp_path, monkeypatch, "  market_value: market_value", "  mkt_val: market_value"
+    )
     it.is_mended_by()
     assert it.is_green(by=ADVISORY)
     assert incident.severity == it.fault.severity
@@ -197,37 +197,27 @@ def test_s3_does_not_do_its_work(status: int, drill, elsewhere, s3: FailingS3) -
 
 
 @pytest.fixture
-def small_disk(drilled: Drilled, tmp_path: Path) -> Iterator[Path]:
-    """A disk of its own of 64 MB; needs the right to mount one. What was on it is forgotten."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64m", "drill", str(disk)],
-        check=False, capture_output=True, text=True,
-    )  # fmt: skip
-    if mounted.returncode:
-        pytest.skip(f"no disk can be mounted here: {mounted.stderr.strip()}")
-    try:
-        yield disk
-    finally:
+def disk(drilled: Drilled, tmp_path: Path) -> Iterator[Path]:
+    """A disk of 64 MB; the tables that were on it are forgotten with it."""
+    with small_disk(tmp_path, 64) as mounted:
+        yield mounted
         lake = drilled.services.lake
         for name in table_names(lake):
             if name[0].startswith(WEB):
                 lake.catalog.drop_table(name)
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
-def test_the_disk_is_full(drill, elsewhere, small_disk: Path) -> None:
+def test_the_disk_is_full(drill, elsewhere, disk: Path) -> None:
     it = drill(DISK)
     it.platform = elsewhere(
-        raw_location=str(small_disk / "landing"),
-        archive_location=str(small_disk / "archive"),
-        processed_location=str(small_disk / "lake"),
-        temp_location=str(small_disk / "temp"),
+        raw_location=str(disk / "landing"),
+        archive_location=str(disk / "archive"),
+        processed_location=str(disk / "lake"),
+        temp_location=str(disk / "temp"),
     )
     content = events(200, utc_now() - timedelta(days=1))
     deliver_events(it.platform.services, "events_1.ndjson", content, arrived_at=utc_now())
-    fill(small_disk)
+    fill(disk)
     it.strikes()
     it.platform.run(f"{WEB}_ingest", run_config=ingest_config(RAW_EVENTS, ()))
     it.platform.check(ADVISORY)
@@ -240,14 +230,3 @@ def test_the_disk_is_full(drill, elsewhere, small_disk: Path) -> None:
     assert (filling.severity, filling.remedy.command) == ("warning", it.fault.command)
     assert filling.incident_id not in {one.incident_id for one in it.platform.open_incidents()}
     assert rows_of(it.platform, content) == (200, 0)
-
-
-def fill(disk: Path) -> None:
-    """Take every byte that is left, in a file that is older than temporary files are kept."""
-    path = disk / "temp" / "landing" / "left-by-a-killed-run"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(4096))
-    long_ago = (utc_now() - timedelta(days=30)).timestamp()
-    os.utime(path, (long_ago, long_ago))

@@ -56,9 +56,7 @@ def test_a_partition_is_deleted(drill, drilled: Drilled) -> None:
     lake = drilled.services.lake
     before, then = lake_content(drilled.services), utc_now()
     month = min(dates_in(lake.partitions(TIME_WEIGHTED_RETURNS)))
-    lake.iceberg(TIME_WEIGHTED_RETURNS).delete(
-        f"{TIME_WEIGHTED_RETURNS.partition_by} == '{month}'"
-    )
+    lake.iceberg(TIME_WEIGHTED_RETURNS).delete(f"{TIME_WEIGHTED_RETURNS.partition_by} == '{month}'")
     it.strikes()
     incident = it.is_seen(ADVISORY, by=ADVISORY)
     it.is_mended_by(

@@ -7,14 +7,13 @@ MODULES = (test_database, test_files, test_lake, test_runs)
 
 
 def faults() -> list[Fault]:
-    found = [
+    return [
         one
         for module in MODULES
         for value in vars(module).values()
         for one in (value.values() if isinstance(value, dict) else [value])
         if isinstance(one, Fault)
     ]
-    return found
 
 
 def test_the_page_shows_every_drill() -> None:

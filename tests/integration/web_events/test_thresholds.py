@@ -8,6 +8,7 @@ import gzip
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -221,6 +222,13 @@ def never_saved(services: Services) -> Verdict:
     return verdict(services, "unsaved_tables", after=utc_now() - ARRIVED + timedelta(hours=27))
 
 
+def lost_file(services: Services) -> Verdict:
+    """Take a file of the lake away."""
+    published(services, event("e"))
+    next(Path(services.settings.processed_location).glob("**/*.parquet")).unlink()
+    return verdict(services, "damaged_files")
+
+
 BREAKING: dict[tuple[str, str], Callable[[Services], Verdict]] = {
     ("failed_runs", "critical"): failed_run,
     ("error_rate", "critical"): many_unreadable,
@@ -249,6 +257,7 @@ BREAKING: dict[tuple[str, str], Callable[[Services], Verdict]] = {
     ("slow_queries", "warning"): slow("slow_queries", 30.1),
     ("monitoring_gap", "warning"): nobody_looks,
     ("unsaved_tables", "critical"): never_saved,
+    ("damaged_files", "critical"): lost_file,
 }
 """By threshold and severity: data or a state that breaks it, and the verdict on it."""
 
