@@ -56,7 +56,10 @@ class EventLog:
     _runs: dict[str, dg.DagsterRun] = field(default_factory=dict)
 
     def read(self, positions: Mapping[str, int], now: datetime) -> Reading:
-        """Return what is new behind the positions, and the present freshness at the end of it."""
+        """Return what is new behind the positions, and at its end what is so at present.
+
+        That is which assets are late, whether the daemon lives, and which runs are stuck.
+        """
         reached = dict(positions)
         findings: list[Finding] = []
         is_complete = True
