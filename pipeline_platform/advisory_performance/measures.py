@@ -368,6 +368,7 @@ MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "clock_skew": machine.clock_skew,
     "disk_used": machine.disk_used,
     "damaged_files": proof.damaged_files,
+    "foreign_commits": proof.foreign_commits,
     "backup_age": proof.backup_age,
     "recoverable_point": proof.recoverable_point,
     "backup_faults": proof.backup_faults,

@@ -328,6 +328,14 @@ def damaged_file(state: State) -> Verdict:
     return state.verdict("damaged_files")
 
 
+def deleted_by_hand(state: State) -> Verdict:
+    row = f"{HEADER}A,2024-10-31,1,,,,,USD\n"
+    deliver(state.services.settings, "standard_1.csv", row.encode())
+    list(ingestion.ingest_arrivals(RunContext(state.services, "deleted")))
+    state.services.lake.iceberg(VENDOR_ROWS).delete()
+    return state.verdict("foreign_commits")
+
+
 def failed_runs(state: State) -> Verdict:
     """Let twenty runs end, one of them badly, and evaluate the check through its job."""
 
@@ -412,6 +420,7 @@ BREAKING: dict[tuple[str, str], Callable[[State], Verdict]] = {
     ),
     ("disk_used", "warning"): full_disk,
     ("damaged_files", "critical"): damaged_file,
+    ("foreign_commits", "critical"): deleted_by_hand,
     ("cost_anomaly", "warning"): dear_day,
     ("monitoring_gap", "warning"): nobody_looks,
     ("backup_age", "warning"): lambda state: state.verdict("backup_age", ahead=timedelta(hours=27)),

@@ -1,11 +1,11 @@
 """Drills of the lake: a file that is damaged, a partition that somebody deleted."""
 
+import json
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from pipeline_platform.advisory_performance.tables import TIME_WEIGHTED_RETURNS, VALUATIONS
 from pipeline_platform.partition_ranges import dates_in
-from pipeline_platform.run_context import utc_now
 from tests.assets.content import lake_content
 from tests.drills.drilling import Drilled
 from tests.drills.rows import HEALTH, LOOK, Fault
@@ -24,10 +24,10 @@ DAMAGED = Fault(
 DELETED = Fault(
     name="deleted partition",
     how="all rows of a closed month of gold's returns are deleted past the platform",
-    alert="check `last_closed_month`",
-    severity="warning",
-    route="data_quality_issues",
-    command="pipeline-platform restore time_weighted_returns --partition MONTH --as-of INSTANT",
+    alert="check `foreign_commits`",
+    severity="critical",
+    route="data_corruption",
+    command="pipeline-platform restore TABLE --partition MONTH --snapshot SNAPSHOT",
     cadence=f"{HEALTH}, {LOOK}",
     compared="rows of all tables of the lake",
 )
@@ -54,15 +54,14 @@ def cut(location: str) -> None:
 def test_a_partition_is_deleted(drill, drilled: Drilled) -> None:
     it = drill(DELETED)
     lake = drilled.services.lake
-    before, then = lake_content(drilled.services), utc_now()
+    before = lake_content(drilled.services)
     month = min(dates_in(lake.partitions(TIME_WEIGHTED_RETURNS)))
     lake.iceberg(TIME_WEIGHTED_RETURNS).delete(f"{TIME_WEIGHTED_RETURNS.partition_by} == '{month}'")
     it.strikes()
     incident = it.is_seen(ADVISORY, by=ADVISORY)
-    it.is_mended_by(
-        f"pipeline-platform restore time_weighted_returns --partition {month}"
-        f" --as-of {then:%Y-%m-%dT%H:%M:%S.%f}"
-    )
+    (named,) = json.loads(drilled.command(f"{incident.remedy.command} --json").stdout)
+    it.is_mended_by(named["command"])
     assert it.is_green(by=ADVISORY)
     assert incident.severity == it.fault.severity
+    assert drilled.open_incidents() == []
     assert lake_content(drilled.services) == before

@@ -229,6 +229,12 @@ def lost_file(services: Services) -> Verdict:
     return verdict(services, "damaged_files")
 
 
+def deleted_by_hand(services: Services) -> Verdict:
+    published(services, event("e"))
+    services.lake.iceberg(RAW_EVENTS).delete()
+    return verdict(services, "foreign_commits")
+
+
 BREAKING: dict[tuple[str, str], Callable[[Services], Verdict]] = {
     ("failed_runs", "critical"): failed_run,
     ("error_rate", "critical"): many_unreadable,
@@ -258,6 +264,7 @@ BREAKING: dict[tuple[str, str], Callable[[Services], Verdict]] = {
     ("monitoring_gap", "warning"): nobody_looks,
     ("unsaved_tables", "critical"): never_saved,
     ("damaged_files", "critical"): lost_file,
+    ("foreign_commits", "critical"): deleted_by_hand,
 }
 """By threshold and severity: data or a state that breaks it, and the verdict on it."""
 
