@@ -2,7 +2,8 @@
 
 Agents are judged (bot or not, by which rule) and described (browser, system, kind of device) once
 each; the time is processor time of one thread, so it holds on a busy machine. With `--labelled` a
-CSV of agents (user_agent or ua, is_bot) is judged too, by the agent alone; no such file is shipped.
+CSV of agents (user_agent or ua, is_bot) is judged too, by the agent alone; a small one is
+tests/unit/web_events/labelled_agents.csv.
 
     python -m benchmarks.bots [--agents 100000] [--labelled FILE]
 """

@@ -18,11 +18,11 @@ import time
 from collections.abc import Sequence
 from datetime import date
 
-from benchmarks.memory import high_water_bytes
 from benchmarks.sandbox import environment, platform_home, run_module
 from pipeline_platform.advisory_performance.marts import MARTS
 from pipeline_platform.advisory_performance.tables import RESTATEMENTS
 from pipeline_platform.lake.column_types import duckdb_type
+from pipeline_platform.memory import peak_bytes
 from pipeline_platform.orchestration.mart_builds import build_marts, publish_marts
 from pipeline_platform.partition_ranges import range_filter
 from pipeline_platform.services import Services
@@ -98,7 +98,7 @@ def measure() -> dict[str, object]:
         cpu = time.process_time()
         again = build(services, "again")
         cpu = time.process_time() - cpu
-        peak = high_water_bytes() / 1e6
+        peak = (peak_bytes() or 0) / 1e6
         digest = hashlib.sha256()
         for mart in MARTS.tables:
             rows = services.lake.relation(con, mart).order("ALL").fetchall()

@@ -31,9 +31,10 @@ import duckdb
 
 from benchmarks.event_contenders import CONTENDERS, summary
 from benchmarks.event_delivery import Delivery, write_deliveries
-from benchmarks.memory import MEGABYTE, PeakMemory, high_water_bytes, show
+from benchmarks.memory import MEGABYTE, PeakMemory, show
 from benchmarks.returns import Stopwatch
 from benchmarks.sandbox import Finished, environment, platform_home, run_module
+from pipeline_platform.memory import peak_bytes
 from pipeline_platform.settings import Settings
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def bare(name: str, deliveries: Sequence[Delivery]) -> dict[str, Any]:
         run = RunContext(services, name)
         with Stopwatch() as watch:
             CONTENDERS[name](deliveries, target, reading_of(run))
-    peak = high_water_bytes()
+    peak = peak_bytes() or 0
     with duckdb.connect() as engine:
         made = summary(engine.read_parquet(str(target)))
     target.unlink()

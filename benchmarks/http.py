@@ -94,7 +94,7 @@ def fill(variables: dict[str, str]) -> None:
     made = ["sample", "generate", "--accounts", "3", "--days", "45", "--no-file-faults"]
     run([PROGRAM, *made], variables, is_json=False)
     run([PROGRAM, "landing", "ingest"], variables, is_json=False)
-    run([PROGRAM, "months", "process", "--anyway"], variables, is_json=False)
+    run([PROGRAM, "partitions", "process", "--anyway"], variables, is_json=False)
 
 
 def is_good(path: str, status: int) -> bool:

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.bulk_delivery import write_delivery
 from benchmarks.sandbox import Finished, environment, platform_home, run_module
+from pipeline_platform.memory import begin_peak, peak_bytes
 from pipeline_platform.settings import Settings
 
 if TYPE_CHECKING:
@@ -53,25 +54,15 @@ class PeakMemory:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Measure one stage: highest resident bytes while it ran, and its seconds."""
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        begin_peak()
         began = time.perf_counter()
         try:
             yield
         finally:
             self.stages[name] = {
-                "peak_bytes": high_water_bytes(),
+                "peak_bytes": peak_bytes() or 0,
                 "seconds": time.perf_counter() - began,
             }
-
-
-def high_water_bytes() -> int:
-    """Return the highest resident memory of this process since the last reset.
-
-    Not `ru_maxrss`: a child inherits its parent's there.
-    """
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
-    return int(line.split()[1]) * 1024
 
 
 def to_bronze(run: "RunContext") -> int:
@@ -315,7 +306,7 @@ def _as_child(what: str, path: Path, limit: str, hops: Sequence[str]) -> int:
         except Exception as error:
             answer["failure"] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
     answer["seconds"] = time.perf_counter() - began
-    answer["peak_bytes"] = high_water_bytes()
+    answer["peak_bytes"] = peak_bytes() or 0
     print(json.dumps(answer), flush=True)
     if answer["failure"]:
         # Out of memory, DuckDB's threads still hold the reader of the delivery: Python would

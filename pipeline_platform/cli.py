@@ -14,6 +14,7 @@ from pipeline_platform.commands import (
     database_activity,
     dbt_operation,
     demo,
+    diagnose,
     doctor,
     errors,
     explanation,
@@ -25,7 +26,7 @@ from pipeline_platform.commands import (
     logs,
     maintenance,
     marts,
-    months,
+    partitions,
     passport,
     quality,
     quarantine,
@@ -70,6 +71,7 @@ app.command()(logs.logs)
 app.command()(impact.impact)
 app.command()(explanation.explain)
 app.command()(doctor.doctor)
+app.command()(diagnose.diagnose)
 app.command("morning-check")(report_pages.morning)
 app.command("partition-status")(history.partition_status)
 app.command()(dbt_operation.dbt_operation)
@@ -85,7 +87,7 @@ app.add_typer(incidents.app, name="incidents")
 app.add_typer(bots.app, name="bots")
 app.add_typer(cloudwatch.app, name="cloudwatch")
 app.add_typer(landing.app, name="landing")
-app.add_typer(months.app, name="months")
+app.add_typer(partitions.app, name="partitions")
 app.add_typer(marts.app, name="marts")
 app.add_typer(stopping.app, name="pipelines")
 app.add_typer(quality.app, name="quality")

@@ -1,8 +1,10 @@
-"""Memory that was freed goes back to the system: a limit counts what a process holds."""
+"""Memory that was freed goes back to the system, and the most that a process held at once."""
 
 import ctypes
 import functools
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -39,3 +41,22 @@ def release_memory() -> None:
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)
+
+
+def begin_peak() -> None:
+    """Count the most memory from now on; where that is not allowed, from the process's start."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_bytes() -> int | None:
+    """Return the highest resident memory of this process since `begin_peak`; None where unknown.
+
+    Not `ru_maxrss`: a child inherits its parent's there.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:
+        return None
+    [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024

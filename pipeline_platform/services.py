@@ -64,7 +64,7 @@ class Services:
 
     def with_lake(self, lake: Lake) -> Self:
         """Return the same services over a lake that shows other rows, such as proposed ones."""
-        other = type(self)(self.settings)
+        other = type(self)(lake.settings)
         other.__dict__.update(database=self.database, lake=lake)
         return other
 

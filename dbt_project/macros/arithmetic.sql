@@ -35,3 +35,19 @@
 {% macro spark__integer_quotient(dividend, divisor) -%}
   {{ dividend }} div {{ divisor }}
 {%- endmacro %}
+
+{#- How many different days of a month a group has, of the rows where `condition` holds. -#}
+{%- macro distinct_days(day, condition='true') -%}
+  {{ adapter.dispatch('distinct_days')(day, condition) }}
+{%- endmacro -%}
+
+{#- A bit per day takes eight bytes of each group; a set of days takes memory that can't be spilled. -#}
+{%- macro duckdb__distinct_days(day, condition) -%}
+  bit_count(coalesce(bit_or(
+    cast(1 as bigint) << cast(day({{ day }}) - 1 as integer)
+  ) filter (where {{ condition }}), 0))
+{%- endmacro -%}
+
+{%- macro default__distinct_days(day, condition) -%}
+  count(distinct {{ day }}) filter (where {{ condition }})
+{%- endmacro -%}

@@ -31,10 +31,12 @@ from pipeline_platform.partition_ranges import shifted
 Mask = npt.NDArray[np.bool_]
 
 ANNIVERSARIES = (1, 3, 5)
-LINKED_MONTHS = (1, *(12 * years + more for years in ANNIVERSARIES for more in (0, 1, 2)))
-"""How many months back the returns of a month reach: to the month before, and to each anniversary,
-whose index is the last one within 31 days before it (which of 1 October or 1 March lies two months
-before)."""
+HISTORY_MONTHS = tuple(12 * years + more for years in ANNIVERSARIES for more in (0, 1, 2))
+"""How many months back lie the indexes from which returns of whole years start: each is the last
+one within 31 days before the anniversary (which of 1 October or 1 March lies two months before)."""
+
+LINKED_MONTHS = (1, *HISTORY_MONTHS)
+"""How many months back the returns of a month reach."""
 
 UNKNOWN = np.uint64(1)
 """The fingerprint of a state that was written without one."""
@@ -101,9 +103,9 @@ def account_inputs(
     )
 
 
-def linked_months(months: Sequence[date]) -> list[date]:
-    """Return the earlier months from which these link, oldest first."""
-    linked = {shifted(month, -back) for month in months for back in LINKED_MONTHS}
+def linked_months(months: Sequence[date], back: Sequence[int] = LINKED_MONTHS) -> list[date]:
+    """Return the earlier months that lie so many months before these, oldest first."""
+    linked = {shifted(month, -count) for month in months for count in back}
     return sorted(linked - set(months))
 
 

@@ -1,9 +1,9 @@
 """The returns of some accounts: computed where their inputs changed, kept where they did not."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import reduce
+from functools import partial, reduce
 
 import duckdb
 import pyarrow as pa
@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from pipeline_platform.advisory_performance.account_ranges import AccountRange
 from pipeline_platform.advisory_performance.changed_inputs import (
+    HISTORY_MONTHS,
     account_inputs,
     first_changed,
     linked_months,
@@ -45,6 +46,7 @@ HISTORY_COLUMNS = (
     "gross_growth_index",
     "record_start_date",
 )
+Stored = Callable[[LakeTable, Iterable[date]], duckdb.DuckDBPyRelation]
 IS_MEASURED = "as_of_month >= first_month"
 
 
@@ -61,28 +63,61 @@ class MeasuredAccounts:
     changed: pa.Table
 
 
+class StoredRows:
+    """The lake as it was when each table was first asked for; no range looks anything up again."""
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
+        self._months: dict[LakeTable, set[date]] = {}
+        self._queries: dict[tuple[LakeTable, date, date], str] = {}
+
+    def of(
+        self,
+        engine: duckdb.DuckDBPyConnection,
+        accounts: AccountRange,
+        table: LakeTable,
+        months: Iterable[date],
+    ) -> duckdb.DuckDBPyRelation:
+        """Return some accounts' rows of some months; only the files of these are opened."""
+        if table not in self._months:
+            self._months[table] = set(dates_in(self._lake.partitions(table)))
+        parts = [
+            engine.sql(self._query(table, part[0], part[-1]))
+            for part in stretches(self._months[table].intersection(months), "month")
+        ]
+        found = parts or [engine.from_arrow(table.schema.empty_table())]
+        return reduce(duckdb.DuckDBPyRelation.union, found).filter(accounts.condition)
+
+    def _query(self, table: LakeTable, first: date, last: date) -> str:
+        key = (table, first, last)
+        if key not in self._queries:
+            self._queries[key] = self._lake.pin(table, months=(first, last)).query
+        return self._queries[key]
+
+
 def measure_accounts(
     run: RunContext,
+    stored_rows: StoredRows,
     engine: duckdb.DuckDBPyConnection,
     months: Sequence[date],
     accounts: AccountRange,
 ) -> MeasuredAccounts:
     """Return the returns of consecutive months, computing what depends on changed inputs."""
-    stored = _StoredRows(run.services.lake, engine, accounts)
+    stored = partial(stored_rows.of, engine, accounts)
     settings = ReturnSettings(annualisation_basis=run.runbook.rulings.annualisation_basis)
     method = f"{code_version()} {settings}"
-    returns, states = (stored.of(one, months) for one in (TIME_WEIGHTED_RETURNS, ACCOUNT_STATES))
+    returns, states = (stored(one, months) for one in (TIME_WEIGHTED_RETURNS, ACCOUNT_STATES))
     given = account_inputs(
         months,
-        valuations=stored.of(VALUATIONS, months).filter("is_current"),
-        flows=stored.of(EXTERNAL_FLOWS, months).filter("is_current"),
+        valuations=stored(VALUATIONS, months).filter("is_current"),
+        flows=stored(EXTERNAL_FLOWS, months).filter("is_current"),
         returns=returns,
-        states=states.union(stored.of(ACCOUNT_STATES, linked_months(months))),
+        states=states.union(stored(ACCOUNT_STATES, linked_months(months))),
     )
     changed = first_changed(given, method)
     if not changed.num_rows:
         return MeasuredAccounts(returns, states, changed)
-    work = _ChangedAccounts(stored, changed, months)
+    work = _ChangedAccounts(engine, stored, changed, months)
     computed = _computed(work, settings, run.services.settings.threads)
     new_returns = engine.from_arrow(
         with_versions(
@@ -101,51 +136,39 @@ def measure_accounts(
     return MeasuredAccounts(new_returns, new_states, changed)
 
 
-@dataclass(frozen=True)
-class _StoredRows:
-    """What the lake holds of some accounts."""
-
-    lake: Lake
-    engine: duckdb.DuckDBPyConnection
-    accounts: AccountRange
-
-    def of(self, table: LakeTable, months: Iterable[date]) -> duckdb.DuckDBPyRelation:
-        """Return the rows of some months; only their files are opened."""
-        present = set(months) & set(dates_in(self.lake.partitions(table)))
-        parts = [
-            self.lake.relation(self.engine, table, months=(part[0], part[-1]))
-            for part in stretches(present, "month")
-        ]
-        found = parts or [self.engine.from_arrow(table.schema.empty_table())]
-        return reduce(duckdb.DuckDBPyRelation.union, found).filter(self.accounts.condition)
-
-
 class _ChangedAccounts:
     """The accounts that are measured anew, each from its `first_month` to the last of `months`."""
 
-    def __init__(self, stored: _StoredRows, changed: pa.Table, months: Sequence[date]) -> None:
+    def __init__(
+        self,
+        engine: duckdb.DuckDBPyConnection,
+        stored: Stored,
+        changed: pa.Table,
+        months: Sequence[date],
+    ) -> None:
+        self._engine = engine
         self._stored = stored
-        self._name = as_view(stored.engine.from_arrow(changed), "changed")
+        self._name = as_view(engine.from_arrow(changed), "changed")
         self.starts: list[date] = sorted(set(changed["first_month"].to_pylist()))
         self.months = [month for month in months if month >= self.starts[0]]
 
     def rows(self, table: LakeTable, months: Iterable[date], condition: str) -> pa.Table:
         """Return what is stored of these accounts in some months, where `condition` holds."""
-        return self._joined(self._stored.of(table, months), condition).to_arrow_table()
+        return self._joined(self._stored(table, months), condition).to_arrow_table()
 
     def measured(self, states: pa.Table) -> pa.Table:
         """Leave out states before an account's first month, which are those that are stored."""
-        return self._joined(self._stored.engine.from_arrow(states), IS_MEASURED).to_arrow_table()
+        return self._joined(self._engine.from_arrow(states), IS_MEASURED).to_arrow_table()
 
     def others(self, rows: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
         """Return the rows of accounts and months that are not measured anew."""
-        return self._stored.engine.sql(
+        return self._engine.sql(
             f"SELECT * FROM {as_view(rows)} given ANTI JOIN {self._name} changed"
             f" ON given.account_id = changed.account_id AND {IS_MEASURED}"
         )
 
     def _joined(self, rows: duckdb.DuckDBPyRelation, condition: str) -> duckdb.DuckDBPyRelation:
-        return self._stored.engine.sql(
+        return self._engine.sql(
             f"SELECT given.* FROM {as_view(rows)} given JOIN {self._name} USING (account_id)"
             f" WHERE {condition}"
         )
@@ -167,7 +190,7 @@ def _computed(work: _ChangedAccounts, settings: ReturnSettings, threads: int) ->
     kept_months = [month for month in work.months if month < work.starts[-1]]
     history = work.rows(
         TIME_WEIGHTED_RETURNS,
-        [*linked_months(work.months), *kept_months],
+        [*linked_months(work.months, HISTORY_MONTHS), *kept_months],
         "is_current AND as_of_month < first_month",
     )
     parts = list(

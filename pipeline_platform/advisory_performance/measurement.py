@@ -18,7 +18,7 @@ from pipeline_platform.advisory_performance.account_ranges import (
     each_range,
 )
 from pipeline_platform.advisory_performance.causes import explain_breaches
-from pipeline_platform.advisory_performance.measured_accounts import measure_accounts
+from pipeline_platform.advisory_performance.measured_accounts import StoredRows, measure_accounts
 from pipeline_platform.advisory_performance.months import rows_within
 from pipeline_platform.advisory_performance.reconciliation import (
     Tolerances,
@@ -240,8 +240,9 @@ def _measure_piece(run: RunContext, months: list[date]) -> MeasuredMonths:
 def _write_changed(run: RunContext, months: list[date], streams: Sequence[StreamedFiles]) -> int:
     """Write the months' rows and return of how many accounts they were computed; 0 = nothing."""
     computed, kept = 0, []
+    stored = StoredRows(run.services.lake)
     for engine, accounts in each_range(run, VALUATIONS, months):
-        measured = measure_accounts(run, engine, months, accounts)
+        measured = measure_accounts(run, stored, engine, months, accounts)
         if measured.changed.num_rows:
             computed += measured.changed.num_rows
             for stream, rows in zip(streams, (measured.returns, measured.states), strict=True):
@@ -252,10 +253,7 @@ def _write_changed(run: RunContext, months: list[date], streams: Sequence[Stream
     if computed:
         for engine, accounts in each_of(run, kept):
             for stream in streams:
-                rows = run.services.lake.relation(
-                    engine, stream.table, months=(months[0], months[-1])
-                )
-                stream.copy(rows.filter(accounts.condition))
+                stream.copy(stored.of(engine, accounts, stream.table, months))
     return computed
 
 

@@ -32,7 +32,7 @@ class Replayed:
 def replay(run: RunContext, preview: Preview) -> Replayed:
     """Do what a preview said: read its files again and request its months.
 
-    The months are then processed by the workflow, started by its sensor or `months process`.
+    The months are then processed by the workflow, started by its sensor or `partitions process`.
     They are requested before anything is read, too: had a file lost a month and this process been
     killed, nobody else would know that the month has to be judged without it.
     """

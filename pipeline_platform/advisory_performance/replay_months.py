@@ -1,11 +1,10 @@
 """Which months a replay concerns, and what gold holds of them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import date
 
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.tables import PIPELINE, TIME_WEIGHTED_RETURNS
-from pipeline_platform.ingestion.trial import FileTrial
 from pipeline_platform.partition_ranges import dates_in, month_range
 from pipeline_platform.warehouse import control
 
@@ -20,17 +19,6 @@ def months_to_process(run: RunContext, requested: Iterable[str]) -> list[date]:
     wanted |= {date.fromisoformat(key) for key in pending}
     present = dates_in(run.services.lake.partitions(TIME_WEIGHTED_RETURNS))
     return month_range(min(wanted), max([*wanted, *present]))
-
-
-def former_months(run: RunContext, files: Sequence[FileTrial]) -> set[str]:
-    """Return the months that the files have rows in now, which reading anew may take away."""
-    with run.services.database.connection() as connection:
-        found = connection.execute(
-            "SELECT DISTINCT unnest(partition_keys) FROM etl_processing_log"
-            " WHERE pipeline = %s AND file_sha256 = ANY(%s)",
-            (PIPELINE, [trial.file_sha256 for trial in files]),
-        ).fetchall()
-    return {key for (key,) in found}
 
 
 def account_days_of(run: RunContext, months: Iterable[str]) -> int:

@@ -12,7 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from pipeline_platform.advisory_performance.account_ranges import each_range
-from pipeline_platform.advisory_performance.measured_accounts import measure_accounts
+from pipeline_platform.advisory_performance.measured_accounts import StoredRows, measure_accounts
 from pipeline_platform.advisory_performance.measurement import reconcile_accounts
 from pipeline_platform.advisory_performance.measures import MEASURES, score_of
 from pipeline_platform.advisory_performance.months import rows_within
@@ -93,8 +93,9 @@ def _compute(run: RunContext, lake: TrialLake, months: Sequence[date], folder: P
         returns: list[str] = []
         states: list[str] = []
         rulings: list[str] = []
+        stored = StoredRows(lake)
         for engine, accounts in each_range(run, VALUATIONS, piece):
-            computed = measure_accounts(run, engine, piece, accounts)
+            computed = measure_accounts(run, stored, engine, piece, accounts)
             for table, rows, paths in (
                 (TIME_WEIGHTED_RETURNS, computed.returns, returns),
                 (ACCOUNT_STATES, computed.states, states),

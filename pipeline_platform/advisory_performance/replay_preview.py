@@ -8,12 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from pipeline_platform.advisory_performance.ingestion import VendorFiles
 from pipeline_platform.advisory_performance.replay_months import (
     account_days_of,
-    former_months,
     months_to_process,
 )
 from pipeline_platform.advisory_performance.replay_moves import MonthMove, month_moves
@@ -27,12 +25,16 @@ from pipeline_platform.ingestion.selection import (
     Selection,
     find_replayable,
 )
-from pipeline_platform.ingestion.trial import FileTrial, try_file
-from pipeline_platform.landing.objects import temporary_folder
+from pipeline_platform.ingestion.trial import (
+    FileTrial,
+    former_partitions,
+    trial_folder,
+    try_files,
+)
 from pipeline_platform.partition_ranges import partition_key
 from pipeline_platform.quality.audit import ledger_measurements
 from pipeline_platform.quality.conservation import LedgerEntry, ledger
-from pipeline_platform.quality.quarantine import QuarantinedRow, list_rows
+from pipeline_platform.quality.quarantine import QuarantinedRow, list_rows, without_text
 from pipeline_platform.quality.replay import preview_replay as compared
 from pipeline_platform.refinement import HOP as SILVER_HOP
 
@@ -103,10 +105,8 @@ def preview_replay(run: RunContext, selection: Selection, *, moves: bool = False
     computed too, which takes as long as processing them.
     """
     found = find_replayable(run, selection)
-    folder = temporary_folder(run.services.settings) / PIPELINE
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix="replay-", dir=folder) as temporary:
-        return _preview(run, found, Path(temporary), moves=moves)
+    with trial_folder(run) as folder:
+        return _preview(run, found, folder, moves=moves)
 
 
 def _preview(run: RunContext, found: Replayable, folder: Path, *, moves: bool) -> Preview:
@@ -157,11 +157,10 @@ def _preview(run: RunContext, found: Replayable, folder: Path, *, moves: bool) -
 
 
 def _trials(run: RunContext, found: Replayable, folder: Path) -> dict[str, FileTrial]:
-    """Try every file that was refused or has a refused line among the selected records."""
-    names = {file.file_sha256: file.file_name for file in found.files}
-    names |= {row.file_sha256: row.file_name for row in found.rows if row.hop == LANDING_HOP}
+    """Try the files; of what they reject, only the text is left where it is."""
     return {
-        sha256: try_file(VendorFiles(run), sha256, name, folder) for sha256, name in names.items()
+        trial.file_sha256: replace(trial, rejected=tuple(without_text(trial.rejected)))
+        for trial in try_files(VendorFiles(run), found, folder)
     }
 
 
@@ -185,7 +184,8 @@ def _judged(
 
     They are known only when they have been judged, and leaving them out may shorten the range.
     """
-    touched = former_months(run, again) | {month for trial in again for month in trial.published}
+    touched = former_partitions(run, [trial.file_sha256 for trial in again])
+    touched |= {month for trial in again for month in trial.published}
     silver = [row for row in found.rows if row.hop == SILVER_HOP]
     span = months_to_process(run, touched | {row.partition_key for row in silver})
     judgement = judge(run, span, again, keep) if span else Judgement()
@@ -227,7 +227,7 @@ def _others_in_reach(
     read, months = {trial.file_sha256 for trial in again}, set(span)
     chosen = {row.place for row in found.rows}
     with run.services.database.connection() as connection:
-        rows = list_rows(connection, PIPELINE, state=None, limit=None)
+        rows = list_rows(connection, PIPELINE, state=None, limit=None, with_text=False)
     reached = [
         (one.state, one.row)
         for one in rows

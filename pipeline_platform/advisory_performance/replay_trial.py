@@ -1,6 +1,5 @@
 """Judging months again without storing anything, with files that were read again (B-9)."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -15,24 +14,23 @@ from pipeline_platform.advisory_performance.refinement import (
     ledger_entries,
     rejected_records,
 )
-from pipeline_platform.advisory_performance.relations import as_view, literal, unique_name
+from pipeline_platform.advisory_performance.relations import unique_name
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.tables import (
     ACCOUNT_STATES,
     EXTERNAL_FLOWS,
-    PIPELINE,
     REPORTED_RETURNS,
     VALUATIONS,
     VENDOR_ROWS,
 )
 from pipeline_platform.ingestion.trial import FileTrial
 from pipeline_platform.lake.tables import LakeTable
-from pipeline_platform.lake.trial_lake import write_rows
+from pipeline_platform.lake.trial_lake import TrialLake, write_rows
 from pipeline_platform.partition_ranges import dates_in, pieces, shifted
 from pipeline_platform.quality.audit import judged, objections_to
 from pipeline_platform.quality.conservation import LedgerEntry
 from pipeline_platform.quality.contracts import row_rules
-from pipeline_platform.quality.quarantine import QuarantinedRow
+from pipeline_platform.quality.quarantine import QuarantinedRow, without_text
 from pipeline_platform.quality.validation import validate
 
 
@@ -68,19 +66,27 @@ def judge(
 
     What they would publish is written to the folder `keep`, if there is one.
     """
+    lake = TrialLake(run.services.lake)
+    lake.deliver(
+        VENDOR_ROWS,
+        [trial.file_sha256 for trial in trials],
+        [str(trial.rows) for trial in trials],
+    )
     rejected: list[QuarantinedRow] = []
     ledger: list[LedgerEntry] = []
     objections: list[str] = []
     kept: list[KeptSilver] = []
     for piece in pieces(
-        months, _bronze_counts(run, trials), rows_within(run.services.settings.memory_limit)
+        months,
+        dates_in(lake.partitions(VENDOR_ROWS)),
+        rows_within(run.services.settings.memory_limit),
     ):
         with run.services.connect() as engine:
             before = shifted(piece[0], -1)
-            owners = run.services.lake.relation(engine, ACCOUNT_STATES, months=(before, before))
+            owners = lake.relation(engine, ACCOUNT_STATES, months=(before, before))
             normalised = normalise(
                 engine,
-                _bronze(run, engine, (piece[0], piece[-1]), trials),
+                lake.relation(engine, VENDOR_ROWS, months=(piece[0], piece[-1])),
                 run.mappings,
                 row_rules={name: row_rules(contract) for name, contract in contracts().items()},
                 account_owners=owners.project("account_id, vendor"),
@@ -109,42 +115,6 @@ def _silver(normalised: Normalised) -> list[tuple[LakeTable, duckdb.DuckDBPyRela
     ]
 
 
-def _bronze(
-    run: RunContext,
-    engine: duckdb.DuckDBPyConnection,
-    span: tuple[date, date],
-    trials: Sequence[FileTrial],
-) -> duckdb.DuckDBPyRelation:
-    """Return bronze with the tried files' rows in the place of what is stored of them."""
-    stored = run.services.lake.relation(engine, VENDOR_ROWS, months=span)
-    paths = ", ".join(literal(str(trial.rows)) for trial in trials if trial.rows is not None)
-    if not paths:
-        return stored
-    columns = ", ".join(VENDOR_ROWS.schema.names)
-    replaced = ", ".join(literal(trial.file_sha256) for trial in trials)
-    return engine.sql(
-        f"SELECT {columns} FROM {as_view(stored)} WHERE file_sha256 NOT IN ({replaced})"
-        f" UNION ALL SELECT {columns} FROM read_parquet([{paths}])"
-        f" WHERE as_of_month BETWEEN DATE '{span[0]}' AND DATE '{span[1]}'"
-    )
-
-
-def _bronze_counts(run: RunContext, trials: Sequence[FileTrial]) -> Counter[date]:
-    """Count bronze by month as it would be; it decides where a range of months is cut."""
-    counts = Counter(dates_in(run.services.lake.partitions(VENDOR_ROWS)))
-    with run.services.database.connection() as connection:
-        stored = connection.execute(
-            "SELECT partition_key, sum(published)::bigint FROM conservation_ledger"
-            " WHERE pipeline = %s AND hop = 'landing_to_bronze' AND file_sha256 = ANY(%s)"
-            " AND partition_key <> '' GROUP BY partition_key",
-            (PIPELINE, [trial.file_sha256 for trial in trials]),
-        ).fetchall()
-    counts.subtract({date.fromisoformat(key): count for key, count in stored})
-    for trial in trials:
-        counts.update({date.fromisoformat(key): n for key, n in trial.published.items()})
-    return counts
-
-
 def _audited(run: RunContext, normalised: Normalised) -> Judgement:
     """Say what judging rejects, counts and would forbid, as an audit would."""
     ledger = ledger_entries(normalised)
@@ -154,7 +124,7 @@ def _audited(run: RunContext, normalised: Normalised) -> Judgement:
     }
     verdicts = judged(ledger, run.runbook.blocking_thresholds)
     return Judgement(
-        rejected=tuple(rejected_records(normalised, run.run_id)),
+        rejected=tuple(without_text(rejected_records(normalised, run.run_id))),
         ledger=tuple(ledger),
         objections=tuple(objections_to(audit, verdicts)),
     )

@@ -89,6 +89,7 @@ class Metrics:
         self._platform.recorder.record_ended(services)
         with services.database.connection() as connection:
             totals = run_records.task_totals(connection)
+            latest = run_records.latest_tasks(connection)
             counts = run_records.run_counts(connection, now - DAY)
             successes = run_records.last_successes(connection)
         tasks = CounterMetricFamily(
@@ -123,6 +124,18 @@ class Metrics:
                 buckets=list(zip(ends, accumulate(summed), strict=True)),
                 sum_value=sum(one["seconds"] for one in rows),
             )
+        labels = ["pipeline", "task"]
+        seconds = gauge("pipeline_task_seconds", "Of its last success (SA-56).", labels)
+        peaks = gauge(
+            "pipeline_task_peak_memory_bytes",
+            "Most memory of a step's process in its last success (SA-56).",
+            labels,
+        )
+        for row in latest:
+            names = [row["pipeline_id"], row["task_name"]]
+            seconds.add_metric(names, row["seconds"])
+            if row["peak_memory_bytes"] is not None:
+                peaks.add_metric(names, row["peak_memory_bytes"])
         last = gauge(
             "potato_pipeline_last_successful_run_timestamp",
             "When the last successful run ended (SP-5).",
@@ -143,7 +156,7 @@ class Metrics:
             judged = sum(by_status.values()) - by_status.get(run_records.STOPPED, 0)
             if judged:
                 rates.add_metric([pipeline], 100 * by_status.get("SUCCESS", 0) / judged)
-        yield from (tasks, durations, last, runs, rates)
+        yield from (tasks, durations, seconds, peaks, last, runs, rates)
 
     def _freshness(self) -> Iterator[Metric]:
         now = utc_now()

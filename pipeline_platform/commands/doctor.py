@@ -1,5 +1,7 @@
 """`pipeline-platform doctor`: which layer of the way to which service fails (SA-55, SA-65)."""
 
+from typing import Annotated, Literal
+
 import typer
 
 from pipeline_platform.commands.arguments import pipeline_names
@@ -8,13 +10,21 @@ from pipeline_platform.commands.printing import show_rows
 from pipeline_platform.operations.doctor import examine
 from pipeline_platform.settings import Settings
 
+ACCESS = ("identity", "login", "permission", "use", "read", "write")
+"""Layers that say who we are and what we may do."""
 
-def doctor(as_json: AsJson = False) -> None:
+
+def doctor(
+    what: Annotated[
+        Literal["everything", "access"], typer.Argument(help="`access`: only who may do what.")
+    ] = "everything",
+    as_json: AsJson = False,
+) -> None:
     """Try the way to everything that the settings name, layer by layer; exit code 1 if one fails.
 
     Name, TCP, TLS, login and permission of database, landing zones, archive, lake, arrivals queue
     and events stream. Of each the first layer that fails is the cause; what comes after it is not
-    tried.
+    tried. With `access` (SW-17, SP-23) layers before the login are shown only where they fail.
     """
     with plain_failures():
         found = list(examine(Settings.from_env(), pipeline_names()))
@@ -27,6 +37,7 @@ def doctor(as_json: AsJson = False) -> None:
                 "detail": one.layer.detail,
             }
             for one in found
+            if what == "everything" or one.layer.name in ACCESS or not one.layer.is_ok
         ]
         show_rows("The way to each service", rows, as_json=as_json)
         failing = [one for one in found if not one.layer.is_ok]

@@ -63,28 +63,33 @@ def errors(
     begin = since or utc_now() - A_DAY
     with code_location() as location:
         name = None if pipeline is None else location.pipeline(pipeline)
-        with location.services.database.connection() as connection:
-            found: list[Row] = [
-                {
-                    "at (UTC)": one["at"].astimezone(UTC),
-                    "pipeline": one["pipeline"],
-                    "what": one["what"],
-                    "where": one["name"],
-                    "kind": one["rule"],
-                    "count": one["error_count"],
-                    "why": one["reason"],
-                    "more": f"{_WHAT_NEXT[one['what']]} --pipeline {one['pipeline']}",
-                }
-                for one in errors_since(connection, begin, name)
-            ]
-        found += _failed_runs(location, begin, name)
-        rows = sorted(found, key=_at, reverse=True)
+        rows = errors_of(location, begin, name)
         show_rows(
             f"Errors since {begin:%Y-%m-%d %H:%M} UTC", rows[:limit], as_json=as_json, empty="none."
         )
         if len(rows) > limit:
             standard_error.print(f"{limit} of {len(rows)} are shown; --limit shows more.")
     raise typer.Exit(FOUND_FAULTS if rows else 0)
+
+
+def errors_of(location: CodeLocation, since: datetime, pipeline: str | None) -> list[Row]:
+    """Return what went wrong since an instant, newest first."""
+    with location.services.database.connection() as connection:
+        found: list[Row] = [
+            {
+                "at (UTC)": one["at"].astimezone(UTC),
+                "pipeline": one["pipeline"],
+                "what": one["what"],
+                "where": one["name"],
+                "kind": one["rule"],
+                "count": one["error_count"],
+                "why": one["reason"],
+                "more": f"{_WHAT_NEXT[one['what']]} --pipeline {one['pipeline']}",
+            }
+            for one in errors_since(connection, since, pipeline)
+        ]
+    found += _failed_runs(location, since, pipeline)
+    return sorted(found, key=_at, reverse=True)
 
 
 def slowest(

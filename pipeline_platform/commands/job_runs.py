@@ -3,7 +3,7 @@
 import logging
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -18,9 +18,13 @@ from pipeline_platform.progress import listener
 
 @dataclass(frozen=True)
 class WorkflowEnd:
-    """How a workflow ended: `not_passed` has asset, check, severity and why of each fault."""
+    """How a workflow ended: `not_passed` has asset, check, severity and why of each fault.
+
+    `is_done`: every step succeeded; `is_fine`: and no check found an error.
+    """
 
     run_id: str
+    is_done: bool
     is_fine: bool
     check_count: int
     not_passed: tuple[Mapping[str, object], ...]
@@ -95,10 +99,22 @@ def run_job(
     ]
     return WorkflowEnd(
         run_id=result.run_id,
+        is_done=result.success,
         is_fine=result.success
         and not any(one.severity == dg.AssetCheckSeverity.ERROR for one in broken),
         check_count=len(checks),
         not_passed=tuple(rows),
+    )
+
+
+def together(ends: Sequence[WorkflowEnd]) -> WorkflowEnd:
+    """Return how several runs, at least one, ended as one."""
+    return WorkflowEnd(
+        run_id=", ".join(one.run_id for one in ends),
+        is_done=all(one.is_done for one in ends),
+        is_fine=all(one.is_fine for one in ends),
+        check_count=sum(one.check_count for one in ends),
+        not_passed=tuple(row for one in ends for row in one.not_passed),
     )
 
 

@@ -18,15 +18,24 @@ from pipeline_platform.commands.output import (
     services,
     showing_progress,
 )
+from pipeline_platform.commands.pipelines import ADVISORY
 from pipeline_platform.commands.printing import show_rows
+from pipeline_platform.failures import PlatformError
 from pipeline_platform.lake.lineage import foreign_commits
 from pipeline_platform.lake.orphans import Doomed
 from pipeline_platform.operations.maintenance import OPERATIONS, Maintainer, Operation, Report
 from pipeline_platform.orchestration.instance import open_instance
 from pipeline_platform.orchestration.maintenance import unfinished_runs
+from pipeline_platform.progress import tracked
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
-from pipeline_platform.warehouse.maintenance_log import recent_maintenance
+from pipeline_platform.warehouse.default_partition import StrayMonth, drain_month, stray_months
+from pipeline_platform.warehouse.maintenance_log import (
+    Effect,
+    recent_maintenance,
+    record_end,
+    record_start,
+)
 
 app = typer.Typer(help="All maintenance of a pipeline's tables, and what was done before.")
 
@@ -86,6 +95,43 @@ def run(
                 maintainer.clean_up(dry_run=dry_run),
             ]
         _show(name, reports, dry_run=dry_run, as_json=as_json)
+
+
+@app.command("drain")
+def drain(dry_run: DryRun = False, as_json: AsJson = False) -> None:
+    """Move rows of PostgreSQL's default partitions to partitions of their months (SA-35, B-13)."""
+    with plain_failures(), services() as opened, showing_progress(as_json=as_json):
+        with opened.database.connection() as connection:
+            found = stray_months(connection)
+        rows = []
+        for one in tracked(found, "months"):
+            moved = None if dry_run else _drain(opened, one)
+            rows.append(
+                {
+                    "table": one.table,
+                    "month": f"{one.month:%Y-%m}",
+                    "rows": one.rows if moved is None else moved,
+                    "partition": one.partition,
+                }
+            )
+        title = "Would be moved" if dry_run else "Moved to partitions of their own"
+        show_rows(title, rows, as_json=as_json, empty="nothing, default partitions are empty.")
+
+
+def _drain(opened: Services, stray: StrayMonth) -> int:
+    """Drain a month, and keep in the log that it was done, or why not."""
+    with opened.database.transaction() as connection:
+        number = record_start(connection, ADVISORY, stray.table, "drain", f"cli-{uuid.uuid4()}")
+    try:
+        moved = drain_month(opened.database, stray)
+    except PlatformError as error:
+        with opened.database.transaction() as connection:
+            record_end(connection, number, "FAILED", Effect(message=str(error)))
+        raise
+    effect = Effect(message=f"{moved} rows moved to {stray.partition}.", proof={"rows": moved})
+    with opened.database.transaction() as connection:
+        record_end(connection, number, "DONE", effect)
+    return moved
 
 
 @app.command("log")

@@ -2,18 +2,17 @@
 
 import uuid
 from datetime import date
-from pathlib import Path
+from functools import partial
 from typing import Annotated, Literal
 
 import typer
 
-from pipeline_platform.advisory_performance.automation import months_to_process
 from pipeline_platform.advisory_performance.replay import Selection, preview_replay, replay
-from pipeline_platform.advisory_performance.run_context import RunContext
+from pipeline_platform.advisory_performance.run_context import RunContext, shipped_mappings
 from pipeline_platform.advisory_performance.vendors import load_mappings
 from pipeline_platform.commands.arguments import Limit, Vendor, parse_month, pipeline_named
-from pipeline_platform.commands.job_runs import WorkflowEnd
-from pipeline_platform.commands.months import Anyway, run_workflow
+from pipeline_platform.commands.event_replay import replay_events
+from pipeline_platform.commands.job_runs import WorkflowEnd, together
 from pipeline_platform.commands.output import (
     FOUND_FAULTS,
     AsJson,
@@ -23,12 +22,12 @@ from pipeline_platform.commands.output import (
     services,
     showing_progress,
 )
-from pipeline_platform.commands.pipelines import ADVISORY, Pipeline, intake_of
+from pipeline_platform.commands.partitions import Anyway, process_waiting
+from pipeline_platform.commands.pipelines import ADVISORY, Pipeline
 from pipeline_platform.commands.printing import show_facts, show_rows
 from pipeline_platform.commands.replay_output import as_document, show_preview, show_replayed
 from pipeline_platform.commands.vendor import Mappings
 from pipeline_platform.failures import BadInputError
-from pipeline_platform.ingestion.replay import preview_files, replay_files
 from pipeline_platform.quality.issues import Issue, record_issue
 from pipeline_platform.quality.quarantine import (
     HeldRow,
@@ -129,7 +128,7 @@ def replay_held(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would happen.")] = False,
     mappings: Mappings = None,
     process: Annotated[
-        bool, typer.Option("--process", help="Process the months at once, up to PostgreSQL.")
+        bool, typer.Option("--process", help="Process the months or days at once, to the end.")
     ] = False,
     anyway: Anyway = False,
     as_json: AsJson = False,
@@ -140,17 +139,34 @@ def replay_held(
     """
     with plain_failures(), services() as opened, showing_progress(as_json=as_json):
         chosen = _selection(vendor, rule, file, month)
-        if pipeline_named(pipeline) != ADVISORY:
-            is_good = _replay_files(opened, pipeline, chosen, dry_run=dry_run, as_json=as_json)
+        if mappings is not None and not dry_run:
+            raise BadInputError(
+                "Other mappings can only be tried with --dry-run: what is processed later would "
+                "use the shipped ones. Put them into vendors/ or sources/ first."
+            )
+        name = pipeline_named(pipeline)
+        if name != ADVISORY:
+            is_good = replay_events(
+                opened,
+                chosen,
+                mappings,
+                dry_run=dry_run,
+                process=partial(_process, opened, name, anyway=anyway) if process else None,
+                as_json=as_json,
+            )
             raise typer.Exit(0 if is_good else FOUND_FAULTS)
-        run = _run(opened, mappings, dry_run=dry_run)
+        run = RunContext(
+            opened,
+            f"cli-{uuid.uuid4()}",
+            mappings=load_mappings(mappings) if mappings else shipped_mappings(),
+        )
         preview = preview_replay(run, chosen, moves=dry_run)
         if not as_json:
             show_preview(preview)
         done, ended = None, None
         if not dry_run and not preview.changes_nothing:
             done = replay(run, preview)
-            ended = _process(opened, anyway=anyway) if process else None
+            ended = _process(opened, name, anyway=anyway) if process else None
         if as_json:
             show_facts("Replay", as_document(preview, done, ended), as_json=True)
         elif done is not None:
@@ -193,43 +209,6 @@ def _selection(
 def _is_number(identity: str) -> bool:
     """Tell a record's number from a hash: a hash of digits only must be given in full."""
     return identity.isdecimal() and identity.isascii() and len(identity) < 19
-
-
-def _run(opened: Services, mappings: Path | None, *, dry_run: bool) -> RunContext:
-    if mappings is None:
-        return RunContext(opened, f"cli-{uuid.uuid4()}")
-    if not dry_run:
-        raise BadInputError(
-            "Other mappings can only be tried with --dry-run: what is processed later would use "
-            "the shipped ones. Put them into vendors/ first."
-        )
-    return RunContext(opened, f"cli-{uuid.uuid4()}", mappings=load_mappings(mappings))
-
-
-def _replay_files(
-    opened: Services, pipeline: str, chosen: Selection, *, dry_run: bool, as_json: bool
-) -> bool:
-    """Read held files and lines of a pipeline again; tell whether nothing is refused any more."""
-    intake = intake_of(opened, pipeline)
-    preview = preview_files(intake, chosen)
-    done = [] if dry_run else replay_files(intake, preview)
-    show_facts(
-        "Replay",
-        {
-            "held records": preview.held_rows,
-            "records that pass now": preview.passing_rows,
-            "records that still fail": dict(preview.failing_rows),
-            "held files": preview.held_files,
-            "files that can be read now": preview.passing_files,
-            "files that still fail": {one.file_name: one.rule for one in preview.failing_files},
-            "published records that would fail": dict(preview.newly_failing),
-            "files read again": [name for _, name in preview.files],
-            "partitions requested": sorted({key for one in done for key in one.partitions}),
-        },
-        as_json=as_json,
-    )
-    is_published = all(one.status == "published" for one in done)
-    return not (preview.failing_rows or preview.failing_files) and is_published
 
 
 def _rows(
@@ -290,9 +269,9 @@ def _file_row(held: HeldFile) -> dict[str, object]:
     }
 
 
-def _process(opened: Services, *, anyway: bool) -> WorkflowEnd | None:
-    work = months_to_process(opened)
-    return None if work is None else run_workflow(opened, *work[1:], anyway=anyway)
+def _process(opened: Services, pipeline: str, *, anyway: bool) -> WorkflowEnd | None:
+    ended = list(process_waiting(opened, pipeline, anyway=anyway))
+    return together(ended) if ended else None
 
 
 def _discard_file(connection: Connection, file: HeldFile, reason: str) -> None:

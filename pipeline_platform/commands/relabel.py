@@ -3,20 +3,18 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from pipeline_platform.commands.arguments import FromDay, Limit, ToDay, check_period
+from pipeline_platform.commands.event_effects import effect_tables, mart_effects
 from pipeline_platform.commands.output import AsJson, console, plain_failures, services
 from pipeline_platform.commands.printing import show_facts, show_rows
-from pipeline_platform.orchestration.mart_previews import preview_marts
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse.proposals import Proposal, find_proposal, list_proposals
 from pipeline_platform.web_events import bots, proposals
-from pipeline_platform.web_events.marts import MARTS, mart_variables
 from pipeline_platform.web_events.relabelling import Change
 from pipeline_platform.web_events.rulings import Runbook
 from pipeline_platform.web_events.run_context import RunContext, load_runbook
@@ -124,22 +122,6 @@ def discard(proposal: ProposalId, as_json: AsJson = False) -> None:
         show_facts("Thrown away", {"proposal": proposal}, as_json=as_json)
 
 
-def mart_effects(run: RunContext, proposed: RunContext, days: Sequence[date]) -> dict[str, Any]:
-    """Return how marts would differ, and which of their tests would fail."""
-    preview = preview_marts(
-        run.services,
-        proposed.services,
-        MARTS,
-        days,
-        mart_variables(run.runbook.rulings),
-        run.run_id,
-    )
-    return {
-        "marts": [asdict(change) for change in preview.changes],
-        "failed_tests": list(preview.failed_tests),
-    }
-
-
 def _run(opened: Services) -> RunContext:
     return RunContext(opened, f"cli-{uuid.uuid4().hex[:8]}")
 
@@ -175,43 +157,15 @@ def _tables(report: Mapping[str, Any]) -> list[tuple[str, list[Mapping[str, Any]
             row for row in report.get(name, []) if any(row[one] != row[two] for one, two in differs)
         ]
 
-    marts = report.get("marts", [])
     return [
         ("Bots by day", [row for row in report.get("by_day", []) if _moves(row)]),
         ("Bots by rule", where("by_rule", [("events_before", "events_after")])),
         ("Agents that change sides", report.get("examples", [])),
         ("Score by day", where("scores_by_day", [("avg_before", "avg_after")])),
         ("Score by rule", where("scores_by_rule", [("cost_before", "cost_after")])),
-        (
-            "Marts: figures",
-            [
-                {"mart": one["mart"], "of": one["partition"], "figure": name, **_pair(pair)}
-                for one in marts
-                for name, pair in one["columns"].items()
-            ],
-        ),
-        (
-            "Marts: rows",
-            [
-                {
-                    "mart": one["mart"],
-                    "of": one["partition"],
-                    "rows": one["rows_after"],
-                    "that go": one["rows_that_go"],
-                    "that come": one["rows_that_come"],
-                }
-                for one in marts
-                if not one["columns"]
-            ],
-        ),
-        ("Checks", where("checks", [("outcome_before", "outcome_after")])),
-        ("Tests that would fail", [{"test": one} for one in report.get("failed_tests", [])]),
+        *effect_tables(report),
     ]
 
 
 def _moves(day: Mapping[str, Any]) -> bool:
     return bool(day["becomes_bot"] or day["becomes_human"])
-
-
-def _pair(pair: Sequence[object]) -> dict[str, object]:
-    return {"before": pair[0], "after": pair[1]}

@@ -117,7 +117,7 @@ def show_replayed(done: Replayed, ended: WorkflowEnd | None) -> None:
         return
     console.print(
         f"Requested: {', '.join(done.months)}. Dagster's sensor processes them, or "
-        "`pipeline-platform months process` does it now.",
+        "`pipeline-platform partitions process` does it now.",
         highlight=False,
         soft_wrap=True,
     )

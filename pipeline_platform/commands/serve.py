@@ -5,13 +5,17 @@ import os
 import signal
 import threading
 import time
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from pipeline_platform.commands.output import console, plain_failures
 from pipeline_platform.failures import BadInputError, InvalidSettingError
 from pipeline_platform.settings import TOKENS, Settings
+
+if TYPE_CHECKING:
+    from pipeline_platform.api.platform import Platform
+    from pipeline_platform.commands.code_location import CodeLocation
 
 PORT = 4020
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
@@ -34,10 +38,7 @@ def serve(
     import uvicorn  # noqa: PLC0415 -- slow imports that other commands do not need
 
     from pipeline_platform.api.app import create_app  # noqa: PLC0415
-    from pipeline_platform.api.platform import Platform  # noqa: PLC0415
     from pipeline_platform.commands.code_location import code_location  # noqa: PLC0415
-    from pipeline_platform.operations.plan import runbooks  # noqa: PLC0415
-    from pipeline_platform.orchestration.launching import Workflows  # noqa: PLC0415
     from pipeline_platform.warehouse.stops import register_pipelines  # noqa: PLC0415
 
     with plain_failures():
@@ -47,13 +48,7 @@ def serve(
                 "`pipeline-platform token NAME --role ROLE` makes an entry."
             )
     with code_location() as location:
-        platform = Platform(
-            services=location.services,
-            history=location.history,
-            workflows=Workflows(location.definitions, location.instance),
-            recorder=location.recorder,
-            runbooks=runbooks(),
-        )
+        platform = platform_at(location)
         with location.services.database.transaction() as connection:
             register_pipelines(connection, platform.pipelines)
         app = create_app(platform)
@@ -71,6 +66,21 @@ def serve(
             timeout_keep_alive=IDLE_SECONDS,
             timeout_graceful_shutdown=STOP_SECONDS,
         )
+
+
+def platform_at(location: "CodeLocation") -> "Platform":
+    """Return what the HTTP service works with."""
+    from pipeline_platform.api.platform import Platform  # noqa: PLC0415
+    from pipeline_platform.operations.plan import runbooks  # noqa: PLC0415
+    from pipeline_platform.orchestration.launching import Workflows  # noqa: PLC0415
+
+    return Platform(
+        services=location.services,
+        history=location.history,
+        workflows=Workflows(location.definitions, location.instance),
+        recorder=location.recorder,
+        runbooks=runbooks(),
+    )
 
 
 def token(

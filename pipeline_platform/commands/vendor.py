@@ -170,7 +170,7 @@ def _known(vendor: str) -> VendorMapping:
 def _period(opened: Services, first: date | None, last: date | None) -> tuple[date, date]:
     present = dates_in(opened.lake.partitions(RECONCILIATION))
     if not present:
-        raise NotFoundError("Nothing was reconciled yet; `months process` does it.")
+        raise NotFoundError("Nothing was reconciled yet; `partitions process` does it.")
     anchor = last or first or max(present)
     end = anchor.replace(day=calendar.monthrange(anchor.year, anchor.month)[1])
     if first and not last:

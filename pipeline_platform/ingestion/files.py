@@ -25,6 +25,7 @@ from pipeline_platform.failures import (
 from pipeline_platform.ingestion.intake import HOP, Intake, Reading, Vendor, rule_of
 from pipeline_platform.lake.publications import PropertyChange
 from pipeline_platform.lake.staging import Staged
+from pipeline_platform.landing.objects import ArchivedObjectError
 from pipeline_platform.landing.zone import (
     ClaimedFile,
     LandingZone,
@@ -237,6 +238,9 @@ def _claim(intake: Intake, unclaimed: list[FileOutcome], key: str) -> ClaimedFil
         unclaimed.append(FileOutcome(key, "taken_by_another_run", reason=reason))
     except ObjectChangedError as error:
         _record_file_issue(intake, key, None, "changed_while_read", str(error), "info")
+        unclaimed.append(FileOutcome(key, "left_waiting", reason=str(error)))
+    except ArchivedObjectError as error:
+        _record_file_issue(intake, key, None, error.rule, str(error), "warning")
         unclaimed.append(FileOutcome(key, "left_waiting", reason=str(error)))
     except UnsafeNameError as error:
         status = _put_away(intake, key, str(error))

@@ -4,11 +4,10 @@ First a preview that stores nothing, then the same for real. Nothing is read aga
 refused again, so a replay never takes anything out of bronze because a file became unreadable.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from pipeline_platform.failures import NotFoundError
 from pipeline_platform.ingestion.files import (
@@ -19,13 +18,16 @@ from pipeline_platform.ingestion.files import (
     landing_of,
 )
 from pipeline_platform.ingestion.intake import HOP, Intake
-from pipeline_platform.ingestion.selection import Replayable, Selection, find_replayable
-from pipeline_platform.ingestion.trial import FileTrial, place_of, try_file
+from pipeline_platform.ingestion.selection import Selection, find_replayable
+from pipeline_platform.ingestion.trial import (
+    FileTrial,
+    former_partitions,
+    place_of,
+    try_files,
+)
 from pipeline_platform.landing.keys import stored_name
-from pipeline_platform.landing.objects import temporary_folder
 from pipeline_platform.progress import tracked
-from pipeline_platform.quality.quarantine import QuarantinedRow, list_rows
-from pipeline_platform.quality.quarantined_files import list_files
+from pipeline_platform.quality.quarantine import list_rows
 from pipeline_platform.warehouse import control
 from pipeline_platform.warehouse.locks import named_lock
 from pipeline_platform.warehouse.stops import while_running
@@ -58,10 +60,11 @@ def read_again(intake: Intake, files: Sequence[tuple[str, str]]) -> Iterator[Fil
 class FilePreview:
     """What reading held files and lines again would do; every count is what it then does (B-9).
 
-    Of the selected records `passing_rows` would reach bronze, `failing_rows` says by which rule
-    the others would not. Of the selected files `passing_files` would be read, `failing_files`
-    refused again. `newly_failing` counts published records that would be rejected now, by rule.
-    `files` (hash, name) would be read again.
+    `held_rows` selected lines: `passing_rows` would be read, `failing_rows` counts the others by
+    the rule that rejects them now. `held_files` selected files: `passing_files` would be read,
+    `failing_files` refused again. `newly_failing` counts lines that are in bronze now and would be
+    rejected. `again` are the files to read: refused ones that can be read, and those that gain a
+    line; their rows lie in the folder of the preview.
     """
 
     held_rows: int
@@ -71,48 +74,56 @@ class FilePreview:
     passing_files: int
     failing_files: tuple[FileTrial, ...]
     newly_failing: Mapping[str, int]
-    files: tuple[tuple[str, str], ...]
+    again: tuple[FileTrial, ...]
+
+    @property
+    def files(self) -> tuple[tuple[str, str], ...]:
+        """The files to read again: hash, name."""
+        return tuple((trial.file_sha256, trial.file_name) for trial in self.again)
 
     @property
     def changes_nothing(self) -> bool:
         """Tell whether there is nothing that a replay could do."""
-        return not self.files
+        return not self.again
 
 
-def preview_files(intake: Intake, selection: Selection) -> FilePreview:
-    """Say what a replay would do, by reading as it would into a temporary folder."""
+def preview_files(intake: Intake, selection: Selection, folder: Path) -> FilePreview:
+    """Say what a replay would do, by reading as it would into a folder; nothing is changed.
+
+    One file after the other is compared with what is held of it, so that the records of one file
+    at most are looked at together.
+    """
     found = find_replayable(intake.run, selection)
-    lines = [row for row in found.rows if row.hop == HOP]
-    trials = _trials(intake, found, lines)
-    rejected = {row.place: row.rule for trial in trials.values() for row in trial.rejected}
-    failing = Counter(
-        rule
-        for row in lines
-        if (rule := trials[row.file_sha256].rule or rejected.get(row.place)) is not None
-    )
-    gaining = {
-        row.file_sha256
-        for row in lines
-        if trials[row.file_sha256].rule is None and row.place not in rejected
-    }
-    again = [
-        trial
-        for sha256, trial in trials.items()
-        if trial.rule is None and sha256 in found.refused | gaining
-    ]
+    held: dict[str, set[int]] = defaultdict(set)
+    for row in found.rows:
+        if row.hop == HOP:
+            held[row.file_sha256].add(row.line_number)
+    failing: Counter[str] = Counter()
+    newly_failing: Counter[str] = Counter()
+    again: list[FileTrial] = []
+    refused: list[FileTrial] = []
+    for trial in try_files(intake, found, folder):
+        lines, is_refused = held[trial.file_sha256], trial.file_sha256 in found.refused
+        tried = replace(trial, rejected=())
+        if trial.rule is not None:
+            failing[trial.rule] += len(lines)
+            refused += [tried] if is_refused else []
+            continue
+        still = Counter(row.rule for row in trial.rejected if row.line_number in lines)
+        failing += still
+        if is_refused or still.total() < len(lines):
+            again.append(tried)
+            newly_failing += Counter() if is_refused else _newly_failing(intake, trial)
+    count = sum(map(len, held.values()))
     return FilePreview(
-        held_rows=len(lines),
-        passing_rows=len(lines) - failing.total(),
-        failing_rows=dict(sorted(failing.items())),
+        held_rows=count,
+        passing_rows=count - failing.total(),
+        failing_rows=dict(sorted((+failing).items())),
         held_files=len(found.files),
-        passing_files=sum(trial.file_sha256 in found.refused for trial in again),
-        failing_files=tuple(
-            trials[file.file_sha256]
-            for file in found.files
-            if trials[file.file_sha256].rule is not None
-        ),
-        newly_failing=_newly_failing(intake, again),
-        files=tuple((trial.file_sha256, trial.file_name) for trial in again),
+        passing_files=len(found.files) - len(refused),
+        failing_files=tuple(refused),
+        newly_failing=dict(sorted(newly_failing.items())),
+        again=tuple(again),
     )
 
 
@@ -123,47 +134,25 @@ def replay_files(intake: Intake, preview: FilePreview) -> list[FileOutcome]:
     would know that the partition has to be judged without it.
     """
     run, pipeline = intake.run, intake.table.pipeline
+    former = former_partitions(run, [sha256 for sha256, _ in preview.files])
     with run.services.database.transaction() as connection:
-        rows = connection.execute(
-            "SELECT DISTINCT unnest(partition_keys) FROM etl_processing_log"
-            " WHERE pipeline = %s AND file_sha256 = ANY(%s)",
-            (pipeline, [sha256 for sha256, _ in preview.files]),
-        ).fetchall()
-        control.request_partitions(connection, pipeline, (key for (key,) in rows), run.now())
+        control.request_partitions(connection, pipeline, former, run.now())
     return list(read_again(intake, preview.files))
 
 
-def _trials(
-    intake: Intake, found: Replayable, lines: Sequence[QuarantinedRow]
-) -> dict[str, FileTrial]:
-    """Try every refused file, and every file of which a line was rejected."""
-    names = {file.file_sha256: file.file_name for file in found.files}
-    names |= {row.file_sha256: row.file_name for row in lines}
-    folder = temporary_folder(intake.run.services.settings) / intake.table.pipeline
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix="replay-", dir=folder) as temporary:
-        return {
-            sha256: try_file(intake, sha256, name, Path(temporary))
-            for sha256, name in tracked(names.items(), "files tried")
-        }
-
-
-def _newly_failing(intake: Intake, again: Sequence[FileTrial]) -> dict[str, int]:
-    """Count records that are in bronze now and would be rejected, by rule."""
+def _newly_failing(intake: Intake, trial: FileTrial) -> Counter[str]:
+    """Count the records of a file that are in bronze now and would be rejected, by rule."""
     with intake.run.services.database.connection() as connection:
         known = {
-            held.row.place
-            for held in list_rows(connection, intake.table.pipeline, state=None, limit=None)
-            if held.state != "REPLAYED"
+            held.row.line_number
+            for held in list_rows(
+                connection,
+                intake.table.pipeline,
+                state=None,
+                file_sha256=trial.file_sha256,
+                limit=None,
+                with_text=False,
+            )
+            if held.state != "REPLAYED" and held.row.hop == HOP
         }
-        refused = {
-            file.file_sha256 for file in list_files(connection, intake.table.pipeline, limit=None)
-        }
-    new = Counter(
-        row.rule
-        for trial in again
-        if trial.file_sha256 not in refused
-        for row in trial.rejected
-        if row.place not in known
-    )
-    return dict(sorted(new.items()))
+    return Counter(row.rule for row in trial.rejected if row.line_number not in known)

@@ -34,7 +34,7 @@ class Replayable:
 
 
 def find_replayable(run: RunContext, selection: Selection) -> Replayable:
-    """Return the held records and files that a selection names."""
+    """Return the held records, without their text, and files that a selection names."""
     pipeline = run.runbook.pipeline
     with run.services.database.connection() as connection:
         rows = list_rows(
@@ -45,6 +45,7 @@ def find_replayable(run: RunContext, selection: Selection) -> Replayable:
             vendor=selection.vendor,
             partition_key=selection.partition_key,
             limit=None,
+            with_text=False,
         )
         files = [] if selection.partition_key else list_files(connection, pipeline, limit=None)
     wanted = [

@@ -1,19 +1,29 @@
 """Reading a file again without storing anything, to see how it would come out (B-9)."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
 
 from pipeline_platform.failures import BadInputError
 from pipeline_platform.ingestion.files import arrived_at, landing_of, rejected_rows
-from pipeline_platform.ingestion.intake import Intake, Reading, rule_of
+from pipeline_platform.ingestion.intake import HOP, Intake, Reading, rule_of
+from pipeline_platform.ingestion.selection import Replayable
 from pipeline_platform.lake.engine import sql_name
 from pipeline_platform.landing.keys import stored_name
-from pipeline_platform.landing.objects import DamagedObjectError, ObjectStore
+from pipeline_platform.landing.objects import (
+    ArchivedObjectError,
+    DamagedObjectError,
+    ObjectStore,
+    temporary_folder,
+)
 from pipeline_platform.landing.zone import ClaimedFile, Folder, StoredObject
-from pipeline_platform.quality.quarantine import QuarantinedRow
+from pipeline_platform.progress import tracked
+from pipeline_platform.quality.quarantine import QuarantinedRow, QuarantinedRows
+from pipeline_platform.run_context import RunContext
 
 NO_OBJECT = "object_missing"
 
@@ -32,13 +42,41 @@ class FileTrial:
     rule: str | None = None
     reason: str | None = None
     published: Mapping[str, int] = field(default_factory=dict)
-    rejected: tuple[QuarantinedRow, ...] = ()
+    rejected: QuarantinedRows | tuple[QuarantinedRow, ...] = ()
     rows: Path | None = None
 
     @property
     def arrived(self) -> int:
         """How many records the file holds; 0 where it can't be read."""
         return sum(self.published.values()) + len(self.rejected)
+
+
+@contextmanager
+def trial_folder(run: RunContext) -> Iterator[Path]:
+    """Hand out a folder for what is tried; it goes with all that was written to it."""
+    folder = temporary_folder(run.services.settings) / run.runbook.pipeline
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="trial-", dir=folder) as temporary:
+        yield Path(temporary)
+
+
+def try_files(intake: Intake, found: Replayable, folder: Path) -> Iterator[FileTrial]:
+    """Try every refused file, and every file of which a line was rejected, one by one."""
+    names = {file.file_sha256: file.file_name for file in found.files}
+    names |= {row.file_sha256: row.file_name for row in found.rows if row.hop == HOP}
+    for sha256, name in tracked(names.items(), "files tried"):
+        yield try_file(intake, sha256, name, folder)
+
+
+def former_partitions(run: RunContext, hashes: Collection[str]) -> set[str]:
+    """Return the partitions that files have rows in now, which reading anew may take away."""
+    with run.services.database.connection() as connection:
+        found = connection.execute(
+            "SELECT DISTINCT unnest(partition_keys) FROM etl_processing_log"
+            " WHERE pipeline = %s AND file_sha256 = ANY(%s)",
+            (run.runbook.pipeline, list(hashes)),
+        ).fetchall()
+    return {key for (key,) in found}
 
 
 def place_of(intake: Intake, sha256: str, name: str) -> tuple[Folder, StoredObject] | None:
@@ -58,7 +96,7 @@ def try_file(intake: Intake, sha256: str, name: str, folder: Path) -> FileTrial:
     try:
         _download(intake, file, found, path)
         return _read(intake, file, path, rows)
-    except BadInputError as error:
+    except (BadInputError, ArchivedObjectError) as error:
         rows.unlink(missing_ok=True)
         return FileTrial(sha256, file.name, rule=rule_of(error), reason=str(error))
     finally:
@@ -92,7 +130,9 @@ def _read(intake: Intake, file: ClaimedFile, path: Path, rows: Path) -> FileTria
             file_name=file.name,
             vendor=vendor.name,
             published=published,
-            rejected=tuple(rejected_rows(intake, reading, sum(published.values()), file, vendor)),
+            rejected=QuarantinedRows(
+                rejected_rows(intake, reading, sum(published.values()), file, vendor)
+            ),
             rows=rows,
         )
 

@@ -5,9 +5,6 @@ break a blocking threshold). Withdrawn, it lies in quarantine with a reason, its
 bronze, and its partitions are asked for again; a replay brings it back.
 """
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
-
 from pipeline_platform.code_version import code_version
 from pipeline_platform.failures import BadInputError, NotFoundError
 from pipeline_platform.ingestion.files import (
@@ -18,9 +15,8 @@ from pipeline_platform.ingestion.files import (
     landing_of,
 )
 from pipeline_platform.ingestion.intake import HOP, Intake
-from pipeline_platform.ingestion.trial import try_file
+from pipeline_platform.ingestion.trial import trial_folder, try_file
 from pipeline_platform.landing.keys import stored_name
-from pipeline_platform.landing.objects import temporary_folder
 from pipeline_platform.warehouse import control
 from pipeline_platform.warehouse.control import Connection
 from pipeline_platform.warehouse.locks import session_locks
@@ -102,10 +98,8 @@ def read_anew(intake: Intake, prefix: str) -> FileOutcome:
         sha256, _, _ = registered_file(connection, zone.pipeline, prefix)
     found = zone.find(sha256)
     name = stored_name(found[1].key, sha256) if found else sha256
-    folder = temporary_folder(services.settings) / zone.pipeline
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix="reread-", dir=folder) as temporary:
-        trial = try_file(intake, sha256, name, Path(temporary))
+    with trial_folder(intake.run) as folder:
+        trial = try_file(intake, sha256, name, folder)
     if trial.rule is not None:
         raise BadInputError(f"{trial.reason} Nothing was changed.")
     file = zone.restore(sha256)

@@ -35,6 +35,8 @@ VECTOR_ROWS = 2_048
 """DuckDB hands out multiples of it."""
 MAX_OPEN_FILES = 64
 """How many partitions are written to at once; a further one closes the one that came first."""
+SAMPLE_ROWS = 4_096
+"""By how many rows a file's first row group is judged."""
 ROW_GROUPS_PER_FILE = 32
 """A file ends after so many: until it does, its writer holds a description of each (measured: 25
 KB, so that a file of a gigabyte took 50 MB)."""
@@ -187,14 +189,14 @@ class StreamedFiles:
         if value not in self._writers:
             if len(self._writers) >= MAX_OPEN_FILES:
                 self._end(next(iter(self._writers)))
-            self._writers[value] = self._begin(value)
+            self._writers[value] = self._begin(value, rows)
         file = self._writers[value]
         file.writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
         file.row_groups += 1
         if file.row_groups == ROW_GROUPS_PER_FILE:
             self._end(value)
 
-    def _begin(self, value: object) -> "_OpenFile":
+    def _begin(self, value: object, rows: pa.Table) -> "_OpenFile":
         from pyarrow.parquet import ParquetWriter  # noqa: PLC0415 - slow import, for writers only
 
         folder = self._folder
@@ -204,7 +206,11 @@ class StreamedFiles:
         self.paths.append(path)
         target = self._files.new_output(path).create()
         writer = ParquetWriter(
-            target, self.table.schema, compression="zstd", store_decimal_as_integer=True
+            target,
+            self.table.schema,
+            compression="zstd",
+            store_decimal_as_integer=True,
+            use_dictionary=_repeating(rows.slice(0, SAMPLE_ROWS)),
         )
         return _OpenFile(writer, target)
 
@@ -233,6 +239,13 @@ class _OpenFile:
     writer: "ParquetWriter"
     target: "OutputStream"
     row_groups: int = 0
+
+
+def _repeating(sample: pa.Table) -> list[str]:
+    """Return the columns whose values repeat: a dictionary of others costs time and is given up."""
+    most = sample.num_rows // 2
+    counts = {name: pc.count_distinct(sample[name]).as_py() for name in sample.column_names}
+    return [name for name, count in counts.items() if count <= most]
 
 
 def _compact(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -16,6 +16,7 @@ from pipeline_platform.landing.local_folder import LocalFolder
 from pipeline_platform.landing.s3_bucket import S3Bucket
 from pipeline_platform.landing.stored_object import (
     CHUNK_BYTES,
+    ArchivedObjectError,
     Backend,
     DamagedObjectError,
     ObjectChangedError,
@@ -25,6 +26,7 @@ from pipeline_platform.landing.stored_object import (
 from pipeline_platform.settings import Settings
 
 __all__ = [
+    "ArchivedObjectError",
     "DamagedObjectError",
     "ObjectChangedError",
     "ObjectStore",
@@ -42,7 +44,7 @@ class ObjectStore:
 
     Errors: NotFoundError (no such object), UnsafeNameError (a key or link that leaves the
     location), ObjectChangedError, UnavailableError (try again), InvalidSettingError (no bucket,
-    no permission).
+    no permission), ArchivedObjectError (in a storage class that can't be read at once).
     """
 
     def __init__(self, backend: Backend) -> None:

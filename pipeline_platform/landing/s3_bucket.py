@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import obstore
@@ -33,6 +33,7 @@ from pipeline_platform.failures import InvalidSettingError, NotFoundError, Unava
 from pipeline_platform.landing.keys import printable, unsafe_reason
 from pipeline_platform.landing.stored_object import (
     CHUNK_BYTES,
+    ArchivedObjectError,
     Backend,
     ObjectChangedError,
     StoredObject,
@@ -54,6 +55,9 @@ _MAX_PARTS = 9_000
 _CONCURRENT_PARTS = 4
 _ABSENT = {"404", "NoSuchKey"}
 _CHANGED = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
+_ARCHIVED = {"InvalidObjectState", "ObjectNotInActiveTierError"}
+_ARCHIVE_CLASSES = {"GLACIER", "DEEP_ARCHIVE"}
+"""Storage classes of which a read is refused; GLACIER_IR and all others are read at once."""
 _REFUSED = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "NoSuchBucket"}
 
 
@@ -290,12 +294,32 @@ class S3Bucket:
             )
         if code in _CHANGED:
             return self._changed(key)
+        archived = self._archived(key) if code in _ARCHIVED | _REFUSED else None
+        if archived:
+            return ArchivedObjectError(
+                f"{where} lies in the storage class {archived}, which can't be read at once; have "
+                "it restored (`aws s3api restore-object`, hours), or copy it back to STANDARD, "
+                "then try again. No lifecycle rule may archive what the platform still reads."
+            )
         if code in _REFUSED:
             return InvalidSettingError(
                 f"{self.location} can't be used ({code}); check that the bucket exists and that "
                 "the AWS credentials may list, read, write and delete there."
             )
         return UnavailableError(f"{where} can't be reached now ({code}); try again.")
+
+    def _archived(self, key: str) -> str | None:
+        """Return the class that keeps an object from being read; None if it is none, or unknown."""
+        try:
+            found: dict[str, Any] = dict(
+                self.client.head_object(Bucket=self.bucket, Key=self._root + key)
+            )
+        except (ClientError, BotoCoreError):
+            return None
+        if found.get("ArchiveStatus"):
+            return f"INTELLIGENT_TIERING, {found['ArchiveStatus']}"
+        name = found.get("StorageClass", "STANDARD")
+        return name if name in _ARCHIVE_CLASSES else None
 
 
 def _hashed(chunks: Iterable[bytes], update: Callable[[bytes], object]) -> Iterator[bytes]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from pipeline_platform.failures import BadInputError, TransientError
+from pipeline_platform.failures import BadInputError, PermanentError, TransientError
 
 CHUNK_BYTES = 1024 * 1024
 """Content is read and hashed in pieces of this size, whatever the size of the object."""
@@ -14,6 +14,12 @@ CHUNK_BYTES = 1024 * 1024
 
 class ObjectChangedError(TransientError):
     """The object is being written, or was replaced, while it was read; nothing was moved."""
+
+
+class ArchivedObjectError(PermanentError):
+    """The object lies in a storage class that can't be read until somebody has it restored."""
+
+    rule = "archived_object"
 
 
 class DamagedObjectError(BadInputError):

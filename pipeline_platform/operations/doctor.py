@@ -5,7 +5,7 @@ credentials. What is written is a small object beside the data, removed at once.
 """
 
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -32,11 +32,16 @@ from pipeline_platform.layers import (
     resolve,
     secure,
 )
+from pipeline_platform.operations.storage_rules import threats
 from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse.database import database_url, reporting_url
 from pipeline_platform.warehouse.diagnosis import diagnose
 
 SECONDS = 5
+_CONFIG = Config(retries={"total_max_attempts": 1}, connect_timeout=SECONDS, read_timeout=SECONDS)
+_NO_CREDENTIALS = (
+    "There are no AWS credentials, or only half of them; give variables, a profile or a role."
+)
 _BAD_CREDENTIALS = frozenset(
     {
         "InvalidAccessKeyId",
@@ -76,20 +81,19 @@ def examine(settings: Settings, pipelines: Sequence[str]) -> Iterator[Examined]:
     places = {
         **{f"landing of {name}": f"{settings.raw_location}/{name}" for name in pipelines},
         "archive": settings.archive_location,
-        "lake's files": settings.processed_location,
     }
-    for name, location in places.items():
-        for layer in attempted(_object_steps(settings, location)):
+    steps = {name: _object_steps(settings, location) for name, location in places.items()}
+    steps["lake's files"] = _lake_steps(settings)
+    for name, of_place in steps.items():
+        for layer in attempted(of_place):
             yield Examined(name, layer)
     if is_fine:
         for layer in attempted([("read", lambda: _catalogue(settings))]):
             yield Examined("lake's catalogue", layer)
-    if settings.arrivals_queue_url is not None:
-        for layer in attempted(_queue_steps(settings, settings.arrivals_queue_url)):
-            yield Examined("arrivals queue", layer)
-    if settings.events_stream is not None:
-        for layer in attempted(_stream_steps(settings, settings.events_stream)):
-            yield Examined("events stream", layer)
+    locations = [*places.values(), settings.processed_location]
+    for name, of_service in _aws_services(settings, locations).items():
+        for layer in attempted(of_service):
+            yield Examined(name, layer)
 
 
 def _database(url_of: Callable[[], str], last: str) -> Iterator[Layer]:
@@ -114,6 +118,40 @@ def _catalogue(settings: Settings) -> str:
     finally:
         lake.close()
     return f"The {settings.catalog} catalogue answers; it has {len(names)} namespaces."
+
+
+def _aws_services(settings: Settings, places: Iterable[str]) -> dict[str, list[Step]]:
+    """Return the layers to what the settings name beside places; first to who we are (SP-23).
+
+    A store or stream at another address than AWS's own knows no identity.
+    """
+    found: dict[str, list[Step]] = {}
+    queue, stream = settings.arrivals_queue_url, settings.events_stream
+    if (
+        (settings.s3_endpoint is None and any(one.startswith("s3://") for one in places))
+        or (settings.kinesis_endpoint is None and stream is not None)
+        or ".amazonaws.com" in (queue or "")
+    ):
+        found["AWS"] = [("identity", lambda: _identity(settings))]
+    if queue is not None:
+        found["arrivals queue"] = _queue_steps(settings, queue)
+    if stream is not None:
+        found["events stream"] = _stream_steps(settings, stream)
+    return found
+
+
+def _identity(settings: Settings) -> str:
+    """Say as whom the platform speaks to AWS."""
+    client = aws_session(settings.s3_region).client("sts", config=_CONFIG)
+    try:
+        return f"The platform is {client.get_caller_identity()['Arn']}."
+    except (NoCredentialsError, PartialCredentialsError):
+        raise FailedLayerError(_NO_CREDENTIALS) from None
+    except (ClientError, BotoCoreError) as error:
+        raise FailedLayerError(
+            f"AWS does not say who we are ({type(error).__name__}); check the credentials and the "
+            "way to STS."
+        ) from None
 
 
 def _object_steps(settings: Settings, location: str) -> list[Step]:
@@ -144,6 +182,37 @@ def _object_steps(settings: Settings, location: str) -> list[Step]:
         f"s3:ListBucket on {bucket}",
     )
     return [*asked, ("use", use)]
+
+
+def _lake_steps(settings: Settings) -> list[Step]:
+    steps = _object_steps(settings, settings.processed_location)
+    if settings.processed_location.startswith("s3://"):
+        steps.append(("lifecycle", lambda: _lifecycle(settings)))
+    return steps
+
+
+def _lifecycle(settings: Settings) -> str:
+    """Refuse rules of the lake's bucket that could take a live snapshot's files away (B-13)."""
+    bucket, _, prefix = settings.processed_location.removeprefix("s3://").partition("/")
+    client = aws_session(settings.s3_region).client("s3", endpoint_url=settings.s3_endpoint)
+    try:
+        rules = client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+    except (ClientError, BotoCoreError) as error:
+        answer = error.response if isinstance(error, ClientError) else {}
+        code = answer.get("Error", {}).get("Code", type(error).__name__)
+        if code == "NoSuchLifecycleConfiguration":
+            return f"The bucket {bucket} has no lifecycle rules."
+        return (
+            f"Not judged: the lifecycle rules of {bucket} can't be read ({code}); that needs "
+            "s3:GetLifecycleConfiguration."
+        )
+    found = threats(rules, prefix)
+    if found:
+        raise FailedLayerError(
+            f"In the lake's bucket {bucket} {found[0]}, and live snapshots name such files; end "
+            f"the rule, or give it a prefix outside of {settings.processed_location}."
+        )
+    return f"None of {len(rules)} lifecycle rules touches {settings.processed_location}."
 
 
 @contextmanager
@@ -186,13 +255,10 @@ def _aws_steps(
     needed: str,
 ) -> list[Step]:
     """Return the layers to a service of AWS, or to one that speaks as it does."""
-    config = Config(
-        retries={"total_max_attempts": 1}, connect_timeout=SECONDS, read_timeout=SECONDS
-    )
     client = aws_session(region).client(
         service,  # type: ignore[call-overload]
         endpoint_url=endpoint,
-        config=config,
+        config=_CONFIG,
     )
     address = urlsplit(client.meta.endpoint_url)
     host = address.hostname or ""
@@ -203,10 +269,7 @@ def _aws_steps(
         try:
             ask(client)
         except (NoCredentialsError, PartialCredentialsError):
-            raise FailedLayerError(
-                "There are no AWS credentials, or only half of them; give variables, a profile or "
-                "a role."
-            ) from None
+            raise FailedLayerError(_NO_CREDENTIALS) from None
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code"))
             if code in _BAD_CREDENTIALS:

@@ -2,7 +2,8 @@
 
 Steps have no retry policy, because Dagster's would also repeat what can't get better. Instead an
 asset's body stands in `handled_failures`: only a TransientError is retried, with growing waits.
-Of which kind a failure was is kept as a tag of its run.
+Of which kind a failure was is kept as a tag of its run; of a step that succeeded, how much memory
+it took at most (SA-56) is metadata of its assets.
 """
 
 from collections.abc import Iterator
@@ -12,11 +13,14 @@ import dagster as dg
 import duckdb
 
 from pipeline_platform.failures import FailureKind, PermanentError, TransientError
+from pipeline_platform.memory import begin_peak, peak_bytes
 
 STOPPED_TAG = "pipeline_platform/stopped"
 """On a run that ended because somebody stopped its pipeline: it is no failed attempt."""
 FAILURE_TAG = "platform/failure"
 """On a run that failed: the kind of its failure (`failures.FailureKind`), to be searched for."""
+PEAK_MEMORY = "peak_memory_bytes"
+"""Metadata of an asset: the most resident memory that the process of its step held at once."""
 MAX_RETRIES = 3
 FIRST_WAIT_SECONDS = 2
 
@@ -26,8 +30,10 @@ def handled_failures(
     context: dg.AssetExecutionContext | dg.OpExecutionContext,
 ) -> Iterator[None]:
     """Turn the platform's failures into Dagster's: `Failure` without retries, or a retry."""
+    begin_peak()
     try:
         yield
+        _tell_peak(context)
     except PermanentError as error:
         raise _final(context, error.kind, type(error).__name__, str(error)) from error
     except duckdb.OutOfMemoryException as error:
@@ -46,6 +52,14 @@ def handled_failures(
     except Exception:
         _mark(context, "defect")
         raise
+
+
+def _tell_peak(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> None:
+    """Add the step's peak memory, that of its process, to what it materializes."""
+    peak = peak_bytes()
+    if peak is not None and isinstance(context, dg.AssetExecutionContext):
+        for key in context.selected_asset_keys:
+            context.add_asset_metadata({PEAK_MEMORY: peak}, asset_key=key)
 
 
 def _final(

@@ -57,7 +57,7 @@ def preview_marts(
     """
     changes: dict[tuple[str, date], MartChange] = {}
     failed: list[str] = []
-    for span in mart_spans(services, group, stretches(days)):
+    for span in mart_spans(proposed, group, stretches(days)):
         build = build_marts(proposed, group, span, variables, run_id)
         try:
             for change in _compare(services, group, span, staged_files(build.run)):

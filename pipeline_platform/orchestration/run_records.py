@@ -1,7 +1,7 @@
 """Runs of Dagster as records: steps, stage durations and errors, stored once each has ended."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 
@@ -10,7 +10,7 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.storage.dagster_run import RunRecord
 
 from pipeline_platform.failures import NotFoundError
-from pipeline_platform.orchestration.failures import FAILURE_TAG, STOPPED_TAG
+from pipeline_platform.orchestration.failures import FAILURE_TAG, PEAK_MEMORY, STOPPED_TAG
 from pipeline_platform.orchestration.history import pipelines
 from pipeline_platform.orchestration.pipeline_runs import ENDED, belongs
 from pipeline_platform.orchestration.run_failures import FAILURES, errors_of, kind_of
@@ -118,20 +118,27 @@ class RunRecorder:
         """Read the steps that ended, each once (its last attempt), and what failed."""
         started: dict[str, float] = {}
         tasks: dict[str, Task] = {}
+        peaks: dict[str, int] = {}
         failed: list[dg.DagsterEvent] = []
-        wanted = {dg.DagsterEventType.STEP_START, *_ENDS, *FAILURES}
+        made = dg.DagsterEventType.ASSET_MATERIALIZATION
+        wanted = {dg.DagsterEventType.STEP_START, made, *_ENDS, *FAILURES}
         for entry in self.instance.all_logs(run_id, of_type=wanted):
             event = entry.get_dagster_event()
             step = event.step_key
             if event.event_type == dg.DagsterEventType.STEP_START and step:
                 started.setdefault(step, entry.timestamp)
+            if event.event_type == made and step:
+                told = event.step_materialization_data.materialization.metadata.get(PEAK_MEMORY)
+                if isinstance(told, dg.IntMetadataValue) and told.value is not None:
+                    peaks[step] = told.value
             if event.event_type in _ENDS and step:
                 seconds = max(0.0, entry.timestamp - started.get(step, entry.timestamp))
                 succeeded = _ENDS[event.event_type]
                 tasks[step] = Task(step, succeeded, seconds, self.stages.get(step))
             if event.event_type in FAILURES:
                 failed.append(event)
-        return tuple(tasks.values()), errors_of(failed)
+        measured = (replace(one, peak_bytes=peaks.get(name)) for name, one in tasks.items())
+        return tuple(measured), errors_of(failed)
 
 
 def _instant(timestamp: float | None) -> datetime | None:

@@ -7,7 +7,7 @@ was held before (XC-6, B-9). Every newly held record also writes one data-qualit
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -45,6 +45,11 @@ class QuarantinedRow:
     def place(self) -> tuple[str, str, int]:
         """What identifies the record: hop, file, line."""
         return (self.hop, self.file_sha256, self.line_number)
+
+
+def without_text(rows: Iterable[QuarantinedRow]) -> Iterator[QuarantinedRow]:
+    """Yield records without what was delivered, to be counted and compared."""
+    return (replace(row, record=None) for row in rows)
 
 
 class QuarantinedRows(SpooledRows[QuarantinedRow]):
@@ -151,13 +156,18 @@ def list_rows(
     vendor: str | None = None,
     partition_key: str | None = None,
     limit: int | None = 100,
+    with_text: bool = True,
 ) -> list[HeldRow]:
-    """Return quarantined records, the newest first; `file_sha256` may be a hash's beginning."""
+    """Return quarantined records, the newest first; `file_sha256` may be a hash's beginning.
+
+    Without their text they are small, however long a line was.
+    """
+    select = _SELECT if with_text else _SELECT.replace(" record,", " NULL,", 1)
     return [
         _held_row(row)
         for row in conn.execute(
             f"""
-            {_SELECT} WHERE pipeline = %(pipeline)s
+            {select} WHERE pipeline = %(pipeline)s
               AND (%(state)s::text IS NULL OR state = %(state)s)
               AND (%(file)s::text IS NULL OR starts_with(file_sha256, %(file)s))
               AND (%(rule)s::text IS NULL OR rule = %(rule)s)

@@ -25,7 +25,8 @@ from pipeline_platform.warehouse.partitions import create_monthly_partition
 
 Connection = psycopg.Connection[Any]
 TABLE = "performance_data"
-_LOADING = "loading"
+LOADING = "loading"
+"""The schema of tables that are to become partitions."""
 _LOCK_ATTEMPT_MILLISECONDS = 2000
 _ON_COMMIT_MILLISECONDS = 10_000
 _STATISTICS_TARGET = 30
@@ -53,23 +54,23 @@ def replace_month(
     with database.transaction() as conn:
         partition = create_monthly_partition(conn, table, month)
     with database.transaction() as conn:
-        _hold_month(conn, partition, wait_seconds)
-        fresh = sql.Identifier(_LOADING, partition)
+        hold_month(conn, partition, wait_seconds)
+        fresh = sql.Identifier(LOADING, partition)
         conn.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(fresh))
-        make_fresh_table(conn, table, fresh, *_bounds(month))
-        rows = copy_rows(conn, _LOADING, partition, source, freeze=True)
+        make_fresh_table(conn, table, fresh, *month_bounds(month))
+        rows = copy_rows(conn, LOADING, partition, source, freeze=True)
         with refused_rows(partition):
             add_indexes_and_keys(conn, table, fresh, month.strftime("_%Y_%m"))
         conn.execute(f"SET LOCAL default_statistics_target = {_STATISTICS_TARGET:d}".encode())
         conn.execute(sql.SQL("ANALYZE {}").format(fresh))
-        _lock_against_readers(conn, table, partition, wait_seconds)
+        lock_against_readers(conn, table, partition, wait_seconds)
         _swap(conn, table, partition, month)
         conn.execute(f"SET LOCAL lock_timeout = {_ON_COMMIT_MILLISECONDS:d}".encode())
         on_commit(conn)
     return rows
 
 
-def _hold_month(conn: Connection, partition: str, wait_seconds: float) -> None:
+def hold_month(conn: Connection, partition: str, wait_seconds: float) -> None:
     """Wait until no other load of the same month runs, until the end of the transaction."""
     conn.execute("SELECT set_config('lock_timeout', %s, true)", (f"{wait_seconds * 1000:.0f}",))
     conn.execute(
@@ -77,15 +78,13 @@ def _hold_month(conn: Connection, partition: str, wait_seconds: float) -> None:
     )
 
 
-def _lock_against_readers(
-    conn: Connection, table: str, partition: str, wait_seconds: float
-) -> None:
+def lock_against_readers(conn: Connection, table: str, partition: str, wait_seconds: float) -> None:
     """Lock parent and old partition for the swap, in short attempts of 2 s.
 
     One long attempt would make every new reader wait for the slowest old one.
     """
     lock = sql.SQL("LOCK TABLE ONLY {}, {} IN ACCESS EXCLUSIVE MODE").format(
-        sql.Identifier(*table.split(".")), sql.Identifier(_schema_of(conn, table), partition)
+        sql.Identifier(*table.split(".")), sql.Identifier(schema_of(conn, table), partition)
     )
     end = time.monotonic() + wait_seconds
     conn.execute(f"SET LOCAL lock_timeout = {_LOCK_ATTEMPT_MILLISECONDS:d}".encode())
@@ -107,15 +106,15 @@ def _lock_against_readers(
 def _swap(conn: Connection, table: str, partition: str, month: date) -> None:
     """Put the fresh table into the old partition's place, under its name and index names."""
     parent = sql.Identifier(*table.split("."))
-    schema = _schema_of(conn, table)
+    schema = schema_of(conn, table)
     names = {
         "parent": parent,
         "old": sql.Identifier(schema, partition),
-        "fresh": sql.Identifier(_LOADING, partition),
+        "fresh": sql.Identifier(LOADING, partition),
         "schema": sql.Identifier(schema),
         "check": sql.Identifier(MONTH_CHECK),
-        "first": sql.Literal(_bounds(month)[0]),
-        "after": sql.Literal(_bounds(month)[1]),
+        "first": sql.Literal(month_bounds(month)[0]),
+        "after": sql.Literal(month_bounds(month)[1]),
     }
     for command in (
         "ALTER TABLE {parent} DETACH PARTITION {old}",
@@ -127,12 +126,14 @@ def _swap(conn: Connection, table: str, partition: str, month: date) -> None:
         conn.execute(sql.SQL(command).format(**names))
 
 
-def _bounds(month: date) -> tuple[date, date]:
+def month_bounds(month: date) -> tuple[date, date]:
+    """Return the first day of a month and of the next one."""
     first = month.replace(day=1)
     return first, date(first.year + first.month // 12, first.month % 12 + 1, 1)
 
 
-def _schema_of(conn: Connection, table: str) -> str:
+def schema_of(conn: Connection, table: str) -> str:
+    """Return the schema that a table is found in; '' without one."""
     row = conn.execute(
         """
         SELECT n.nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace

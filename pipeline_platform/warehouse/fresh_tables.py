@@ -23,7 +23,7 @@ def make_fresh_table(
 
     The check of the days spares ATTACH PARTITION a scan of all rows.
     """
-    key = sql.Identifier(_partition_key(conn, table))
+    key = sql.Identifier(partition_key(conn, table))
     month = sql.SQL("CONSTRAINT {} CHECK ({key} >= {} AND {key} < {})").format(
         sql.Identifier(MONTH_CHECK), sql.Literal(first), sql.Literal(after), key=key
     )
@@ -86,7 +86,18 @@ def _constraints(conn: Connection, table: str, kind: str) -> list[sql.Composable
     ]
 
 
-def _partition_key(conn: Connection, table: str) -> str:
+def column_names(conn: Connection, table: str) -> list[str]:
+    """Return the columns that rows are written to: all but generated ones."""
+    rows = conn.execute(
+        "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0"
+        " AND NOT attisdropped AND attgenerated = '' ORDER BY attnum",
+        (table,),
+    ).fetchall()
+    return [name for (name,) in rows]
+
+
+def partition_key(conn: Connection, table: str) -> str:
+    """Return the column that a table is partitioned by; '' without one."""
     row = conn.execute(
         """
         SELECT a.attname FROM pg_partitioned_table AS p

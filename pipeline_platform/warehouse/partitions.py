@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 
-from pipeline_platform.failures import BadInputError, NotFoundError
+from pipeline_platform.failures import BadInputError, NotFoundError, PermanentError
 
 Connection = psycopg.Connection[Any]
 _UNUSABLE = (
@@ -26,7 +26,7 @@ def create_monthly_partition(conn: Connection, table: str, day: date | str) -> s
     The SQL function of the same name with our errors: NotFoundError for a table that does not
     exist, BadInputError for a day or table that can't be used.
     """
-    with _our_errors():
+    with our_errors():
         row = conn.execute("SELECT create_monthly_partition(%s, %s)", (table, str(day))).fetchone()
     return str(row[0]) if row else ""
 
@@ -52,10 +52,16 @@ def _children(conn: Connection, table: str) -> Iterator[str]:
 
 
 @contextmanager
-def _our_errors() -> Iterator[None]:
+def our_errors() -> Iterator[None]:
+    """Tell what PostgreSQL refuses about partitions as the platform's errors."""
     try:
         yield
     except psycopg.errors.UndefinedTable as error:
         raise NotFoundError(error.diag.message_primary) from error
+    except psycopg.errors.CheckViolation as error:
+        raise PermanentError(
+            f"{error.diag.message_primary}. Rows of that month lie in the default partition; "
+            "`maintenance drain` moves them, then try again."
+        ) from error
     except _UNUSABLE as error:
         raise BadInputError(error.diag.message_primary) from error

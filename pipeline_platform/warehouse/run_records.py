@@ -1,4 +1,4 @@
-"""`pipeline_runs` and `task_totals`: what ended runs were, and counters that only grow (SC-15).
+"""`pipeline_runs`, `task_totals` and `latest_tasks`: ended runs, and what their steps took (SC-15).
 
 Dagster's runs may be cleaned up, so what a counter must not lose is added up here, once per run.
 """
@@ -27,12 +27,16 @@ SEEN_AGAIN = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class Task:
-    """One step of a run; `stage` is None for what neither extracts, transforms nor loads."""
+    """One step of a run; `stage` is None for what neither extracts, transforms nor loads.
+
+    `peak_bytes` is the most memory its process held; None where it was not measured.
+    """
 
     name: str
     succeeded: bool
     seconds: float
     stage: Stage | None = None
+    peak_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,41 @@ def record_run(conn: Connection, run: EndedRun) -> bool:
         times = [task.seconds for task in run.tasks if task.succeeded == succeeded]
         if times:
             _add(conn, run, status, times)
+    _keep_latest(conn, run)
     return True
+
+
+def _keep_latest(conn: Connection, run: EndedRun) -> None:
+    """Keep what each successful step took, until a later run of it ends."""
+    with conn.cursor() as cursor:
+        cursor.executemany(
+            """
+            INSERT INTO latest_tasks AS latest
+                (pipeline_id, task_name, seconds, peak_memory_bytes, run_id, ended_at)
+            VALUES (%s, %s, %s, %s, %s, %s)
+            ON CONFLICT (pipeline_id, task_name) DO UPDATE SET
+                seconds = excluded.seconds,
+                peak_memory_bytes = coalesce(excluded.peak_memory_bytes, latest.peak_memory_bytes),
+                run_id = excluded.run_id,
+                ended_at = excluded.ended_at
+            WHERE excluded.ended_at >= latest.ended_at
+            """,
+            [
+                (run.pipeline, one.name, one.seconds, one.peak_bytes, run.run_id, run.ended_at)
+                for one in run.tasks
+                if one.succeeded
+            ],
+        )
+
+
+def latest_tasks(conn: Connection) -> list[dict[str, Any]]:
+    """Return pipeline_id, task_name, seconds and peak_memory_bytes of steps' last success."""
+    return _rows(
+        conn,
+        "SELECT pipeline_id, task_name, seconds, peak_memory_bytes FROM latest_tasks"
+        " ORDER BY pipeline_id, task_name",
+        {},
+    )
 
 
 def _add(conn: Connection, run: EndedRun, status: str, times: Sequence[float]) -> None:

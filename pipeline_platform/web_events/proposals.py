@@ -7,11 +7,9 @@ instruction and started again. A date that was rewritten in between is judged ag
 """
 
 import dataclasses
-import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 from typing import Any
 
 from pipeline_platform.code_version import code_version
@@ -31,9 +29,8 @@ from pipeline_platform.lake.proposals import (
 )
 from pipeline_platform.lake.publications import RUN_ID, Publication
 from pipeline_platform.lake.staging import Staged
-from pipeline_platform.partition_ranges import ONE_DAY, dates_in, partition_key
+from pipeline_platform.partition_ranges import dates_in, partition_key
 from pipeline_platform.quality.audit import objections_to
-from pipeline_platform.quality.measurements import judge
 from pipeline_platform.quality.validation import validate
 from pipeline_platform.warehouse import control
 from pipeline_platform.warehouse.locks import named_lock
@@ -52,7 +49,7 @@ from pipeline_platform.warehouse.proposals import (
 )
 from pipeline_platform.warehouse.stops import require_running
 from pipeline_platform.web_events.bot_behaviour import label_version
-from pipeline_platform.web_events.measures import MEASURES, Scope
+from pipeline_platform.web_events.effects import MartEffects, effects, plain
 from pipeline_platform.web_events.refinement import contract, reading_of
 from pipeline_platform.web_events.relabelling import Change, Comparison, relabelled
 from pipeline_platform.web_events.run_context import RunContext
@@ -62,9 +59,6 @@ from pipeline_platform.web_events.tables import PIPELINE, RAW_EVENTS, WEB_EVENTS
 CHANGES: tuple[Change, ...] = ("labels", "scores")
 TABLE_NAME = f"{WEB_EVENTS.layer}/{WEB_EVENTS.name}"
 _VERSIONS: Mapping[Change, str] = {"labels": "bot_list_version", "scores": "score_version"}
-
-MartEffects = Callable[[RunContext, RunContext, Sequence[date]], Mapping[str, Any]]
-"""Says what the marts of dates would be, given a run and the same run that sees the proposal."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +123,7 @@ def propose(
         discard(run, proposal_id)
         raise
     with services.database.transaction() as connection:
-        report_proposal(connection, proposal_id, _plain(report), now=run.now())
+        report_proposal(connection, proposal_id, plain(report), now=run.now())
         return find_proposal(connection, PIPELINE, proposal_id)
 
 
@@ -311,52 +305,4 @@ def _effects(run: RunContext, marts: MartEffects) -> dict[str, Any]:
         parts = parts_of(connection, run.run_id)
     proposed = proposed_run(run, parts)
     days = [part.partition for part in parts if part.is_changed]
-    if not days:
-        return {"marts": [], "failed_tests": [], "checks": []}
-    return {**marts(run, proposed, days), "checks": _check_changes(run, proposed, days)}
-
-
-def _check_changes(
-    run: RunContext, proposed: RunContext, days: Sequence[date]
-) -> list[dict[str, Any]]:
-    """Judge the thresholds of silver before and after, days whose baseline changes included."""
-    rulings = run.runbook.rulings
-    last = days[-1] + max(rulings.baseline_days, rulings.trend_days) * ONE_DAY
-    present = dates_in(run.services.lake.partitions(WEB_EVENTS))
-    touched = tuple(day for day in present if days[0] <= day <= last)
-    found = []
-    for threshold in run.runbook.thresholds.values():
-        if threshold.stage != "silver" or threshold.is_blocking:
-            continue
-        before, after = (
-            {
-                label: judge(one, threshold)
-                for label, one in MEASURES[threshold.name](Scope(each, touched)).items()
-            }
-            for each in (run, proposed)
-        )
-        found += [
-            {
-                "check": threshold.name,
-                "of": label,
-                "outcome_before": before[label].outcome,
-                "outcome_after": after[label].outcome,
-                "value_before": before[label].value,
-                "value_after": after[label].value,
-                "severity_after": after[label].severity,
-            }
-            for label in before
-            if (before[label].value, before[label].outcome)
-            != (after[label].value, after[label].outcome)
-        ]
-    return found
-
-
-def _plain(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a report as JSON can hold it: dates as text, decimals as numbers."""
-
-    def plain(value: object) -> object:
-        return float(value) if isinstance(value, Decimal) else str(value)
-
-    found: dict[str, Any] = json.loads(json.dumps(report, default=plain))
-    return found
+    return effects(run, proposed, days, marts)

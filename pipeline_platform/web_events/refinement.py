@@ -74,17 +74,11 @@ def normalise_days(
     run: RunContext,
     engine: duckdb.DuckDBPyConnection,
     days: Sequence[date],
-    bronze: duckdb.DuckDBPyRelation | None = None,
 ) -> Normalised:
-    """Compute the events of consecutive days from bronze as it is now; nothing is stored.
-
-    `bronze` takes the place of the days' stored records (a replay that is tried first).
-    """
+    """Compute the events of consecutive days from bronze as it is now; nothing is stored."""
     lake, reach = run.services.lake, run.runbook.rulings.deduplication_days
     first, last = days_around(days, reach)
     before, after = days[0] - ONE_DAY, days[-1] + ONE_DAY
-    if bronze is None:
-        bronze = lake.relation(engine, RAW_EVENTS, months=(days[0], days[-1]))
 
     def around(table: LakeTable) -> duckdb.DuckDBPyRelation:
         parts = [
@@ -95,7 +89,7 @@ def normalise_days(
 
     return normalise(
         engine,
-        bronze,
+        lake.relation(engine, RAW_EVENTS, months=(days[0], days[-1])),
         days,
         Surroundings(
             neighbours=around(RAW_EVENTS),
@@ -117,7 +111,7 @@ def stage_days(run: RunContext, days: Sequence[date]) -> StagedSilver:
     for table in (RAW_EVENTS, WEB_EVENTS):
         lake.ensure(table)
     before = before_reading(run, RAW_EVENTS, days)
-    with _engine(run) as engine:
+    with silver_engine(run) as engine:
         normalised = normalise_days(run, engine, days)
         with lake.streams(WEB_EVENTS, run_id=run.run_id, partition=span_of(days)) as (stream,):
             for condition in normalised.slices:
@@ -130,12 +124,12 @@ def stage_days(run: RunContext, days: Sequence[date]) -> StagedSilver:
             days,
             staged={WEB_EVENTS.name: staged},
             audit={WEB_EVENTS.name: validate(contract(), written, now=run.now())},
-            ledger=_entries(normalised, written),
+            ledger=ledger_entries(normalised, written),
             outdated=normalised.outdated_days,
         )
 
 
-def _engine(run: RunContext) -> duckdb.DuckDBPyConnection:
+def silver_engine(run: RunContext) -> duckdb.DuckDBPyConnection:
     """Open an engine for rows as wide as those of silver; the caller closes it."""
     megabytes = run.services.settings.memory_bytes * 5 // 8 // 10**6
     threads = min(run.services.settings.threads, max(1, megabytes // MEGABYTES_PER_THREAD))
@@ -169,7 +163,7 @@ def requested_days(run: RunContext) -> dict[date, int]:
     return {date.fromisoformat(key): version for key, version in pending.items()}
 
 
-def _entries(normalised: Normalised, written: duckdb.DuckDBPyRelation) -> list[LedgerEntry]:
+def ledger_entries(normalised: Normalised, written: duckdb.DuckDBPyRelation) -> list[LedgerEntry]:
     """Account for the days' records: what bronze had, what was dropped, what the files hold."""
     published: dict[tuple[PartitionValue, str], int] = {
         (day, sha256): count

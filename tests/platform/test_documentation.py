@@ -171,10 +171,10 @@ def test_no_page_names_a_registry_or_a_tool_that_installs(page: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "unknown"),
     [
-        (["months", "procces"], "procces"),
-        (["months", "process", "--since", "2026-10"], "--since"),
+        (["partitions", "procces"], "procces"),
+        (["partitions", "process", "--since", "2026-10"], "--since"),
         (["weather"], "weather"),
-        (["months", "process", "--from", "2026-10"], None),
+        (["partitions", "process", "--pipeline", "advisory", "--from", "2026-10"], None),
     ],
 )
 def test_a_command_or_option_that_does_not_exist_is_found(

@@ -19,6 +19,8 @@ ROWS = {
     "pipeline_success_rate_pct": "SP-6",
     "pipeline_file_duration_seconds_max": "SA-86",
     "pipeline_start_delay_seconds_max": "SA-56",
+    "pipeline_task_seconds": "SA-56",
+    "pipeline_task_peak_memory_bytes": "SA-56",
     "database_connections": "SA-23",
     "database_query_seconds": "SA-87",
     "lake_table_bytes": "SW-24",

@@ -96,6 +96,6 @@ def processed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processed]:
     with own_platform(folder / "home") as shell:
         assert shell("landing", "put", *files).exit_code == 0
         ingested = shell.json("landing", "ingest")
-        waiting = shell.json("months", "list")
-        ended = shell("months", "process", "--anyway", "--json")
+        waiting = shell.json("partitions", "list")
+        ended = shell("partitions", "process", "--anyway", "--json")
         yield Processed(shell, ingested, waiting, ended, made)

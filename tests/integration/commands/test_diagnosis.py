@@ -155,6 +155,27 @@ def test_nothing_is_slow_or_locked(shell: Shell) -> None:
     assert [shell("db", command).exit_code for command in ("slow", "locks")] == [0, 0]
 
 
+def test_a_diagnosis_without_a_database_names_the_layer_and_whom_to_call(tmp_path) -> None:
+    shell = Shell(tmp_path, "postgresql://u:hunter2@127.0.0.1:1/db")
+    (found,) = shell.json("diagnose", "advisory")
+    layers = [one["layer"] for one in found["connectivity"] if one["service"] == "database"]
+    assert layers == ["tcp"]
+    assert ("alarms" in found, "hunter2" in str(found)) == (False, False)
+    assert {one["first"].split(" (")[0] for one in found["call"]} >= {"Data Engineering"}
+
+
+def test_a_diagnosis_tells_what_is_kept_of_the_pipeline(processed: Processed) -> None:
+    (found,) = processed.shell.json("diagnose", "advisory", "--since", "7d")
+    assert (found["connectivity"], found["is_well"]) == ([], False)
+    assert [one["dependency"] for one in found["health"]] == ["dagster"], "no daemon runs here"
+    assert found["logs"]
+
+
+def test_access_shows_what_we_may_do_and_no_other_layer_that_works(shell: Shell) -> None:
+    layers = {one["layer"] for one in shell.json("doctor", "access")}
+    assert layers == {"login", "read", "write", "use"}
+
+
 def test_the_doctor_finds_the_first_layer_that_fails(tmp_path) -> None:
     shell = Shell(tmp_path, "postgresql://u:hunter2@127.0.0.1:1/db")
     result = shell("doctor")

@@ -161,3 +161,20 @@ def test_every_table_of_every_pipeline_can_be_named() -> None:
 
 def test_a_table_of_a_pipeline_that_took_in_nothing_is_no_error(shell: Shell) -> None:
     assert shell("optimize", "web_events", "--type", "compaction", "--dry-run").exit_code == 0
+
+
+def test_rows_of_the_default_partition_are_drained_once(shell: Shell) -> None:
+    with shell.services() as opened, opened.database.transaction() as connection:
+        connection.execute("INSERT INTO vendors VALUES ('standard', 'Standard')")
+        connection.execute("CREATE TABLE stray PARTITION OF performance_data DEFAULT")
+        connection.execute(
+            "INSERT INTO performance_data"
+            " (account_id, as_of_date, data_source, reconciliation_status)"
+            " VALUES ('A', '2024-10-31', 'standard', 'COMPLETED')"
+        )
+    planned = shell.json("maintenance", "drain", "--dry-run")
+    drained = shell.json("maintenance", "drain")
+    (logged,) = shell.json("maintenance", "log")
+    assert [(one["month"], one["rows"]) for one in planned] == [("2024-10", 1)]
+    assert (planned, shell.json("maintenance", "drain")) == (drained, [])
+    assert (logged["operation"], logged["outcome"]) == ("drain", "DONE")

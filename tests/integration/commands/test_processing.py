@@ -1,4 +1,4 @@
-"""`landing ingest` and `months process`: files to PostgreSQL by two commands."""
+"""`landing ingest` and `partitions process`: files to PostgreSQL by two commands."""
 
 import json
 import subprocess
@@ -9,18 +9,20 @@ import dagster as dg
 import pytest
 
 from pipeline_platform.advisory_performance.automation import WORKFLOW
-from pipeline_platform.commands.months import refuse_second_run
+from pipeline_platform.commands.partitions import refuse_second_run
 from pipeline_platform.failures import ConflictError
 from tests.integration.commands.conftest import Processed, Shell
+
+ADVISORY = ("--pipeline", "advisory")
 
 
 def test_ingest_says_what_became_of_every_file(processed: Processed) -> None:
     assert {one["outcome"] for one in processed.ingested} == {"published", "quarantined"}
 
 
-def test_months_list_names_the_months_that_files_touched(processed: Processed) -> None:
+def test_list_names_the_months_that_files_touched(processed: Processed) -> None:
     touched = {month for one in processed.ingested for month in one["partitions"]}
-    assert {one["month"] for one in processed.waiting} == touched
+    assert {one["partition"] for one in processed.waiting} == touched
 
 
 def test_process_ends_well_although_vendors_were_wrong(processed: Processed) -> None:
@@ -28,11 +30,11 @@ def test_process_ends_well_although_vendors_were_wrong(processed: Processed) -> 
 
 
 def test_process_leaves_no_month_waiting(processed: Processed) -> None:
-    assert processed.shell.json("months", "list") == []
+    assert processed.shell.json("partitions", "list") == []
 
 
 def test_process_has_nothing_to_do_a_second_time(processed: Processed) -> None:
-    result = processed.shell("months", "process")
+    result = processed.shell("partitions", "process")
     assert (result.exit_code, "none has new rows" in result.stdout) == (0, True)
 
 
@@ -42,23 +44,33 @@ def test_every_file_is_completed_or_quarantined(processed: Processed) -> None:
 
 
 def test_months_in_the_future_are_wrong_use(processed: Processed) -> None:
-    assert processed.shell("months", "process", "--to", "2999-01").exit_code == 2
+    assert processed.shell("partitions", "process", *ADVISORY, "--to", "2999-01").exit_code == 2
 
 
 def test_a_period_that_ends_before_it_starts_is_wrong_use(processed: Processed) -> None:
-    result = processed.shell("months", "process", "--from", "2026-03", "--to", "2026-01")
+    period = ("--from", "2026-03", "--to", "2026-01")
+    assert processed.shell("partitions", "process", *ADVISORY, *period).exit_code == 2
+
+
+def test_a_range_without_a_pipeline_is_wrong_use(processed: Processed) -> None:
+    result = processed.shell("partitions", "process", "--from", "2026-01")
+    assert (result.exit_code, "--pipeline" in result.output) == (2, True)
+
+
+def test_a_range_of_days_is_not_written_as_a_month(processed: Processed) -> None:
+    result = processed.shell("partitions", "process", "--pipeline", "web", "--from", "never")
     assert result.exit_code == 2
 
 
 def test_processing_without_any_bronze_is_wrong_use(shell: Shell) -> None:
-    assert shell("months", "process", "--from", "2026-01").exit_code == 2
+    assert shell("partitions", "process", *ADVISORY, "--from", "2026-01").exit_code == 2
 
 
 def test_a_second_workflow_must_wait_for_the_first() -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_run(dg.DagsterRun(WORKFLOW, status=dg.DagsterRunStatus.STARTED))
         with pytest.raises(ConflictError, match="is running"):
-            refuse_second_run(instance)
+            refuse_second_run(instance, WORKFLOW)
 
 
 def test_an_ingest_that_refuses_a_file_ends_with_1(shell: Shell, tmp_path: Path) -> None:

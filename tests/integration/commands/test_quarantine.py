@@ -142,13 +142,13 @@ def test_a_replay_publishes_what_passes_now(mendable: Shell) -> None:
 
 def test_a_replay_requests_the_months_it_names(mendable: Shell) -> None:
     found = mendable.json("quarantine", "replay")
-    waiting = [one["month"] for one in mendable.json("months", "list")]
+    waiting = [one["partition"] for one in mendable.json("partitions", "list")]
     assert waiting == found["months requested"]
 
 
 def test_a_replay_says_who_processes_the_months(mendable: Shell) -> None:
     result = mendable("quarantine", "replay")
-    assert "pipeline-platform months process" in result.stdout
+    assert "pipeline-platform partitions process" in result.stdout
 
 
 def test_discarded_records_and_files_are_held_no_more(held: Shell) -> None:

@@ -34,7 +34,7 @@ def deliver(shell: Shell, folder: Path, number: int, value: str) -> None:
     )
     assert shell("landing", "put", str(path)).exit_code == 0
     assert shell("landing", "ingest").exit_code == 0
-    assert shell("months", "process", "--anyway").exit_code in (0, 1)
+    assert shell("partitions", "process", "--anyway").exit_code in (0, 1)
 
 
 def values(shell: Shell) -> list[dict[str, Any]]:

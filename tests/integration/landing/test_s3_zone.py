@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_platform.failures import InvalidSettingError, UnavailableError
-from pipeline_platform.landing.objects import ObjectStore
+from pipeline_platform.landing.objects import ArchivedObjectError, ObjectStore
 from pipeline_platform.landing.zone import LandingZone, ObjectChangedError, UnsafeNameError
 from pipeline_platform.settings import Settings
 from tests.integration.landing.conftest import Place, s3_place
@@ -125,6 +125,51 @@ def test_a_missing_bucket_is_a_wrong_setting(s3_endpoint: str, tmp_path: Path) -
     settings = Settings(home=tmp_path, raw_location="s3://nowhere-to-be", s3_endpoint=s3_endpoint)
     with pytest.raises(InvalidSettingError, match="s3://nowhere-to-be"):
         LandingZone(settings, "advisory").list("incoming")
+
+
+@pytest.mark.parametrize("storage_class", ["GLACIER", "DEEP_ARCHIVE"])
+def test_an_archived_object_is_refused_with_its_class_and_what_to_do(
+    place: Place, s3_endpoint: str, storage_class: str
+) -> None:
+    archive(place, s3_endpoint, "vendor.csv", storage_class)
+    with pytest.raises(ArchivedObjectError, match=f"vendor.csv.*{storage_class}.*restore"):
+        place.zone.claim("vendor.csv")
+
+
+def test_an_archived_object_can_be_named_as_it_can_not_be_copied(
+    place: Place, store: ObjectStore, s3_endpoint: str
+) -> None:
+    archive(place, s3_endpoint, "vendor.csv", "GLACIER")
+    with pytest.raises(ArchivedObjectError):
+        store.copy("incoming/vendor.csv", "elsewhere.csv")
+
+
+def test_an_archived_object_that_was_restored_is_read(place: Place, s3_endpoint: str) -> None:
+    bucket = archive(place, s3_endpoint, "vendor.csv", "GLACIER")
+    s3_client(s3_endpoint).restore_object(
+        Bucket=bucket, Key="raw/advisory/incoming/vendor.csv", RestoreRequest={"Days": 1}
+    )
+    assert place.zone.claim("vendor.csv").sha256 == SHA
+
+
+@pytest.mark.parametrize("storage_class", ["STANDARD_IA", "GLACIER_IR"])
+def test_a_class_that_is_read_at_once_is_read(
+    place: Place, s3_endpoint: str, storage_class: str
+) -> None:
+    archive(place, s3_endpoint, "vendor.csv", storage_class)
+    assert place.zone.claim("vendor.csv").sha256 == SHA
+
+
+def archive(place: Place, s3_endpoint: str, name: str, storage_class: str) -> str:
+    """Let a sender put a file into a storage class; return the bucket."""
+    bucket = place.settings.raw_location.split("/")[2]
+    s3_client(s3_endpoint).put_object(
+        Bucket=bucket,
+        Key=f"raw/advisory/incoming/{name}",
+        Body=CONTENT,
+        StorageClass=storage_class,
+    )
+    return bucket
 
 
 def test_a_server_that_does_not_answer_is_transient(s3_endpoint: str, tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_the_same_state_is_told_once_however_often_it_is_looked_at(desk: Desk) -
     for minute in range(5):
         desk.round(broken(1), at=minute)
     assert desk.kinds == ["opened"]
-    assert desk.dry_runs == ["pipeline-platform months list"]
+    assert desk.dry_runs == ["pipeline-platform partitions list"]
 
 
 def test_the_end_is_told_to_who_was_told_of_the_beginning(desk: Desk) -> None:

@@ -30,7 +30,7 @@ OPENED = Message(
     kind="opened",
     severity="critical",
     title="[CRITICAL] web_events: a run failed (incident 3)",
-    body="What: a run failed\nCommand: pipeline-platform months list",
+    body="What: a run failed\nCommand: pipeline-platform partitions list",
 )
 RESOLVED = replace(OPENED, key="web_events-message-8", kind="resolved", title="[RESOLVED] it")
 ON_CALL = alertings()["web_events"].contacts["on_call"]
@@ -82,7 +82,7 @@ def test_slack_is_told_in_the_contacts_channel(channels: LocalChannels, slack: S
     body = channels.requests[0].body
     assert body["channel"] == ON_CALL.slack
     assert OPENED.title in json.dumps(body)
-    assert "pipeline-platform months list" in json.dumps(body)
+    assert "pipeline-platform partitions list" in json.dumps(body)
 
 
 def test_a_webhook_gets_the_words_and_both_keys(channels: LocalChannels) -> None:
@@ -102,7 +102,7 @@ def test_a_mail_goes_to_the_contact() -> None:
     ((recipients, message),) = received
     assert recipients == [ON_CALL.email]
     assert message["Subject"] == OPENED.title
-    assert "pipeline-platform months list" in message.get_body().get_content()
+    assert "pipeline-platform partitions list" in message.get_body().get_content()
     assert message["X-Incident-Key"] == OPENED.incident_key
 
 

@@ -56,10 +56,36 @@ def test_a_location_that_is_none_is_named(settings) -> None:
     assert found(settings, archive_location="ftp://x")["archive"] == "address"
 
 
+def test_aws_says_who_we_are(endpoint, settings, monkeypatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    layers = [
+        one.layer
+        for one in examine(settings.model_copy(update={"events_stream": "visits"}), [])
+        if one.service == "AWS"
+    ]
+    assert [(one.name, "arn:aws" in one.detail) for one in layers] == [("identity", True)]
+
+
 def test_a_bucket_is_listed_written_and_read(endpoint, tmp_path, database_url) -> None:
     settings = settings_in_s3(endpoint, tmp_path)
     changes = {"database_url": SecretStr(database_url)}
     assert found(settings, **changes)["landing of weather"] == "ok"
+
+
+def test_a_rule_that_would_archive_the_lakes_files_is_refused(settings, endpoint) -> None:
+    client = boto3.client("s3", endpoint_url=endpoint, region_name=REGION)
+    client.create_bucket(Bucket="lake-with-rules")
+    changes = {"processed_location": "s3://lake-with-rules/lake", "s3_endpoint": endpoint}
+    before = found(settings, **changes)["lake's files"]
+    archiving = {"Days": 30, "StorageClass": "GLACIER"}
+    rule = {"ID": "r", "Status": "Enabled", "Filter": {"Prefix": ""}, "Transitions": [archiving]}
+    client.put_bucket_lifecycle_configuration(
+        Bucket="lake-with-rules", LifecycleConfiguration={"Rules": [rule]}
+    )
+    after = found(settings, **changes)["lake's files"]
+    assert (before, after) == ("ok", "lifecycle")
 
 
 def test_a_bucket_that_does_not_exist_is_a_matter_of_permission(settings, endpoint) -> None:

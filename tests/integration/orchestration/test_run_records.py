@@ -107,6 +107,21 @@ def test_each_run_is_counted_once(instance, services) -> None:
     assert totals(services) == {(PIPELINE, "success"): 2, (PIPELINE, "failure"): 2}
 
 
+def test_a_step_keeps_the_memory_that_it_held_at_most(instance, services) -> None:
+    @dg.asset(key=[PIPELINE, "silver", "hours"])
+    def large(context: dg.AssetExecutionContext) -> None:
+        with handled_failures(context):
+            held = bytearray(300_000_000)
+        del held
+
+    found = recorder(instance, asset("bronze"), large)
+    run(found)
+    found.record_ended(services)
+    with services.database.connection() as connection:
+        small, most = (row["peak_memory_bytes"] for row in run_records.latest_tasks(connection))
+    assert 290_000_000 < most - small < 400_000_000
+
+
 def test_removing_old_records_sets_no_counter_back(instance, services) -> None:
     found = recorder(instance, asset("bronze"))
     run_id = run(found)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_platform.commands.relabel import mart_effects
+from pipeline_platform.commands.event_effects import mart_effects
 from pipeline_platform.failures import NotFoundError, PermanentError
 from pipeline_platform.operations.maintenance import Maintainer
 from pipeline_platform.services import Services

@@ -10,7 +10,9 @@ from pipeline_platform.quality.thresholds import Remedy
 
 PIPELINE = "web_events"
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
-REMEDY = Remedy(command="pipeline-platform landing ingest", dry_run="pipeline-platform months list")
+REMEDY = Remedy(
+    command="pipeline-platform landing ingest", dry_run="pipeline-platform partitions list"
+)
 ROUTES = {"critical": "data_corruption", "warning": "quality_degradation"}
 SILVER, GOLD = f"{PIPELINE}/silver/web_events", f"{PIPELINE}/gold/sessions"
 

@@ -13,45 +13,42 @@ delivered as (
     account_id,
     min(as_of_date) as first_date,
     max(as_of_date) as last_date,
-    count(distinct as_of_date) as delivered_count,
-    count(distinct as_of_date) filter (where not is_current) as corrected_count
+    {{ distinct_days('as_of_date') }} as delivered_count,
+    {{ distinct_days('as_of_date', 'not is_current') }} as corrected_count
   from valuations
   group by as_of_month, vendor, account_id
 ),
 
 vendor_days as (
-  select distinct as_of_month, vendor, as_of_date from valuations
-),
-
-expected as (
   select
-    delivered.as_of_month,
-    delivered.vendor,
-    delivered.account_id,
-    count(*) as expected_count
-  from delivered
-  inner join vendor_days
-    on
-      delivered.as_of_month = vendor_days.as_of_month
-      and delivered.vendor = vendor_days.vendor
-      and vendor_days.as_of_date between delivered.first_date and delivered.last_date
-  group by delivered.as_of_month, delivered.vendor, delivered.account_id
+    as_of_month,
+    vendor,
+    as_of_date,
+    row_number() over (partition by as_of_month, vendor order by as_of_date) as day_number
+  from (select distinct as_of_month, vendor, as_of_date from valuations)
 ),
 
+-- An account's first and last day are days of its vendor, so their numbers tell how many lie between.
 deliveries as (
   select
     delivered.as_of_month,
     delivered.vendor,
     count(*) as account_count,
     cast(sum(delivered.delivered_count) as bigint) as account_day_count,
-    cast(sum(expected.expected_count) as bigint) as expected_account_day_count,
+    cast(sum(last_day.day_number - first_day.day_number + 1) as bigint)
+      as expected_account_day_count,
     cast(sum(delivered.corrected_count) as bigint) as corrected_account_day_count
   from delivered
-  inner join expected
+  inner join vendor_days as first_day
     on
-      delivered.as_of_month = expected.as_of_month
-      and delivered.vendor = expected.vendor
-      and delivered.account_id = expected.account_id
+      delivered.as_of_month = first_day.as_of_month
+      and delivered.vendor = first_day.vendor
+      and delivered.first_date = first_day.as_of_date
+  inner join vendor_days as last_day
+    on
+      delivered.as_of_month = last_day.as_of_month
+      and delivered.vendor = last_day.vendor
+      and delivered.last_date = last_day.as_of_date
   group by delivered.as_of_month, delivered.vendor
 ),
 
