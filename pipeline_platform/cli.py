@@ -38,6 +38,7 @@ from pipeline_platform.commands import (
     restoring,
     retention,
     run_details,
+    run_ending,
     runbook,
     sample,
     security,
@@ -57,6 +58,7 @@ app = typer.Typer(
 )
 app.command()(demo.demo)
 app.command()(dagster.dev)
+app.command()(dagster.daemon)
 app.command()(dagster.validate)
 app.command()(generate.generate)
 app.command("dashboards", hidden=True)(generate.generate)
@@ -104,6 +106,7 @@ app.add_typer(maintenance.app, name="maintenance")
 app.add_typer(backups.app, name="backup")
 app.add_typer(database.app, name="database")
 app.add_typer(database_activity.app, name="db")
+run_details.app.command()(run_ending.end)
 app.add_typer(run_details.app, name="run")
 app.add_typer(sample.app, name="sample")
 app.add_typer(security.app, name="security")

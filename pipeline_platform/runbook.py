@@ -124,18 +124,32 @@ class PrometheusAlerts(Part):
     slow_steps: StepLimit
 
 
+class StuckRuns(Part):
+    """From when on a run that has not ended is told, to whom, and what ends it."""
+
+    requirements: list[str] = Field(min_length=1)
+    route: str
+    after_minutes: int = Field(ge=1)
+    remedy: Remedy
+
+
 class Alerts(Part):
     """The routes of what is no threshold, and how much is told to whom.
 
     `failed_runs` and `capacity` are routes; `contracts` and `overdue` are routes by severity: of a
-    failed expectation, and of an asset that is late (critical) or soon will be (warning). Whoever
-    `database` names is told when the database itself does not answer. Nobody
+    failed expectation, and of an asset that is late (critical) or soon will be (warning).
+    `failed_ingests` stands in for the route's command where taking in files failed. Whoever
+    `database` names is told when the database itself does not answer, and whoever `daemon` names
+    when Dagster's daemon is silent. Nobody
     is passed over before `escalates_after_minutes`, also where an answer is wanted at once.
     """
 
     failed_runs: str
+    failed_ingests: Remedy | None = None
     capacity: str
     database: str | None = None
+    daemon: str | None = None
+    stuck_runs: StuckRuns
     contracts: dict[Severity, str]
     overdue: dict[Severity, str]
     escalates_after_minutes: int = Field(ge=1)
@@ -150,6 +164,8 @@ class Alerts(Part):
             ("failed_runs", self.failed_runs, None),
             ("capacity", self.capacity, None),
             *([("database", self.database, None)] if self.database else []),
+            *([("daemon", self.daemon, None)] if self.daemon else []),
+            ("stuck_runs", self.stuck_runs.route, None),
             *((f"contracts.{one}", name, one) for one, name in self.contracts.items()),
             *((f"overdue.{one}", name, one) for one, name in self.overdue.items()),
         ]

@@ -25,6 +25,7 @@ SERVER_FOLDER = "embedded-server"
 TOGETHER = {
     "tests/integration/api/": "api",
     "tests/integration/commands/": "commands",
+    "tests/drills/": "drills",
     "tests/faults/test_advisory_killed": "killable runs",
     "tests/faults/test_relabelling_killed": "killable runs",
     "tests/faults/test_web_events_killed": "killable runs",

@@ -32,7 +32,7 @@ from pipeline_platform.partition_ranges import (
     partition_key,
     shifted,
 )
-from pipeline_platform.quality import measures, scores
+from pipeline_platform.quality import machine, measures, scores
 from pipeline_platform.quality.conservation import LedgerEntry
 from pipeline_platform.quality.measurements import Measurement, percentage, unmeasured
 from pipeline_platform.quality.measures import (
@@ -235,7 +235,13 @@ def _last_closed_month(scope: Scope) -> Labelled:
     present = dates_in(scope.run.services.lake.partitions(TIME_WEIGHTED_RETURNS))
     if not present:
         return {ALL: unmeasured("last_closed_month", "no month has been computed yet")}
-    closed = month_range(min(present), shifted(month_of(scope.run.now().date()), -1))
+    # The first month that files brought: if it is lost itself, the lake does not know it any more.
+    rows = scope.rows(
+        "SELECT min(key::date) FROM etl_processing_log, unnest(partition_keys) AS key"
+        " WHERE pipeline = %(pipeline)s AND status = 'COMPLETED'"
+    )
+    first = min([*present, *(month for (month,) in rows if month is not None)])
+    closed = month_range(first, shifted(month_of(scope.run.now().date()), -1))
     missing = [partition_key(month) for month in closed if month not in present]
     return {
         ALL: Measurement(
@@ -381,6 +387,11 @@ MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "database_query_response": _query_response,
     "unused_indexes": _unused_indexes,
     "monitoring_gap": monitoring_gap,
+    "longest_query": machine.longest_query,
+    "clock_skew": machine.clock_skew,
+    "disk_used": machine.disk_used,
+    "damaged_files": proof.damaged_files,
+    "foreign_commits": proof.foreign_commits,
     "backup_age": proof.backup_age,
     "second_copy_age": proof.second_copy_age,
     "recoverable_point": proof.recoverable_point,

@@ -1,13 +1,11 @@
 """`GET /health`: does each thing that the platform depends on answer, now and in time? (SC-1)."""
 
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from datetime import datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Literal
 
 from fastapi import APIRouter, Request, Response
@@ -15,8 +13,8 @@ from pydantic import BaseModel
 
 from pipeline_platform.api.platform import Platform
 from pipeline_platform.api.sharing import Shared
+from pipeline_platform.disks import disks
 from pipeline_platform.failures import PlatformError, UnavailableError
-from pipeline_platform.lake.engine import is_remote
 from pipeline_platform.orchestration.daemons import silent
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.warehouse.run_records import last_successes
@@ -130,24 +128,19 @@ class Probes:
                 for daemon, age in ages.items()
             ]
             raise UnavailableError(
-                f"The daemon is silent: {', '.join(told)}; start it with `pipeline-platform dev` "
-                "or dagster-daemon run."
+                f"The daemon is silent: {', '.join(told)}; start it with "
+                "`pipeline-platform daemon`."
             )
         return {"silent_daemons": 0}
 
     def _disk(self) -> Details:
-        settings = self._platform.services.settings
-        places = {"home": str(settings.home), "lake": settings.processed_location}
         shares: dict[str, object] = {}
-        for name, place in places.items():
-            if is_remote(place):
-                continue
-            usage = shutil.disk_usage(_existing(place))
-            shares[f"{name}_free_pct"] = round(100 * usage.free / usage.total, 1)
-            needed = min(LEAST_FREE_SHARE * usage.total, LEAST_FREE_BYTES)
-            if usage.free < needed:
+        for name, disk in disks(self._platform.services.settings).items():
+            shares[f"{name}_free_pct"] = round(100 * disk.free / disk.total, 1)
+            needed = min(LEAST_FREE_SHARE * disk.total, LEAST_FREE_BYTES)
+            if disk.free < needed:
                 raise UnavailableError(
-                    f"The disk of {name} has {usage.free / 1e9:.1f} GB left, but {needed / 1e9:.1f}"
+                    f"The disk of {name} has {disk.free / 1e9:.1f} GB left, but {needed / 1e9:.1f}"
                     " GB must be free: see docs/operating.md."
                 )
         return shares
@@ -180,8 +173,3 @@ def _timed(check: Callable[[], Details]) -> Timed:
 
 def _since(begun: float) -> float:
     return round(1000 * (time.monotonic() - begun), 1)
-
-
-def _existing(place: str) -> Path:
-    """Return the nearest folder that exists; a lake's own is made by its first table."""
-    return next(path for path in (Path(place), *Path(place).parents) if path.exists())

@@ -9,8 +9,16 @@ import typer
 from pipeline_platform.commands.arguments import parse_duration
 from pipeline_platform.commands.output import FOUND_FAULTS, AsJson, plain_failures, services
 from pipeline_platform.commands.printing import show_rows
-from pipeline_platform.warehouse.activity import blocked_sessions
+from pipeline_platform.failures import BadInputError
+from pipeline_platform.warehouse.activity import (
+    blocked_sessions,
+    cancel_queries,
+    end_sessions,
+    foreign_queries,
+    idle_sessions,
+)
 from pipeline_platform.warehouse.index_bloat import index_use, rebuild_bloated
+from pipeline_platform.warehouse.operator_actions import Action, audited, command_line_actor
 from pipeline_platform.warehouse.reports import slow_queries
 
 app = typer.Typer(help="The database at work: slow queries, locks that are waited for, indexes.")
@@ -100,6 +108,57 @@ def reindex(
         rows = [asdict(one) for one in rebuild_bloated(opened.database, table, dry_run=dry_run)]
         title = "Would be rebuilt" if dry_run else "Rebuilt"
         show_rows(title, rows, as_json=as_json, empty="no index needs it.")
+
+
+@app.command()
+def end(
+    idle_for: Annotated[
+        timedelta | None,
+        typer.Option(parser=parse_duration, metavar="90s|5m|2h", help="Sessions idle for so long."),
+    ] = None,
+    running_for: Annotated[
+        timedelta | None,
+        typer.Option(parser=parse_duration, metavar="90s|5m|2h", help="Queries at work so long."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would end; end nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """End what others let lie in the database: idle sessions, or queries that run away.
+
+    A query is cancelled and its session stays; an idle session is closed. What was not committed
+    is rolled back. The platform's own sessions are left alone.
+    """
+    with plain_failures(), services() as opened:
+        if (idle_for is None) == (running_for is None):
+            raise BadInputError("Give one of --idle-for and --running-for.")
+        with opened.database.connection() as connection:
+            if idle_for is not None:
+                found, finish = idle_sessions(connection, idle_for), end_sessions
+            else:
+                found, finish = (
+                    foreign_queries(connection, running_for or timedelta(0)),
+                    cancel_queries,
+                )
+            if not dry_run and found:
+                pids = [one["pid"] for one in found]
+                what = "end sessions" if idle_for is not None else "cancel queries"
+                action = Action(command_line_actor(), what, ", ".join(map(str, pids)), None, None)
+                with audited(opened.database, action):
+                    finish(connection, pids)
+        rows = [
+            {
+                "pid": one["pid"],
+                "seconds": round(one["seconds"], 1),
+                "user": one["user_name"],
+                "database": one["database_name"],
+                "client": one["client"],
+                "query": _short(one["query"], as_json=as_json),
+            }
+            for one in found
+        ]
+        show_rows("Would end" if dry_run else "Ended", rows, as_json=as_json, empty="nothing.")
 
 
 def _short(query: str | None, *, as_json: bool) -> str | None:

@@ -37,6 +37,7 @@ EXPECTED: Mapping[str, Outcomes] = {
     "refused_files": frozenset({FAIL, PASS}),
     # How busy the machine is says nothing of the platform.
     "unused_indexes": frozenset({FAIL, NOT_MEASURABLE, PASS}),
+    "disk_used": frozenset({FAIL, PASS}),
     "database_cpu": frozenset({FAIL, PASS, NOT_MEASURABLE}),
     "database_query_response": frozenset({FAIL, PASS}),
 }

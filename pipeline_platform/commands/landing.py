@@ -23,6 +23,8 @@ from pipeline_platform.commands.printing import show_rows
 from pipeline_platform.ingestion.files import FileOutcome, ingest_arrivals, landing_of
 from pipeline_platform.ingestion.withdrawal import read_anew, withdraw_file
 from pipeline_platform.landing.claimed_file import Folder
+from pipeline_platform.operations.incident_store import mend_fault
+from pipeline_platform.run_context import utc_now
 
 app = typer.Typer(help="The landing zone: incoming, processing, archive, quarantine.")
 
@@ -66,7 +68,10 @@ def put(
 
 @app.command()
 def ingest(pipeline: Pipeline = ADVISORY, as_json: AsJson = False) -> None:
-    """Take to bronze what waits now; exit code 1 if a file was refused, 75 if one must wait."""
+    """Take to bronze what waits now; exit code 1 if a file was refused, 75 if one must wait.
+
+    A failed run of the pipeline's ingest is thereby made good, and its incident ends.
+    """
     with plain_failures(), services() as opened:
         intake = intake_of(opened, pipeline)
         waiting = len(landing_of(intake).list("incoming"))
@@ -84,7 +89,12 @@ def ingest(pipeline: Pipeline = ADVISORY, as_json: AsJson = False) -> None:
                     rate=f"{rows:,} rows, {rows / seconds:,.0f}/s",
                 )
         show_outcomes("Files", outcomes, as_json=as_json, empty="none was waiting.")
-    raise typer.Exit(exit_code(outcomes))
+        code = exit_code(outcomes)
+        if code != TRY_AGAIN:
+            with opened.database.transaction() as connection:
+                name = pipeline_named(pipeline)
+                mend_fault(connection, name, f"run:{name}_ingest", utc_now())
+    raise typer.Exit(code)
 
 
 @app.command()

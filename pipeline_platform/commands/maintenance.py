@@ -21,6 +21,7 @@ from pipeline_platform.commands.output import (
 from pipeline_platform.commands.pipelines import ADVISORY
 from pipeline_platform.commands.printing import show_rows
 from pipeline_platform.failures import PlatformError
+from pipeline_platform.lake.lineage import foreign_commits
 from pipeline_platform.lake.orphans import Doomed
 from pipeline_platform.operations.maintenance import OPERATIONS, Maintainer, Operation, Report
 from pipeline_platform.orchestration.instance import open_instance
@@ -145,6 +146,36 @@ def log(
         with opened.database.connection() as connection:
             rows = recent_maintenance(connection, name, limit)
         show_rows("Maintenance", rows, as_json=as_json, empty="none was done.")
+
+
+@app.command("foreign")
+def foreign(
+    pipeline: Annotated[str, typer.Argument(help="Or the beginning of its name.")],
+    as_json: AsJson = False,
+) -> None:
+    """List what somebody changed in the lake past the platform; exit code 1 if anything.
+
+    With each the command that takes it back. What was restored since is left out.
+    """
+    with plain_failures(), services() as opened:
+        tables = tables_of(pipeline_named(pipeline))
+        rows = [
+            {
+                "table": "/".join(table.asset_key),
+                "at (UTC)": commit.publication.committed_at,
+                "partition": str(partition),
+                "rows added": change.rows_added,
+                "rows removed": change.rows_removed,
+                "command": f"pipeline-platform restore {'/'.join(table.asset_key)}"
+                + (f" --partition {partition}" if table.partition_by else "")
+                + f" --snapshot {commit.parent_id}",
+            }
+            for table in tables
+            for commit in foreign_commits(opened.lake, table)
+            for partition, change in commit.changes.items()
+        ]
+        show_rows("Not made by any run", rows, as_json=as_json, empty="nothing.")
+    raise typer.Exit(FOUND_FAULTS if rows else 0)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pipeline_platform.lake.dbt_runs import INPUTS
 from pipeline_platform.lake.lake import Lake
-from pipeline_platform.lake.publications import RUN_ID, STANDS_FOR, Publication
+from pipeline_platform.lake.publications import RESTORED_FROM, RUN_ID, STANDS_FOR, Publication
 from pipeline_platform.lake.reading import PartitionValue, stored_partition_value
 from pipeline_platform.lake.tables import LakeTable
 
@@ -117,6 +117,30 @@ def commits_by(lake: Lake, tables: Iterable[LakeTable], run_id: str) -> list[Com
             own = [one for one in iceberg.snapshots() if _run_of(one) == run_id]
             found += _commits(iceberg, table, own)
     return found
+
+
+def foreign_commits(lake: Lake, table: LakeTable) -> list[Commit]:
+    """Return what somebody changed past the platform since the last restoration, oldest first."""
+    iceberg = lake.named(table.identifier)
+    return [] if iceberg is None else list(_commits(iceberg, table, foreign_snapshots(iceberg)))
+
+
+def foreign_snapshots(iceberg: "Table") -> list["Snapshot"]:
+    """Return the snapshots of the current state that no run made, oldest first.
+
+    Whoever restores after one has looked at it: those before a restoration are left out.
+    """
+    known = {one.snapshot_id: one for one in iceberg.metadata.snapshots}
+    found: list[Snapshot] = []
+    snapshot = iceberg.current_snapshot()
+    while snapshot is not None:
+        properties = Publication.of(snapshot).properties
+        if RESTORED_FROM in properties:
+            break
+        if _run_of(snapshot) is None and STANDS_FOR not in properties:
+            found.append(snapshot)
+        snapshot = known.get(snapshot.parent_snapshot_id or -1)
+    return found[::-1]
 
 
 def _run_of(snapshot: "Snapshot") -> str | None:

@@ -27,6 +27,9 @@ STANDS_FOR = "stands_for"
 UNDOES = "undoes"
 """Property of a commit: the run that it takes back."""
 
+RESTORED_FROM = "restored_from"
+"""Property of a restoration: the snapshot, or the backup and its snapshot."""
+
 PUBLISHED_ROWS = "published_rows"
 """How many rows a publication added, where its snapshot also holds others written anew."""
 

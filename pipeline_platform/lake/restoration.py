@@ -23,6 +23,7 @@ from pipeline_platform.lake.export import ExportedFile, TableExport, copy_files,
 from pipeline_platform.lake.lake import Lake
 from pipeline_platform.lake.publications import (
     PARTITIONS,
+    RESTORED_FROM,
     RUN_ID,
     STANDS_FOR,
     UNDOES,
@@ -36,9 +37,6 @@ from pipeline_platform.progress import tracked
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table
-
-RESTORED_FROM = "restored_from"
-"""Property of a restoration: the snapshot, or the backup and its snapshot."""
 
 _OF_ONE_RUN = {
     *(RUN_ID, PARTITIONS, STANDS_FOR, UNDOES, INPUTS, "code_version"),

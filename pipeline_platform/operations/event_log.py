@@ -17,6 +17,7 @@ from dagster._core.definitions.freshness import FreshnessState
 
 from pipeline_platform.operations.alerting import Reading
 from pipeline_platform.operations.faults import ALL_DAYS, Days, Finding
+from pipeline_platform.operations.watchers import daemon_findings, stuck_run_findings
 from pipeline_platform.orchestration.automation import (
     ONE_PARTITION_TAG,
     RANGE_END_TAG,
@@ -55,7 +56,10 @@ class EventLog:
     _runs: dict[str, dg.DagsterRun] = field(default_factory=dict)
 
     def read(self, positions: Mapping[str, int], now: datetime) -> Reading:
-        """Return what is new behind the positions, and the present freshness at the end of it."""
+        """Return what is new behind the positions, and at its end what is so at present.
+
+        That is which assets are late, whether the daemon lives, and which runs are stuck.
+        """
         reached = dict(positions)
         findings: list[Finding] = []
         is_complete = True
@@ -76,6 +80,8 @@ class EventLog:
                 findings += self._of_check(record) if kind == _CHECK else self._of_run(record, kind)
         if is_complete and self.is_watching_freshness:
             findings += self._of_freshness(now)
+            findings += daemon_findings(self.instance, self.alertings, now)
+            findings += stuck_run_findings(self.instance, self.alertings, now)
         ordered = sorted(findings, key=lambda one: (one.event_id is None, one.event_id or 0))
         return Reading(tuple(ordered), reached, is_complete)
 
@@ -157,6 +163,8 @@ class EventLog:
         assets, subject = sorted(run.asset_selection or ()), subject_of(run)
         is_fine = kind == _SUCCEEDED
         route = alerting.routes[alerting.alerts.failed_runs]
+        is_ingest = run.job_name == f"{alerting.pipeline}_ingest"
+        remedy = (is_ingest and alerting.alerts.failed_ingests) or route.remedy
         planned = assets if is_fine or assets else self._planned(run.run_id)
         return [
             Finding(
@@ -174,9 +182,7 @@ class EventLog:
                 response_minutes=alerting.responses[route.severity],
                 sentence="" if is_fine else why_failed(self.instance, run),
                 touches=() if is_fine else self._downstream(planned, with_themselves=True),
-                remedy=route.remedy.filled(
-                    pipeline=alerting.pipeline, asset=subject, run=run.run_id
-                ),
+                remedy=remedy.filled(pipeline=alerting.pipeline, asset=subject, run=run.run_id),
             )
         ]
 

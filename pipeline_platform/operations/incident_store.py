@@ -1,7 +1,7 @@
 """Incidents, faults, messages and deliveries in PostgreSQL; rules are in `incidents`."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -195,6 +195,13 @@ def save_faults(
     conn.execute(
         "DELETE FROM faults WHERE state = 'GREEN' AND changed_at < %s", (now - GREEN_KEPT,)
     )
+
+
+def mend_fault(conn: Connection, pipeline: str, name: str, now: datetime) -> None:
+    """Note that a command has done what a run failed at; the next round ends what came of it."""
+    fault = faults(conn).get((pipeline, name))
+    if fault is not None and fault.state == "RED":
+        save_faults(conn, [replace(fault, state="GREEN", changed_at=now)], {}, now)
 
 
 def save_judgement(conn: Connection, judged: Judgement, before: Judgement, now: datetime) -> None:

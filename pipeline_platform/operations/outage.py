@@ -25,9 +25,11 @@ from pipeline_platform.operations.channels import (
 )
 from pipeline_platform.operations.incidents import Incident
 from pipeline_platform.quality.thresholds import Remedy
+from pipeline_platform.recovery.backups import is_ours
 from pipeline_platform.runbook import Alerting
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
+from pipeline_platform.warehouse import embedded
 from pipeline_platform.warehouse.database import database_url
 
 CONNECT_SECONDS = 5
@@ -46,7 +48,13 @@ class Outage:
 
 
 def is_answering(settings: Settings) -> bool:
-    """Tell whether the database takes a connection; an embedded one is started."""
+    """Tell whether the database takes a connection.
+
+    An embedded one that was stopped, or never ran, is started; one that was killed is an outage:
+    why it was is for a person to find out.
+    """
+    if is_ours(settings) and embedded.was_killed(settings):
+        return False
     try:
         with psycopg.connect(database_url(settings), connect_timeout=CONNECT_SECONDS):
             return True

@@ -20,6 +20,11 @@ class Heartbeat:
         """Return how long ago it gave its last sign of life."""
         return None if self.beat_at is None else (now - self.beat_at).total_seconds()
 
+    def is_silent(self, now: datetime) -> bool:
+        """Tell whether it has not said for too long that it lives, or never did."""
+        age = self.age_seconds(now)
+        return age is None or age > SILENT_SECONDS
+
 
 def heartbeats(instance: dg.DagsterInstance) -> list[Heartbeat]:
     """Return the last sign of life of every part of the daemon that this instance needs."""
@@ -34,8 +39,4 @@ def heartbeats(instance: dg.DagsterInstance) -> list[Heartbeat]:
 
 def silent(instance: dg.DagsterInstance, now: datetime) -> list[Heartbeat]:
     """Return those parts that have not said for too long that they live, or never did."""
-    return [
-        one
-        for one in heartbeats(instance)
-        if (age := one.age_seconds(now)) is None or age > SILENT_SECONDS
-    ]
+    return [one for one in heartbeats(instance) if one.is_silent(now)]

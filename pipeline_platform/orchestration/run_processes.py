@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -58,6 +59,16 @@ class RunProcess:
             return False
         os.kill(self.pid, signal.SIGINT)
         return True
+
+    def end(self, seconds: float) -> None:
+        """Ask the process to end and wait for so long; then end it, also one that is suspended."""
+        until = time.monotonic() + seconds
+        self.interrupt()
+        while self.is_alive:
+            if time.monotonic() > until:
+                os.kill(self.pid, signal.SIGKILL)
+                until = float("inf")
+            time.sleep(0.05)
 
 
 def _started_ticks(pid: int) -> int | None:

@@ -7,6 +7,8 @@ be brought back, and nothing is not "not measurable".
 from datetime import datetime, timedelta
 from typing import Any
 
+from pipeline_platform.lake.export import lost_files, table_names
+from pipeline_platform.lake.lineage import foreign_snapshots
 from pipeline_platform.quality.measurements import Measurement, unmeasured
 from pipeline_platform.quality.measures import ALL, SECONDS_PER_MINUTE, Labelled, Scope
 from pipeline_platform.recovery.backup_sets import BackupSets, PartName, PlatformBackup
@@ -121,6 +123,44 @@ def unsaved_tables(scope: Scope[Any]) -> Labelled:
         wrong = _wrong(services.lake, newest, tables)
     sample = len(tables)
     return {ALL: Measurement("unsaved_tables", len(wrong), len(wrong), sample, None, tuple(wrong))}
+
+
+def damaged_files(scope: Scope[Any]) -> Labelled:
+    """Count files of the pipeline's tables that are gone or have another size (SA-89, SW-11).
+
+    What `recover` would put back; a file of the right size with other bytes is found by whoever
+    reads it, and by the verification of the next backup.
+    """
+    lake = scope.run.services.lake
+    names = _tables_of(scope)
+    if not names:
+        return {ALL: unmeasured("damaged_files", "there is no table yet")}
+    lost = [path for name in names for path in lost_files(lake, name)]
+    return {ALL: Measurement("damaged_files", len(lost), offenders=tuple(sorted(lost)))}
+
+
+def foreign_commits(scope: Scope[Any]) -> Labelled:
+    """Count commits to the pipeline's tables that no run of the platform made (SA-89, SW-11).
+
+    Rows that somebody deleted, added or changed by hand; what a later restoration answered is
+    left out.
+    """
+    lake = scope.run.services.lake
+    tables = [lake.named(one) for one in _tables_of(scope)]
+    if not tables:
+        return {ALL: unmeasured("foreign_commits", "there is no table yet")}
+    found = [
+        f"{'.'.join(table.name())} {snapshot.snapshot_id}"
+        for table in tables
+        if table is not None
+        for snapshot in foreign_snapshots(table)
+    ]
+    return {ALL: Measurement("foreign_commits", len(found), offenders=tuple(found))}
+
+
+def _tables_of(scope: Scope[Any]) -> list[tuple[str, str]]:
+    names = table_names(scope.run.services.lake)
+    return [one for one in names if one[0].startswith(f"{scope.pipeline}_")]
 
 
 def _wrong(lake: Any, backup: PlatformBackup, tables: dict[str, Any]) -> list[str]:

@@ -126,6 +126,13 @@ def status(settings: Settings) -> ServerStatus:
     return ServerStatus(True, postmaster.port, postmaster.pid, files.data)
 
 
+def was_killed(settings: Settings) -> bool:
+    """Tell whether the server ended without having been stopped; starts nothing."""
+    files = ServerFiles(settings.home)
+    postmaster = files.postmaster() if files.folder.exists() else None
+    return postmaster is not None and not files.is_alive(postmaster)
+
+
 def database_url(settings: Settings, name: str = "platform") -> str:
     """Return the URL of a database of the embedded server, which must have been started once."""
     files = ServerFiles(settings.home)

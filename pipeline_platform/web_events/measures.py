@@ -357,6 +357,8 @@ MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "query_time": partial(_query_times, name="query_time"),
     "slow_queries": partial(_query_times, name="slow_queries"),
     "monitoring_gap": monitoring_gap,
+    "damaged_files": proof.damaged_files,
+    "foreign_commits": proof.foreign_commits,
     "unsaved_tables": proof.unsaved_tables,
     "cost_increase": cost_increase,
 }

@@ -9,6 +9,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -40,8 +41,10 @@ from pipeline_platform.runbook import MUTATION_SCORE
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse import embedded
+from pipeline_platform.warehouse.activity import foreign_queries
 from pipeline_platform.warehouse.processor_use import processor_time, record_sample
 from tests.assets.platform_runs import OCTOBER, deliver, running, settings_at
+from tests.drills.small_disk import fill, small_disk
 from tests.integration.landing.local_s3 import running_server
 from tests.integration.operations.local_costs import LocalCosts, results_by_time, steady
 from tests.integration.quality.mutated_tables import mutation_verdict
@@ -307,6 +310,46 @@ def locked_table(state: State) -> Verdict:
         holder.join()
 
 
+def endless_query(state: State) -> Verdict:
+    """Let somebody else's query be at work, and look six minutes later."""
+    own = state.request.getfixturevalue("own_server")
+    with psycopg.connect(own.database.url) as session, ThreadPoolExecutor(1) as pool:
+        query = pool.submit(session.execute, "SELECT pg_sleep(60)")
+        try:
+            with own.database.connection() as connection:
+                while not foreign_queries(connection):
+                    time.sleep(0.01)
+            return State(own, state.request).verdict("longest_query", ahead=timedelta(minutes=6))
+        finally:
+            session.cancel()
+            query.exception()
+
+
+def full_disk(state: State) -> Verdict:
+    with small_disk(state.request.getfixturevalue("tmp_path"), 4) as disk:
+        fill(disk)
+        settings = state.services.settings.model_copy(update={"temp_location": str(disk)})
+        with Services(settings) as services:
+            return State(services, state.request).verdict("disk_used")
+
+
+def damaged_file(state: State) -> Verdict:
+    """Cut a file of bronze."""
+    row = f"{HEADER}A,2024-10-31,1,,,,,USD\n"
+    deliver(state.services.settings, "standard_1.csv", row.encode())
+    list(ingestion.ingest_arrivals(RunContext(state.services, "cut")))
+    next(Path(state.services.settings.processed_location).glob("**/*.parquet")).write_bytes(b"x")
+    return state.verdict("damaged_files")
+
+
+def deleted_by_hand(state: State) -> Verdict:
+    row = f"{HEADER}A,2024-10-31,1,,,,,USD\n"
+    deliver(state.services.settings, "standard_1.csv", row.encode())
+    list(ingestion.ingest_arrivals(RunContext(state.services, "deleted")))
+    state.services.lake.iceberg(VENDOR_ROWS).delete()
+    return state.verdict("foreign_commits")
+
+
 def failed_runs(state: State) -> Verdict:
     """Let twenty runs end, one of them badly, and evaluate the check through its job."""
 
@@ -394,6 +437,13 @@ BREAKING: dict[tuple[str, str], Callable[[State], Verdict]] = {
     ("unused_indexes", "warning"): lambda state: state.verdict(
         "unused_indexes", ahead=timedelta(days=31)
     ),
+    ("longest_query", "warning"): endless_query,
+    ("clock_skew", "warning"): lambda state: state.verdict(
+        "clock_skew", ahead=timedelta(seconds=31)
+    ),
+    ("disk_used", "warning"): full_disk,
+    ("damaged_files", "critical"): damaged_file,
+    ("foreign_commits", "critical"): deleted_by_hand,
     ("cost_anomaly", "warning"): dear_day,
     ("monitoring_gap", "warning"): nobody_looks,
     ("second_copy_age", "warning"): late_second_copy,
@@ -415,6 +465,9 @@ ALWAYS_MEASURABLE = {
     "database_connections": "pass",
     "database_connection_share": "pass",
     "database_query_response": "pass",
+    "longest_query": "pass",
+    "clock_skew": "pass",
+    "disk_used": "pass",
 }
 """Thresholds that a platform without any data can be judged by, and how it is."""
 

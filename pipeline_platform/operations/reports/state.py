@@ -77,7 +77,7 @@ def what_is_late(reviewed: Reviewed) -> Section:
     silent = reviewed.present.silent_daemons
     if silent:
         what = f"Dagster's daemon is silent: {', '.join(silent)}"
-        rows.append(_late(what, None, "pipeline-platform dev"))
+        rows.append(_late(what, None, "pipeline-platform daemon"))
     sentence = f"{len(rows)} behind." if rows else "Nothing."
     return Section("What is late", rows, sentence, kind="late")
 

@@ -1,6 +1,6 @@
 """What Dagster remembers becomes findings: of whom, how bad, for which days, since when."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -117,6 +117,11 @@ class Platform:
 def platform() -> Iterator[Platform]:
     with dg.DagsterInstance.ephemeral() as instance:
         yield Platform(instance, World())
+
+
+def of_events(findings: Iterable[Finding]) -> list[Finding]:
+    """Leave out what is looked at anew each time."""
+    return [one for one in findings if one.event_id is not None]
 
 
 FIRST, SECOND, THIRD = (date(2026, 11, day) for day in (2, 3, 4))
@@ -253,14 +258,15 @@ def told_fresh(platform: Platform, state: FreshnessState) -> None:
 def test_settled_events_are_not_read_again(platform: Platform) -> None:
     platform.run("web_events_workflow", FIRST, fails={"data_quality_score"})
     platform.read(utc_now() + LATER)
-    assert platform.read(utc_now() + LATER) == ()
+    assert of_events(platform.read(utc_now() + LATER)) == []
 
 
 def test_young_events_are_read_again_and_change_nothing(platform: Platform) -> None:
     platform.run("web_events_workflow", FIRST, fails={"data_quality_score"})
     first = platform.read()
     before = dict(platform.faults)
-    assert (platform.read(), platform.faults) == (first, before)
+    again = of_events(platform.read())
+    assert (again, platform.faults) == (of_events(first), before)
 
 
 def test_a_long_log_is_read_in_bounded_parts_to_its_end(

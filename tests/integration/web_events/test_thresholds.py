@@ -8,6 +8,7 @@ import gzip
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -230,6 +231,19 @@ def contract_of_one_rule(services: Services) -> Verdict:
     return mutation_verdict(run_of(services), rules=1)
 
 
+def lost_file(services: Services) -> Verdict:
+    """Take a file of the lake away."""
+    published(services, event("e"))
+    next(Path(services.settings.processed_location).glob("**/*.parquet")).unlink()
+    return verdict(services, "damaged_files")
+
+
+def deleted_by_hand(services: Services) -> Verdict:
+    published(services, event("e"))
+    services.lake.iceberg(RAW_EVENTS).delete()
+    return verdict(services, "foreign_commits")
+
+
 BREAKING: dict[tuple[str, str], Callable[[Services], Verdict]] = {
     ("failed_runs", "critical"): failed_run,
     ("error_rate", "critical"): many_unreadable,
@@ -259,6 +273,8 @@ BREAKING: dict[tuple[str, str], Callable[[Services], Verdict]] = {
     ("monitoring_gap", "warning"): nobody_looks,
     ("unsaved_tables", "critical"): never_saved,
     ("mutation_score", "warning"): contract_of_one_rule,
+    ("damaged_files", "critical"): lost_file,
+    ("foreign_commits", "critical"): deleted_by_hand,
 }
 """By threshold and severity: data or a state that breaks it, and the verdict on it."""
 
