@@ -151,7 +151,7 @@ def rebuild_bloated(
     while another rebuild is at work.
     """
     with (
-        named_lock(database, "rebuild_indexes"),
+        named_lock(database, "rebuild_indexes", wait_seconds=1),
         database.autocommit_connection() as conn,
     ):
         for schema, name, size in _leftovers(conn):

@@ -85,6 +85,7 @@ def test_the_database_is_full_of_connections(drill, drilled: Drilled, analyst: s
         it.strikes()
         incident = it.is_seen(ADVISORY, by=ADVISORY)
         # Nobody waits a minute here until the sessions have been idle for one.
+        time.sleep(1.1)
         it.is_mended_by("pipeline-platform db end --idle-for 1s")
         is_green = it.is_green(by=ADVISORY)
     assert (incident.severity, incident.remedy.command) == (it.fault.severity, it.fault.command)

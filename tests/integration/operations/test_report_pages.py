@@ -128,7 +128,7 @@ class TestFailed:
         (row,) = state.what_failed(replace(reviewed, present=present)).rows
         assert (row["what"], row["command"]) == (
             "A run of web_events_ingest failed.",
-            "pipeline-platform landing ingest --pipeline web_events",
+            "pipeline-platform partitions process --pipeline web_events",
         )
 
     def test_what_is_part_of_an_incident_is_told_once(self, reviewed, services) -> None:
