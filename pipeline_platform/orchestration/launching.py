@@ -16,7 +16,11 @@ from dagster._core.origin import (
 )
 from dagster._core.remote_origin import CodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.run_coordinator import SubmitRunContext
-from dagster._core.storage.tags import PARENT_RUN_ID_TAG, ROOT_RUN_ID_TAG
+from dagster._core.storage.tags import (
+    PARENT_RUN_ID_TAG,
+    ROOT_RUN_ID_TAG,
+    TAGS_TO_MAYBE_OMIT_ON_RETRY,
+)
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 
 from pipeline_platform.failures import BadInputError, NotFoundError
@@ -26,8 +30,19 @@ from pipeline_platform.orchestration.history import partition_holding
 from pipeline_platform.orchestration.instance import ROOT
 from pipeline_platform.orchestration.pipeline_runs import FAILED
 from pipeline_platform.orchestration.run_log import REQUEST_TAG
+from pipeline_platform.orchestration.run_processes import PROCESS_TAG
 
-_OF_ONE_RUN = frozenset({FAILURE_TAG, STOPPED_TAG, "started_by"})
+_OF_ONE_RUN = frozenset(
+    {
+        *TAGS_TO_MAYBE_OMIT_ON_RETRY,
+        FAILURE_TAG,
+        STOPPED_TAG,
+        PROCESS_TAG,
+        REQUEST_TAG,
+        "started_by",
+    }
+)
+"""Tags that say how one run was begun and ended, and nothing of the run that does it again."""
 REPOSITORY = "__repository__"
 """Dagster's name for the repository of a code location that is one `Definitions`."""
 

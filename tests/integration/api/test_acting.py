@@ -17,9 +17,11 @@ import httpx
 import pytest
 
 from pipeline_platform.logs import folder_of
+from pipeline_platform.orchestration.failures import FAILURE_TAG
 from pipeline_platform.orchestration.instance import ROOT
 from pipeline_platform.orchestration.launching import Workflows
 from pipeline_platform.orchestration.pipeline_runs import work_tags
+from pipeline_platform.orchestration.run_log import REQUEST_TAG
 from tests.assets.platform_runs import LAST_DAY
 from tests.integration.api.conftest import SECRETS, Service
 
@@ -333,6 +335,8 @@ def test_a_failed_run_is_started_again_from_the_step_that_failed(
     again = {one["failed run"]: one["new run"] for one in json.loads(told.stdout)}[run_id]
     followed = subprocess.run([*shell, "watch", again], env=environment, check=False)
     steps = {one.step_key for one in service.instance.get_run_step_stats(again)}
+    tags = service.instance.get_run_by_id(again).tags
+    assert {FAILURE_TAG, REQUEST_TAG} & tags.keys() == set(), "they are the failed run's"
     own = f"{PIPELINE}_performance_data"
     assert (followed.returncode, steps) == (0, {own, f"{PIPELINE}_service_checks"})
 
