@@ -166,12 +166,13 @@ class Maintainer:
         operation = "indexes"
         try:
             if dry_run:
-                done = list(rebuild_bloated(self.services.database, table, dry_run=True))
-                return Report(table, operation, _of_indexes(done), True)
+                done = rebuild_bloated(self.services.database, table, dry_run=True)
+                return Report(table, operation, _of_indexes([*done]), True)
             with self._recorded(table, operation) as record:
-                done = list(rebuild_bloated(self.services.database, table, dry_run=False))
-                record.append(_of_indexes(done))
-            return Report(table, operation, _of_indexes(done), False)
+                done = rebuild_bloated(self.services.database, table, dry_run=False)
+                effect = _of_indexes([*done])
+                record.append(effect)
+            return Report(table, operation, effect, False)
         except Exception as error:  # what was done to the other tables must be reported
             return Report(table, operation, Effect(), dry_run, failure=_failure(error))
 

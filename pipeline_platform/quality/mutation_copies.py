@@ -41,15 +41,12 @@ def copy_rows(
     return int(counted[0]) if counted else 0
 
 
-def changes(table: LakeTable, copy: duckdb.DuckDBPyConnection, query: str) -> bool:
-    """Tell whether a query's rows are others than the copy's, whatever their order."""
-    clean, damaged = (
-        copy.sql(
-            f"SELECT count(*), sum(hash(one)), bit_xor(hash(one)) FROM ({each}) AS one"
-        ).fetchone()
-        for each in (unchanged(table), query)
-    )
-    return clean != damaged
+def digest(engine: duckdb.DuckDBPyConnection, query: str) -> tuple[object, ...]:
+    """Return what tells a query's rows from others, whatever their order."""
+    found = engine.sql(
+        f"SELECT count(*), sum(hash(one)), bit_xor(hash(one)) FROM ({query}) AS one"
+    ).fetchone()
+    return found or ()
 
 
 def group_column(table: LakeTable, contract: Contract) -> str | None:

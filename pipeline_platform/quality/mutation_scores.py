@@ -20,7 +20,7 @@ from pipeline_platform.quality.contracts import Contract
 from pipeline_platform.quality.measurements import Measurement, percentage, unmeasured
 from pipeline_platform.quality.measures import Labelled, Measure
 from pipeline_platform.quality.mutation_checks import MutationChecks
-from pipeline_platform.quality.mutation_copies import changes, copy_rows
+from pipeline_platform.quality.mutation_copies import copy_rows, digest, unchanged
 from pipeline_platform.quality.mutations import mutations_of
 from pipeline_platform.run_context import RunContext
 from pipeline_platform.runbook import MUTATION_SCORE, Runbook
@@ -117,12 +117,13 @@ def score_table(run: RunContext, contract: Contract, partition: date | None = No
         rows = run.services.lake.relation(engine, table, months=(chosen, chosen))
         copied = copy_rows(engine, table, contract, rows, _parts(run.runbook, present[chosen]))
         checks = MutationChecks(run, table, contract, chosen, engine, Path(folder), measures)
+        clean = digest(engine, unchanged(table))
         outcomes = []
         with checks.watching():
             for one in tracked(mutations_of(table, contract, engine), table.name):
                 outcome: Outcome = "not applicable"
                 failed: list[str] = []
-                if changes(table, engine, one.query):
+                if digest(engine, one.query) != clean:
                     failed = checks.failed(one)
                     outcome = "caught" if failed else "survived"
                 outcomes.append(Mutated(one.kind, one.columns, outcome, tuple(failed)))
