@@ -10,11 +10,12 @@ from pathlib import Path
 import dagster as dg
 from pydantic import SecretStr
 
+from pipeline_platform.advisory_performance import measurement, refinement, serving
 from pipeline_platform.advisory_performance.automation import (
     WORKFLOW,
     months_to_process,
 )
-from pipeline_platform.advisory_performance.run_context import shipped_mappings
+from pipeline_platform.advisory_performance.run_context import RunContext, shipped_mappings
 from pipeline_platform.advisory_performance.samples.arrivals import (
     SampleArrivals,
     SampleRequest,
@@ -60,6 +61,18 @@ def deliver_sample(settings: Settings, made: SampleArrivals) -> None:
     for number, file in enumerate(made.files):
         arrived_at = datetime.fromtimestamp(ARRIVED.timestamp() + number, UTC)
         deliver(settings, file.name, file.content, arrived_at=arrived_at)
+
+
+def process_months(run: RunContext, months: Sequence[date]) -> None:
+    """Take months from bronze to PostgreSQL as the workflow's assets do, marts left out."""
+    refinement.publish_months(run, refinement.stage_months(run, months))
+    for work in (
+        measurement.measure_range,
+        measurement.reconcile_range,
+        measurement.compare_versions,
+        serving.serve_months,
+    ):
+        list(work(run, months))
 
 
 @dataclass(frozen=True)

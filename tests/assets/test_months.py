@@ -3,7 +3,7 @@
 import dagster as dg
 import pytest
 
-from pipeline_platform.advisory_performance import ingestion, measurement, refinement, serving
+from pipeline_platform.advisory_performance import ingestion
 from pipeline_platform.advisory_performance.assets import MONTHLY_KEYS
 from pipeline_platform.advisory_performance.automation import WORKFLOW
 from pipeline_platform.advisory_performance.marts import MARTS
@@ -22,6 +22,7 @@ from tests.assets.platform_runs import (
     OCTOBER,
     SEPTEMBER,
     deliver_sample,
+    process_months,
     running,
     sample,
     settings_at,
@@ -29,18 +30,6 @@ from tests.assets.platform_runs import (
 
 MADE = sample(fault_rate=0.01, has_corrections=True)
 MART_NAMES = {table.name for table in MARTS.tables}
-
-
-def process(run: RunContext, months) -> None:
-    """Do what the workflow's assets do, marts left out."""
-    refinement.publish_months(run, refinement.stage_months(run, months))
-    for work in (
-        measurement.measure_range,
-        measurement.reconcile_range,
-        measurement.compare_versions,
-        serving.serve_months,
-    ):
-        list(work(run, months))
 
 
 def content_of(services: Services) -> Content:
@@ -58,7 +47,7 @@ def in_one_run(new_database, tmp_path_factory) -> Content:
     with Services(settings) as services:
         run = RunContext(services, "one run")
         list(ingestion.ingest_arrivals(run))
-        process(run, month_range(AUGUST, OCTOBER))
+        process_months(run, month_range(AUGUST, OCTOBER))
         return content_of(services)
 
 
@@ -81,7 +70,7 @@ def test_files_in_another_order_give_the_same_tables(in_one_run, new_database, t
         waiting = [one.key for one in services.landing(PIPELINE).list("incoming")]
         for keys in (waiting[::-1][:20], waiting[::-1][20:]):
             list(ingestion.ingest_arrivals(run, keys))
-        process(run, month_range(AUGUST, OCTOBER))
+        process_months(run, month_range(AUGUST, OCTOBER))
         assert differences(in_one_run, content_of(services)) == {}
 
 

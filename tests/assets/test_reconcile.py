@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_platform.advisory_performance import measurement, run_context, serving
+from pipeline_platform.advisory_performance import run_context
 from pipeline_platform.advisory_performance.automation import reconcile_job
 from pipeline_platform.advisory_performance.ingestion import ingest_arrivals
-from pipeline_platform.advisory_performance.refinement import publish_months, stage_months
 from pipeline_platform.advisory_performance.run_context import RunContext, load_runbook
 from pipeline_platform.advisory_performance.tables import (
     ACCOUNT_STATES,
@@ -30,6 +29,7 @@ from tests.assets.platform_runs import (
     AUGUST,
     OCTOBER,
     deliver_sample,
+    process_months,
     running,
     sample,
     settings_at,
@@ -97,14 +97,7 @@ def ruled(new_database, tmp_path_factory) -> Iterator[Ruled]:
         run = RunContext(platform.services, "the months")
         months = month_range(AUGUST, OCTOBER)
         list(ingest_arrivals(run))
-        publish_months(run, stage_months(run, months))
-        for work in (
-            measurement.measure_range,
-            measurement.reconcile_range,
-            measurement.compare_versions,
-            serving.serve_months,
-        ):
-            list(work(run, months))
+        process_months(run, months)
         before = State.of(platform.services)
         edit_runbook(patch, tmp_path_factory.mktemp("edited"))
         states = []

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from pipeline_platform.advisory_performance import ingestion, measurement, refinement, serving
+from pipeline_platform.advisory_performance import ingestion
 from pipeline_platform.advisory_performance.automation import months_to_process
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.commands import run_ending
@@ -18,7 +18,7 @@ from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse import embedded
-from tests.assets.platform_runs import deliver, sample
+from tests.assets.platform_runs import deliver, process_months, sample
 from tests.drills.drilling import CHANNELS, FAULTS, WHOLE_WAITS, Drill, Drilled
 from tests.drills.rows import Fault
 from tests.integration.commands.conftest import Shell
@@ -71,14 +71,7 @@ def take_in(services: Services) -> None:
     list(ingestion.ingest_arrivals(run))
     while pending := months_to_process(services):
         months = month_range(*pending[1:])
-        refinement.publish_months(run, refinement.stage_months(run, months))
-        for step in (
-            measurement.measure_range,
-            measurement.reconcile_range,
-            measurement.compare_versions,
-            serving.serve_months,
-        ):
-            list(step(run, months))
+        process_months(run, months)
 
 
 @pytest.fixture(autouse=True)

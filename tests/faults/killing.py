@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-from pipeline_platform.advisory_performance import ingestion, measurement, refinement, serving
+from pipeline_platform.advisory_performance import ingestion
 from pipeline_platform.advisory_performance.automation import months_to_process
 from pipeline_platform.advisory_performance.marts import MARTS
 from pipeline_platform.advisory_performance.run_context import RunContext
@@ -30,7 +30,7 @@ from pipeline_platform.quality.conservation import gaps, imbalances
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 from tests.assets.content import Content, database_content, lake_content
-from tests.assets.platform_runs import deliver_sample, sample, settings_at
+from tests.assets.platform_runs import deliver_sample, process_months, sample, settings_at
 from tests.faults import relabelling, web_events
 
 ROOT = Path(__file__).parents[2]
@@ -169,14 +169,7 @@ def do(settings: Settings, work: Work) -> None:
             list(ingestion.ingest_arrivals(run))
         while work in ("months", "everything") and (pending := months_to_process(services)):
             months = month_range(*pending[1:])
-            refinement.publish_months(run, refinement.stage_months(run, months))
-            for step in (
-                measurement.measure_range,
-                measurement.reconcile_range,
-                measurement.compare_versions,
-                serving.serve_months,
-            ):
-                list(step(run, months))
+            process_months(run, months)
 
 
 def _fork(request: Mapping[str, object]) -> int:

@@ -8,22 +8,16 @@ from typing import Any
 import duckdb
 import pytest
 
-from pipeline_platform.advisory_performance import account_ranges, refinement
+from pipeline_platform.advisory_performance import account_ranges
 from pipeline_platform.advisory_performance.account_ranges import AccountRange
 from pipeline_platform.advisory_performance.automation import months_to_process
 from pipeline_platform.advisory_performance.ingestion import ingest_arrivals
-from pipeline_platform.advisory_performance.measurement import (
-    compare_versions,
-    measure_range,
-    reconcile_range,
-)
 from pipeline_platform.advisory_performance.run_context import RunContext, shipped_mappings
 from pipeline_platform.advisory_performance.samples.arrivals import generate_arrivals
-from pipeline_platform.advisory_performance.serving import serve_months
 from pipeline_platform.partition_ranges import month_range
 from pipeline_platform.services import Services
 from tests.assets.content import Content, database_content, differences, lake_content
-from tests.assets.platform_runs import deliver, settings_at
+from tests.assets.platform_runs import deliver, process_months, settings_at
 from tests.integration.advisory_performance.test_sample_ledger import REQUEST
 
 NOW = datetime(2024, 11, 2, tzinfo=UTC)
@@ -43,9 +37,7 @@ def processed(new_database, tmp_path_factory) -> Callable[[], Content]:
             list(ingest_arrivals(run))
             _, first, last = months_to_process(services)
             months = month_range(first, last)
-            refinement.publish_months(run, refinement.stage_months(run, months))
-            for work in (measure_range, reconcile_range, compare_versions, serve_months):
-                list(work(run, months))
+            process_months(run, months)
             return {**lake_content(services, without_instants=True), **database_content(services)}
 
     return process

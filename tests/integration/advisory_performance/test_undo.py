@@ -8,13 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from pipeline_platform.advisory_performance import refinement, serving
 from pipeline_platform.advisory_performance.ingestion import ingest_arrivals
-from pipeline_platform.advisory_performance.measurement import (
-    compare_versions,
-    measure_range,
-    reconcile_range,
-)
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.tables import (
     PIPELINE,
@@ -32,6 +26,7 @@ from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse import stops
 from tests.assets.content import Content, database_content, differences, lake_content
+from tests.assets.platform_runs import process_months
 from tests.integration.advisory_performance.test_withdrawal import HEADER
 
 MONTHS = [date(2024, 9, 1), date(2024, 10, 1)]
@@ -58,9 +53,7 @@ def deliver(services: Services, number: int, value: float) -> str:
 
 def process(services: Services, run_id: str) -> None:
     run = RunContext(services, run_id)
-    refinement.publish_months(run, refinement.stage_months(run, MONTHS))
-    for work in (measure_range, reconcile_range, compare_versions, serving.serve_months):
-        list(work(run, MONTHS))
+    process_months(run, MONTHS)
 
 
 def undoing(services: Services) -> Undoing:
