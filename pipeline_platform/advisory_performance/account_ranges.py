@@ -35,7 +35,7 @@ class AccountRange:
 
 ALL_ACCOUNTS = AccountRange()
 NO_ACCOUNT = AccountRange("", "")
-BYTES_PER_ROW = 4_000
+BYTES_PER_ROW = 8_000
 """Memory limit that one row of an account-day needs while it is worked on beside others."""
 
 

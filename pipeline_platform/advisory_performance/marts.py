@@ -2,6 +2,7 @@
 
 from datetime import date
 
+from pipeline_platform.advisory_performance.account_ranges import ALL_ACCOUNTS, account_ranges
 from pipeline_platform.advisory_performance.tables import (
     ACCOUNT_PERFORMANCE,
     COMPOSITE_RETURNS,
@@ -13,8 +14,10 @@ from pipeline_platform.advisory_performance.tables import (
     VALUATIONS,
     VENDOR_RECONCILIATION_DAILY,
 )
+from pipeline_platform.lake.engine import connect
+from pipeline_platform.lake.lake import Lake
 from pipeline_platform.lake.marts import Mart, MartGroup
-from pipeline_platform.partition_ranges import shifted
+from pipeline_platform.partition_ranges import dates_in, shifted
 
 
 def with_month_before(first: date, last: date) -> tuple[date, date]:
@@ -22,6 +25,25 @@ def with_month_before(first: date, last: date) -> tuple[date, date]:
     return shifted(first, -1), last
 
 
+def account_slices(lake: Lake, span: tuple[date, date]) -> list[str]:
+    """Cut the accounts of a range of months into conditions whose rows fit into memory.
+
+    A row is a month of an account, of which joins and sums hold all of a slice at once: DuckDB
+    spills them, but not all of them together within a small limit.
+    """
+    first, last = span
+    most = lake.settings.memory_bytes // BYTES_PER_ACCOUNT
+    returns = dates_in(lake.partitions(TIME_WEIGHTED_RETURNS))
+    if sum(count for month, count in returns.items() if first <= month <= last) <= most:
+        return [ALL_ACCOUNTS.condition]
+    with connect(lake.settings) as engine:
+        rows = lake.relation(engine, TIME_WEIGHTED_RETURNS, months=span)
+        months = rows.project("account_id, as_of_month").distinct()
+        return [one.condition for one in account_ranges(engine, months, most)]
+
+
+BYTES_PER_ACCOUNT = 4_000
+"""Memory limit that one month of an account needs while the marts join and sum it."""
 ROWS_PER_MEGABYTE = 5_000
 """How many valuations one build of the marts may read per megabyte of the memory limit."""
 
@@ -35,4 +57,5 @@ MARTS = MartGroup(
         Mart(COMPOSITE_RETURNS, reads=with_month_before),
     ),
     rows_per_megabyte=ROWS_PER_MEGABYTE,
+    slices=account_slices,
 )

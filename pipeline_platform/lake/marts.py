@@ -10,6 +10,7 @@ from datetime import date
 from typing import TypeAlias
 
 from pipeline_platform.failures import NotFoundError
+from pipeline_platform.lake.lake import Lake
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.partition_ranges import range_filter
 
@@ -49,14 +50,17 @@ class MartGroup:
     """The marts of one pipeline, built together, and every table that they read.
 
     `rows_per_megabyte` is how many rows of the first source one build may have per megabyte of the
-    memory limit: more are built in pieces. `are_last` says that no layer comes after them: a
-    request for partitions is answered only when all of the marts were published.
+    memory limit: more are built in pieces. `slices` cuts the rows of a range by SQL conditions:
+    models that say `is_in_slice()` are written slice by slice on DuckDB. `are_last` says that no
+    layer comes after them: a request for partitions is answered only when all of the marts were
+    published.
     """
 
     pipeline: str
     sources: Sequence[LakeTable]
     marts: Sequence[Mart]
     rows_per_megabyte: int
+    slices: Callable[[Lake, Range], Sequence[str]] | None = None
     are_last: bool = False
 
     @property

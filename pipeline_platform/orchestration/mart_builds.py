@@ -105,12 +105,13 @@ def build_marts(
         if group.are_last
         else {}
     )
+    slices = {"slices": list(group.slices(services.lake, span))} if group.slices else {}
     build = build_models(
         services,
         pipeline=group.pipeline,
         models=[mart.name for mart in group.marts],
         sources=[(table, group.read_range(first, last)) for table in group.sources],
-        variables={"first_date": str(first), "last_date": str(last), **variables},
+        variables={"first_date": str(first), "last_date": str(last), **slices, **variables},
         run_id=run_id,
         # Never one date, which would say that every file has this value: a week has its Monday.
         partition=f"{first}_{last}",

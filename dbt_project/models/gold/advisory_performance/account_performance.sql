@@ -1,7 +1,7 @@
 -- One row per account and month: what the account did, as it stood on the month's last day.
 with days as (
   select * from {{ source('advisory_performance_gold', 'time_weighted_returns') }}
-  where is_current and {{ is_in_built_range('as_of_month') }}
+  where is_current and {{ is_in_built_range('as_of_month') }} and {{ is_in_slice() }}
 ),
 
 months as (
@@ -25,7 +25,7 @@ rulings as (
     count(*) filter (where reconciliation_status not in ('COMPLETED', 'PENDING')) as open_count,
     count(*) filter (where reconciliation_status = 'COMPLETED') as completed_count
   from {{ source('advisory_performance_gold', 'reconciliation') }}
-  where {{ is_in_built_range('as_of_month') }}
+  where {{ is_in_built_range('as_of_month') }} and {{ is_in_slice() }}
   group by account_id, as_of_month
 )
 
