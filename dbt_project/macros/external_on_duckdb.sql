@@ -6,6 +6,9 @@
   {%- set options = render_write_options(config) -%}
   {%- set written = adapter.external_write_options(location, options) -%}
   {%- set slices = var('slices') if is_in_slice() in sql else ['true'] -%}
+  {%- if slices | length > 1 and not options.get('partition_by') -%}
+    {{ exceptions.raise_compiler_error("A model in slices needs partition_by: one file can't hold them.") }}
+  {%- endif -%}
   {% for slice in slices %}
     {%- set pattern = "filename_pattern 'slice_" ~ loop.index ~ "_{i}', overwrite_or_ignore true" -%}
     {% call statement('main') -%}

@@ -81,10 +81,7 @@ class Plugin(BasePlugin):  # type: ignore[misc, unused-ignore]
         return cursor_of_dbt.sql(query)
 
     def store(self, target_config: TargetConfig) -> None:
-        """Note which files hold a model's rows; an empty model has none.
-
-        dbt-duckdb writes a file with one row of nulls for an empty model, which its view hides.
-        """
+        """Note which files hold a model's rows; an empty model has none."""
         self._current_run()
         relation, location = target_config.relation, target_config.location
         if self._connection is None or location is None or location.format != "parquet":

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 from pydantic import SecretStr
 
-from pipeline_platform.advisory_performance.marts import MARTS
+from pipeline_platform.advisory_performance import marts
+from pipeline_platform.advisory_performance.marts import MARTS, account_slices
 from pipeline_platform.advisory_performance.tables import (
     ACCOUNT_PERFORMANCE,
     COMPOSITE_RETURNS,
@@ -325,4 +326,19 @@ def test_months_built_in_pieces_equal_months_built_in_one_go(built: Built) -> No
     )
 
     assert [piece.span for piece in pieces] == [(SEPTEMBER, SEPTEMBER), (OCTOBER, OCTOBER)]
+    assert [built.rows(table) for table in MARTS.tables] == at_once
+
+
+def test_slices_of_accounts_equal_all_accounts_at_once(
+    built: Built, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = [built.rows(table) for table in MARTS.tables]
+    cut = account_slices(built.services.lake, (SEPTEMBER, OCTOBER))
+    monkeypatch.setattr(marts, "BYTES_PER_ACCOUNT", built.services.settings.memory_bytes // 4)
+
+    for table in MARTS.tables:
+        publish(built.services, table, [])
+    list(build_pieces(built.services, MARTS, (SEPTEMBER, OCTOBER), {}, "marts in slices"))
+
+    assert len(cut) == 1 < len(account_slices(built.services.lake, (SEPTEMBER, OCTOBER)))
     assert [built.rows(table) for table in MARTS.tables] == at_once
