@@ -8,17 +8,11 @@ tables that the work itself writes; one that can't be read is named in
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
-from itertools import accumulate
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import (
-    CounterMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
+from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from pipeline_platform.api.machine_metrics import (
@@ -30,12 +24,13 @@ from pipeline_platform.api.machine_metrics import (
 )
 from pipeline_platform.api.platform import Platform
 from pipeline_platform.api.problems import responses
+from pipeline_platform.api.run_metrics import run_state
 from pipeline_platform.api.security import Reader
 from pipeline_platform.api.sharing import Shared
 from pipeline_platform.operations.service_levels import stored_figures
 from pipeline_platform.orchestration.automation import earliest_in_time
 from pipeline_platform.run_context import utc_now
-from pipeline_platform.warehouse import figures, run_records
+from pipeline_platform.warehouse import figures
 from pipeline_platform.warehouse.stops import EVERYTHING, stops
 
 DAY = timedelta(days=1)
@@ -58,7 +53,7 @@ class Metrics:
         self._sizes = Shared(lambda: list(sizes(platform)), SIZES_SHARED_SECONDS)
         self.shared = Shared(self.families, SHARED_SECONDS)
         self._sections: dict[str, Callable[[], Families]] = {
-            "runs": self._runs,
+            "runs": lambda: run_state(platform),
             "freshness": self._freshness,
             "checks": self._checks,
             "arrivals": self._arrivals,
@@ -83,80 +78,6 @@ class Metrics:
                 is_failed = 1
             failed.add_metric([name], is_failed)
         return [*found, failed]
-
-    def _runs(self) -> Iterator[Metric]:
-        services, now = self._platform.services, utc_now()
-        self._platform.recorder.record_ended(services)
-        with services.database.connection() as connection:
-            totals = run_records.task_totals(connection)
-            latest = run_records.latest_tasks(connection)
-            counts = run_records.run_counts(connection, now - DAY)
-            successes = run_records.last_successes(connection)
-        tasks = CounterMetricFamily(
-            "potato_pipeline_tasks",
-            "Steps of runs that ended (SP-7).",
-            labels=["pipeline", "status"],
-        )
-        durations = HistogramMetricFamily(
-            "potato_pipeline_task_duration_seconds",
-            "How long steps took (SP-9).",
-            labels=["pipeline"],
-        )
-        by_pipeline: dict[str, list[dict[str, Any]]] = {}
-        # A series that begins with its first failure would hide that one from `increase`.
-        ended_tasks = {
-            (pipeline, status): 0
-            for pipeline in self._platform.pipelines
-            for status in ("success", "failure")
-        }
-        for row in totals:
-            ended_tasks[row["pipeline_id"], row["status"]] = row["task_count"]
-            by_pipeline.setdefault(row["pipeline_id"], []).append(row)
-        for (pipeline, status), count in ended_tasks.items():
-            tasks.add_metric([pipeline, status], count)
-        ends = [*map(str, run_records.BUCKETS), "+Inf"]
-        for pipeline, rows in by_pipeline.items():
-            summed = [
-                sum(place) for place in zip(*(one["bucket_counts"] for one in rows), strict=True)
-            ]
-            durations.add_metric(
-                [pipeline],
-                buckets=list(zip(ends, accumulate(summed), strict=True)),
-                sum_value=sum(one["seconds"] for one in rows),
-            )
-        labels = ["pipeline", "task"]
-        seconds = gauge("pipeline_task_seconds", "Of its last success (SA-56).", labels)
-        peaks = gauge(
-            "pipeline_task_peak_memory_bytes",
-            "Most memory of a step's process in its last success (SA-56).",
-            labels,
-        )
-        for row in latest:
-            names = [row["pipeline_id"], row["task_name"]]
-            seconds.add_metric(names, row["seconds"])
-            if row["peak_memory_bytes"] is not None:
-                peaks.add_metric(names, row["peak_memory_bytes"])
-        last = gauge(
-            "potato_pipeline_last_successful_run_timestamp",
-            "When the last successful run ended (SP-5).",
-            ["pipeline"],
-        )
-        for row in successes:
-            last.add_metric([row["pipeline_id"]], row["ended_at"].timestamp())
-        runs = gauge("pipeline_runs", "Runs that ended in 24 hours.", ["pipeline", "status"])
-        rates = gauge(
-            "pipeline_success_rate_pct", "Successful among runs of 24 hours.", ["pipeline"]
-        )
-        ended: dict[str, dict[str, int]] = {}
-        for row in counts:
-            runs.add_metric([row["pipeline_id"], row["status"].lower()], row["run_count"])
-            ended.setdefault(row["pipeline_id"], {})[row["status"]] = row["run_count"]
-        for pipeline, by_status in ended.items():
-            # What somebody stopped neither succeeded nor failed.
-            judged = sum(by_status.values()) - by_status.get(run_records.STOPPED, 0)
-            if judged:
-                rates.add_metric([pipeline], 100 * by_status.get("SUCCESS", 0) / judged)
-        yield from (tasks, durations, seconds, peaks, last, runs, rates)
 
     def _freshness(self) -> Iterator[Metric]:
         now = utc_now()

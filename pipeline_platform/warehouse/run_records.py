@@ -163,6 +163,25 @@ def latest_tasks(conn: Connection) -> list[dict[str, Any]]:
     )
 
 
+def latest_stages(conn: Connection) -> list[dict[str, Any]]:
+    """Return pipeline_id, stage and seconds of each stage's last successful run (SC-8)."""
+    return _rows(
+        conn,
+        """
+        SELECT DISTINCT ON (pipeline_id, stage)
+            pipeline_id, stage, milliseconds / 1000.0::float8 AS seconds
+        FROM pipeline_runs CROSS JOIN LATERAL (VALUES
+            ('extraction', extraction_duration_ms),
+            ('transformation', transformation_duration_ms),
+            ('loading', loading_duration_ms)
+        ) AS stages (stage, milliseconds)
+        WHERE status = 'SUCCESS' AND milliseconds IS NOT NULL
+        ORDER BY pipeline_id, stage, ended_at DESC
+        """,
+        {},
+    )
+
+
 def _add(conn: Connection, run: EndedRun, status: str, times: Sequence[float]) -> None:
     counts = [0] * (len(BUCKETS) + 1)
     for seconds in times:

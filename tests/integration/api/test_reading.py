@@ -20,6 +20,7 @@ ROWS = {
     "pipeline_file_duration_seconds_max": "SA-86",
     "pipeline_start_delay_seconds_max": "SA-56",
     "pipeline_task_seconds": "SA-56",
+    "pipeline_stage_seconds": "SC-8",
     "pipeline_task_peak_memory_bytes": "SA-56",
     "database_connections": "SA-23",
     "database_query_seconds": "SA-87",
@@ -29,6 +30,21 @@ ROWS = {
     "capacity_limit": "SW-66",
     "pipeline_stopped": "XC-5",
 }
+
+
+READ_BY_RUNBOOK = [
+    ("SC-1", "/health", "status"),
+    ("SC-2", "/metrics", "activeCDCEngines"),
+    ("SC-3", "/quality/reports/latest", "issues"),
+    ("SC-4", "/quality/reports/{run}", "dimensions"),
+    ("SC-4", "/quality/reports/{run}", "issues"),
+    ("SC-6", "/pipelines/{pipeline}/runs", 0),
+    ("SC-7", "/pipelines/{pipeline}/runs/{run}", "errors"),
+    ("SC-7", "/pipelines/{pipeline}/runs/{run}", "metrics"),
+    ("X-18, ST-15", "/health", "version"),
+    ("X-18, ST-15", "/health", "environment"),
+]
+"""Row, path, and what the runbook's command takes out of the answer with `jq`."""
 
 
 def json_metrics(service: Service) -> Mapping[str, list[dict[str, object]]]:
@@ -112,6 +128,38 @@ def test_runs_are_listed_newest_first(service: Service) -> None:
 def ingest_run(service: Service) -> str:
     runs = service.get(f"/pipelines/{PIPELINE}/runs", params={"limit": 200}).json()
     return next(run["run_id"] for run in runs if run["job"] == "advisory_performance_ingest")
+
+
+@pytest.mark.parametrize(("row", "path", "field"), READ_BY_RUNBOOK)
+def test_the_runbooks_request_is_answered_with_what_it_reads(
+    service: Service, row: str, path: str, field: str | int
+) -> None:
+    told = service.get(path.format(pipeline=PIPELINE, run=ingest_run(service))).json()
+    assert told[field] is not None, row
+
+
+def test_the_runbooks_names_of_stages_are_those_of_a_run(service: Service) -> None:
+    """SC-8."""
+    told = service.get(f"/pipelines/{PIPELINE}/runs/{ingest_run(service)}").json()["metrics"]
+    assert set(told) == {"extractionDurationMs", "transformationDurationMs", "loadingDurationMs"}
+
+
+def test_the_severity_that_the_runbook_selects_is_one_of_an_issue(service: Service) -> None:
+    """SC-4: `.issues[] | select(.severity == "critical")`."""
+    issue = service.get("/openapi.json").json()["components"]["schemas"]["Issue"]
+    assert "critical" in issue["properties"]["severity"]["enum"]
+
+
+def test_the_service_describes_itself(service: Service) -> None:
+    """SC-13: the page for people, and its OpenAPI."""
+    assert service.get("/docs", role=None).status_code == 200
+    assert service.get("/openapi.json", role=None).json()["openapi"].startswith("3.")
+
+
+def test_the_stages_of_the_last_success_are_metrics(service: Service) -> None:
+    told = service.get(f"/pipelines/{PIPELINE}/runs/{ingest_run(service)}").json()["metrics"]
+    seconds = value_of(service, "pipeline_stage_seconds", pipeline=PIPELINE, stage="extraction")
+    assert seconds == told["extractionDurationMs"] / 1000
 
 
 def test_a_run_tells_the_time_of_its_stages(service: Service) -> None:

@@ -70,3 +70,8 @@ def test_a_service_for_other_machines_needs_tokens(shell: Shell) -> None:
     result = shell("serve", "--host", "0.0.0.0")
     assert result.exit_code == 2
     assert "PLATFORM_API_TOKENS" in result.stderr
+
+
+def test_the_service_has_the_port_of_the_runbook(shell: Shell) -> None:
+    """SC-1."""
+    assert "[default: 4020]" in " ".join(shell("serve", "--help").stdout.split())
