@@ -31,7 +31,7 @@ def recover(
         bool, typer.Option("--go", help="Do it; without, only the plan is printed.")
     ] = False,
     until: Annotated[
-        Step | None, typer.Option(help="End after this step; the next call goes on.")
+        Step | None, typer.Option(help="End after this step; a call without it goes on.")
     ] = None,
     database: Annotated[
         bool | None,
@@ -97,6 +97,10 @@ def recover(
                     console.print(f"{one.step}: {'; '.join(one.said)}", markup=False)
         if as_json:
             show_rows("Recovery", rows, as_json=True)
+        elif not rows:
+            console.print(
+                f"{until} was done before; without --until it goes on with {recovery.next_step}."
+            )
 
 
 def drill(

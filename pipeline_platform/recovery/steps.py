@@ -142,7 +142,10 @@ class Recoverer:
         return [(step, told[step]) for step in STEPS]
 
     def go_on(self, recovery: Recovery, until: Step | None = None) -> Iterator[Done]:
-        """Do the steps that are left, up to one; each is remembered before the next begins."""
+        """Do the steps that are left, up to one and never beyond it, also if it was done before.
+
+        Each is remembered before the next begins.
+        """
         work: dict[Step, Callable[[Recovery], list[str]]] = {
             "assess": self._assess,
             "stop": self._stop,
@@ -152,13 +155,13 @@ class Recoverer:
             "resume": self._resume,
         }
         while (step := recovery.next_step) is not None:
+            if until is not None and STEPS.index(step) > STEPS.index(until):
+                return
             said = work[step](recovery)
             done = Done(step=step, at=self._clock(), said=tuple(said))
             recovery.done.append(done)
             self._keep(recovery)
             yield done
-            if step == until and recovery.next_step is not None:
-                return
         self._file.rename(self._file.with_name(f"{recovery.began_at:%Y-%m-%dT%H-%M-%S}.json"))
 
     def _assess(self, recovery: Recovery) -> list[str]:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from pipeline_platform.cli import app
 from pipeline_platform.failures import NotFoundError, PermanentError
 from pipeline_platform.recovery.backups import create_backup
 from pipeline_platform.recovery.steps import STEPS, Recoverer, Step
@@ -103,6 +105,25 @@ def test_what_was_done_is_not_done_again(attempts: Attempts) -> None:
 def test_a_database_that_came_back_is_not_brought_back_again(attempts: Attempts) -> None:
     assert attempts.folders[0] == attempts.folders[1]
     assert "same counts and checksums" in attempts.said[0]
+
+
+@pytest.mark.usefixtures("attempts")
+@pytest.mark.parametrize("until", ["assess", "restore"])
+def test_up_to_a_step_that_was_done_before_nothing_is_done(lost: Settings, until: Step) -> None:
+    steps = recoverer(lost)
+    assert list(steps.go_on(steps.unfinished(), until=until)) == []
+    assert steps.unfinished().next_step == "verify"
+
+
+@pytest.mark.usefixtures("attempts")
+def test_the_command_says_that_the_step_was_done_before(
+    lost: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in lost.to_env().items():
+        monkeypatch.setenv(name, value)
+    told = CliRunner().invoke(app, ["recover", "--go", "--until", "restore"])
+    assert told.exit_code == 0, told.output
+    assert "restore was done before; without --until it goes on with verify." in told.stdout
 
 
 @pytest.mark.usefixtures("attempts")
