@@ -4,11 +4,13 @@
 until a run asks for it.
 """
 
+import sys
 from collections.abc import Mapping
 
 import dagster as dg
 
 from pipeline_platform.advisory_performance import definitions as advisory_performance
+from pipeline_platform.failures import InvalidSettingError
 from pipeline_platform.operations import definitions as operations
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
@@ -28,4 +30,10 @@ def build_defs(settings: Settings, resources: Mapping[str, object] | None = None
     )
 
 
-defs = build_defs(Settings.from_env())
+try:
+    defs = build_defs(Settings.from_env())
+except InvalidSettingError:
+    # Dagster shows what can't be loaded with every place of the code on the way there, which would
+    # hide the sentence. A process that can't load this does nothing else.
+    sys.tracebacklimit = 0
+    raise
