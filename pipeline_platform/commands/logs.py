@@ -1,7 +1,9 @@
 """`pipeline-platform logs`: what a step said, or the platform's log by pipeline (SW-12, SC-32)."""
 
+import json
 from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Literal
 
@@ -11,9 +13,9 @@ import typer
 from pipeline_platform.commands.arguments import Duration, Limit, pipeline_named
 from pipeline_platform.commands.code_location import CodeLocation, code_location
 from pipeline_platform.commands.history import parse_recent_day
-from pipeline_platform.commands.log_lines import lines_since, row_of
+from pipeline_platform.commands.log_lines import Wanted, followed, lines_of, row_of
 from pipeline_platform.commands.output import AsJson, plain_failures
-from pipeline_platform.commands.printing import show_rows
+from pipeline_platform.commands.printing import show_rows, visible
 from pipeline_platform.commands.run_details import run_id_of
 from pipeline_platform.failures import BadInputError, NotFoundError
 from pipeline_platform.logs import folder_of
@@ -48,16 +50,24 @@ def logs(
         Literal["debug", "info", "warning", "error"], typer.Option(help="Of it: at least this.")
     ] = "info",
     limit: Limit = 200,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Of it: go on with what is added, until Ctrl-C.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what a run said, in order: of the last run of a step over a day, or of one run (SW-12).
 
-    Give --run, or --step and --partition. With --pipeline or --request it is the platform's own
-    log, of all processes of this machine (SC-32): PLATFORM_HOME/logs has a file of JSON lines a
-    day where PLATFORM_LOG_FORMAT is json, as it is in staging and production.
+    Give --run, or --step and --partition. With --pipeline, --request or --follow it is the
+    platform's own log, of all processes of this machine (SC-32): PLATFORM_HOME/logs has a file of
+    JSON lines a day where PLATFORM_LOG_FORMAT is json, as it is in staging and production.
     """
-    if pipeline is not None or request is not None:
-        _show_log(pipeline, request, since, level, limit, as_json=as_json)
+    if pipeline is not None or request is not None or follow:
+        with plain_failures():
+            if follow and (run is not None or step is not None or partition is not None):
+                raise BadInputError("--follow is of the log; `watch RUN` follows a run.")
+            named = None if pipeline is None else pipeline_named(pipeline)
+        wanted = Wanted(datetime.now(UTC) - since, level, named, request)
+        _show_log(wanted, limit, follow=follow, as_json=as_json)
         return
     with code_location() as location:
         if run is None and (step is None or partition is None):
@@ -72,29 +82,23 @@ def logs(
         show_rows(title, rows[-limit:], as_json=as_json, empty="it said nothing.")
 
 
-def _show_log(
-    pipeline: str | None,
-    request: str | None,
-    since: timedelta,
-    level: str,
-    limit: int,
-    *,
-    as_json: bool,
-) -> None:
+def _show_log(wanted: Wanted, limit: int, *, follow: bool, as_json: bool) -> None:
     with plain_failures():
         settings = Settings.from_env()
-        found = deque(
-            lines_since(
-                settings,
-                datetime.now(UTC) - since,
-                level=level,
-                pipeline=None if pipeline is None else pipeline_named(pipeline),
-                request=request,
-            ),
-            maxlen=limit,
-        )
+        if follow:
+            _follow(settings, wanted, limit, as_json=as_json)
+            return
+        found = deque(lines_of(settings, wanted), maxlen=limit)
     rows = [dict(one) if as_json else row_of(one) for one in found]
     show_rows(f"Log in {folder_of(settings)}", rows, as_json=as_json, empty="it has no such line.")
+
+
+def _follow(settings: Settings, wanted: Wanted, limit: int, *, as_json: bool) -> None:
+    """Print each line as it comes, as JSON or in words, until Ctrl-C."""
+    with suppress(KeyboardInterrupt):
+        for line in followed(settings, wanted, limit):
+            said = [str(one) for one in row_of(line).values() if one is not None]
+            typer.echo(json.dumps(visible(line)) if as_json else visible("  ".join(said)))
 
 
 def _last_run(location: CodeLocation, step: str, day: date) -> str:
