@@ -133,6 +133,13 @@ class StuckRuns(Part):
     remedy: Remedy
 
 
+class Review(Part):
+    """After how many days without a change somebody looks the runbook over (SA-101, SW-69)."""
+
+    requirements: list[str] = Field(min_length=1)
+    every_days: int = Field(ge=1)
+
+
 class Alerts(Part):
     """The routes of what is no threshold, and how much is told to whom.
 
@@ -464,6 +471,7 @@ class Runbook(Alerting):
 
     title: str
     description: str = ""
+    review: Review
     rulings: Rulings
     maintenance: Maintenance
     score_weights: dict[Dimension, float] = Field(default_factory=dict)

@@ -6,6 +6,7 @@ while a page says another number than the checks use.
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date, timedelta
 from typing import get_args
 
 from pipeline_platform.failures import InvalidRunbookError
@@ -17,14 +18,35 @@ OPERATING_PAGE = "docs/operating.md"
 CHECKS_PAGE = f"{OPERATING_PAGE}#what-you-see-what-to-do"
 """Where each check by its name has a row that says what it means and what to do (XC-1)."""
 ENVIRONMENTS: tuple[Environment, ...] = get_args(Environment)
+UPDATED = "updated"
+_UPDATED = re.compile(r"^Runbook last updated (?P<day>\d{4}-\d\d-\d\d) ", re.MULTILINE)
 _BLOCK = re.compile(
     r"<!-- generated: (?P<name>[a-z-]+) -->\n.*?<!-- end of generated: (?P=name) -->", re.DOTALL
 )
 
 
-def generated_blocks(runbook: Runbook) -> dict[str, str]:
-    """Return every generated block as Markdown, by the name that its markers carry."""
-    return {name: make(runbook) for name, make in _BLOCKS.items()}
+def generated_blocks(runbook: Runbook, updated: date) -> dict[str, str]:
+    """Return every generated block as Markdown, by the name that its markers carry.
+
+    `updated` is the day on which the runbook was changed last.
+    """
+    made = {name: make(runbook) for name, make in _BLOCKS.items()}
+    return {UPDATED: updated_line(runbook, updated), **made}
+
+
+def updated_line(runbook: Runbook, updated: date) -> str:
+    """Say when the runbook was changed last, and by when somebody looks at it again (SA-101)."""
+    every = runbook.review.every_days
+    return (
+        f"Runbook last updated {updated} (as Git has it); looked over every {every} days, next by "
+        f"{updated + timedelta(days=every)}."
+    )
+
+
+def updated_on(page: str) -> date | None:
+    """Return the day that a page says its runbook was updated on; None if it says none."""
+    found = _UPDATED.search(page)
+    return date.fromisoformat(found["day"]) if found else None
 
 
 def with_blocks(page: str, blocks: Mapping[str, str]) -> str:
@@ -49,6 +71,7 @@ def with_blocks(page: str, blocks: Mapping[str, str]) -> str:
 def new_page(runbook: Runbook) -> str:
     """Return the page of a pipeline that has none yet: every block, not filled, below a heading."""
     lines = [f"# {runbook.title}", "", runbook.description.strip(), ""]
+    lines += [f"<!-- generated: {UPDATED} -->", f"<!-- end of generated: {UPDATED} -->", ""]
     for name in _BLOCKS:
         lines += [f"## {name.capitalize()}", "", f"<!-- generated: {name} -->"]
         lines += [f"<!-- end of generated: {name} -->", ""]

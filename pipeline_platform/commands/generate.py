@@ -6,6 +6,7 @@ them is not what its runbook says.
 
 import csv
 import json
+from datetime import date, timedelta
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,17 +15,20 @@ from typing import Annotated
 import typer
 
 from pipeline_platform.commands.arguments import PACKAGE
+from pipeline_platform.commands.last_change import changed_on
 from pipeline_platform.commands.output import FOUND_FAULTS, console, errors, plain_failures
 from pipeline_platform.operations import coverage
 from pipeline_platform.operations.cloudwatch_template import template
 from pipeline_platform.operations.dashboards import dashboard
 from pipeline_platform.operations.plan import alertings, runbooks
 from pipeline_platform.operations.prometheus_rules import rule_file
+from pipeline_platform.run_context import utc_now
 from pipeline_platform.runbook import Runbook
 from pipeline_platform.runbook_page import (
     OPERATING_PAGE,
     generated_blocks,
     new_page,
+    updated_on,
     with_blocks,
 )
 
@@ -78,8 +82,20 @@ def generated_files(folder: Path) -> dict[Path, str]:
         files[folder / "cloudwatch" / f"{name}.json"] = template(runbook)
         page = folder / f"{name}.md"
         own = own_runbook(name)
-        files[page] = with_blocks(_present(page) or new_page(own), generated_blocks(own))
+        text = _present(page) or new_page(own)
+        day = updated_day(updated_on(text), changed_on(PACKAGE / name / "runbook.yaml"))
+        files[page] = with_blocks(text, generated_blocks(own, day))
     return files
+
+
+def updated_day(told: date | None, changed: date | None) -> date:
+    """Return the day that a page tells: of the last change, or as it does where Git knows none.
+
+    A day too early or late is let be: a page is written before the commit that it is part of.
+    """
+    if changed is None or (told is not None and abs(told - changed) <= timedelta(days=1)):
+        changed = told or changed
+    return changed or utc_now().date()
 
 
 def covered() -> tuple[list[str], str]:

@@ -24,13 +24,20 @@ from pipeline_platform.definitions import build_defs
 from pipeline_platform.failures import InvalidRunbookError
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.runbook import Runbook
-from pipeline_platform.runbook_page import CHECKS_PAGE, block_names, generated_blocks, with_blocks
+from pipeline_platform.runbook_page import (
+    CHECKS_PAGE,
+    block_names,
+    generated_blocks,
+    updated_on,
+    with_blocks,
+)
 from pipeline_platform.settings import PREFIX, Settings
 from pipeline_platform.web_events import run_context as web_events
 from pipeline_platform.web_events.run_context import shipped_sources
 from pipeline_platform.web_events.tables import TABLES as WEB_TABLES
 
 ROOT = Path(__file__).parents[2]
+TODAY = utc_now().date()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PIPELINE_PAGES = {
     ROOT / "docs" / "advisory_performance.md": load_runbook,
@@ -218,12 +225,14 @@ def test_the_example_of_settings_lists_exactly_the_settings() -> None:
 @pytest.mark.parametrize("page", PIPELINE_PAGES, ids=lambda page: page.name)
 def test_the_generated_blocks_of_a_page_say_what_the_runbook_says(page: Path) -> None:
     text = page.read_text("utf-8")
-    assert text == with_blocks(text, generated_blocks(PIPELINE_PAGES[page]()))
+    updated = updated_on(text)
+    assert updated is not None
+    assert text == with_blocks(text, generated_blocks(PIPELINE_PAGES[page](), updated))
 
 
 @pytest.mark.parametrize("page", PIPELINE_PAGES, ids=lambda page: page.name)
 def test_a_page_holds_every_generated_block_once(page: Path) -> None:
-    blocks = generated_blocks(PIPELINE_PAGES[page]())
+    blocks = generated_blocks(PIPELINE_PAGES[page](), TODAY)
     assert sorted(block_names(page.read_text("utf-8"))) == sorted(blocks)
 
 
@@ -232,14 +241,14 @@ def test_a_changed_limit_makes_the_page_stale() -> None:
     rate = runbook.thresholds["pipeline_success_rate"]
     band = rate.bands[0].model_copy(update={"limit": 98.5})
     changed = {**runbook.thresholds, rate.name: rate.model_copy(update={"bands": [band]})}
-    stale = generated_blocks(runbook.model_copy(update={"thresholds": changed}))
-    assert stale["thresholds"] != generated_blocks(runbook)["thresholds"]
+    stale = generated_blocks(runbook.model_copy(update={"thresholds": changed}), TODAY)
+    assert stale["thresholds"] != generated_blocks(runbook, TODAY)["thresholds"]
 
 
 def test_a_block_that_nothing_generates_is_named() -> None:
     page = "<!-- generated: weather -->\n<!-- end of generated: weather -->"
     with pytest.raises(InvalidRunbookError, match="weather"):
-        with_blocks(page, generated_blocks(load_runbook()))
+        with_blocks(page, generated_blocks(load_runbook(), TODAY))
 
 
 def test_the_page_names_every_table() -> None:
