@@ -1,14 +1,22 @@
 """`pipeline-platform pipelines`: what there is, and stop and resume (XC-5, SA-67, SC-29, SC-30)."""
 
 import getpass
+from datetime import timedelta
 from typing import Annotated
 
 import typer
 
-from pipeline_platform.commands.arguments import one_of
-from pipeline_platform.commands.code_location import code_location
+from pipeline_platform.commands.arguments import (
+    one_of,
+    parse_duration,
+    pipeline_named,
+    pipeline_names,
+)
+from pipeline_platform.commands.code_location import CodeLocation, code_location
+from pipeline_platform.commands.first_records import first_records
 from pipeline_platform.commands.output import AsJson, console
 from pipeline_platform.commands.printing import show_rows
+from pipeline_platform.failures import BadInputError
 from pipeline_platform.orchestration.history import pipelines
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.warehouse import stops
@@ -57,32 +65,64 @@ def stop(pipeline: Pipeline = None, *, reason: Reason) -> None:
     It survives every restart, until `pipelines resume`. What is queued is cancelled when its turn
     comes; partitions that were requested stay requested.
     """
-    _switch(pipeline, "stop", reason)
+    with code_location() as location:
+        _switch(location, pipeline, "stop", reason)
 
 
 @app.command()
-def resume(pipeline: Pipeline = None, *, reason: Reason = "") -> None:
-    """Let one pipeline go on, or all that were not stopped alone (SC-12).
+def resume(
+    pipeline: Pipeline = None,
+    *,
+    reason: Reason = "",
+    first_records_within: Annotated[
+        timedelta | None,
+        typer.Option(
+            parser=parse_duration,
+            metavar="90s|5m|2h",
+            help="Wait so long for the first records that are taken in; exit code 1 if files wait "
+            "and none is, 75 if nothing was delivered.",
+        ),
+    ] = None,
+) -> None:
+    """Let one pipeline go on, or all that were not stopped alone (SC-12, SW-52).
 
     Requested partitions and waiting files are taken up again; ticks of schedules that were missed
     are not made up for.
     """
-    _switch(pipeline, "resume", reason or None)
-
-
-def _switch(pipeline: str | None, what: str, reason: str | None) -> None:
+    resumed_at = utc_now()
     with code_location() as location:
-        scope = stops.EVERYTHING
-        if pipeline is not None:
-            scope = one_of(pipeline, pipelines(location.graph))
-        change = stops.stop if what == "stop" else stops.resume
-        by = getpass.getuser()
-        action = Action(command_line_actor(), what, scope, None, reason)
-        database = location.services.database
-        with audited(database, action), database.transaction() as connection:
-            action.state_before = stops.in_words(connection)
-            changed = change(connection, scope, by=by, reason=reason, now=utc_now())
-            action.state_after = stops.in_words(connection)
+        _switch(location, pipeline, "resume", reason or None)
+        if first_records_within is not None:
+            going = _going(location, pipeline)
+            for told in first_records(location.services, going, resumed_at, first_records_within):
+                console.print(told, markup=False, highlight=False)
+
+
+def _going(location: CodeLocation, pipeline: str | None) -> list[str]:
+    """Return those of the pipelines that nothing stops; BadInputError if there is none."""
+    wanted = pipeline_names() if pipeline is None else [pipeline_named(pipeline)]
+    with location.services.database.connection() as connection:
+        stopped = stops.stops(connection)
+    going = [one for one in wanted if not {one, stops.EVERYTHING} & stopped.keys()]
+    if not going:
+        raise BadInputError(
+            "What was resumed is stopped still, alone or with everything; see `pipelines list`."
+        )
+    return going
+
+
+def _switch(location: CodeLocation, pipeline: str | None, what: str, reason: str | None) -> None:
+    scope = stops.EVERYTHING
+    if pipeline is not None:
+        scope = one_of(pipeline, pipelines(location.graph))
+    change = stops.stop if what == "stop" else stops.resume
+    by = getpass.getuser()
+    action = Action(command_line_actor(), what, scope, None, reason)
+    database = location.services.database
+    with audited(database, action), database.transaction() as connection:
+        action.state_before = stops.in_words(connection)
+        changed = change(connection, scope, by=by, reason=reason, now=utc_now())
+        action.state_after = stops.in_words(connection)
     name = "Everything" if scope == stops.EVERYTHING else scope
     state = "stopped" if what == "stop" else "not stopped"
     console.print(f"{name} {'is now' if changed else 'was already'} {state}.", markup=False)

@@ -64,6 +64,23 @@ def files_since(conn: Connection, since: datetime) -> list[Row]:
     return _rows(conn, _FILES, since=since)
 
 
+def first_intakes(conn: Connection, since: datetime) -> list[dict[str, Any]]:
+    """Return pipeline, file_name, records, published_at of what each took in first since then.
+
+    A batch of a stream is a file, too.
+    """
+    return _rows(
+        conn,
+        """
+        SELECT DISTINCT ON (pipeline)
+            pipeline, file_name, records_processed AS records, published_at
+        FROM etl_processing_log WHERE published_at >= %(since)s AND records_processed > 0
+        ORDER BY pipeline, published_at
+        """,
+        since=since,
+    )
+
+
 def waiting_partitions(conn: Connection) -> list[Row]:
     """Return how many partitions of each pipeline are requested and not done."""
     return _rows(conn, _WAITING)
