@@ -19,7 +19,7 @@ from pipeline_platform.warehouse.wal import archiving
 
 DAY = timedelta(hours=26)
 """A backup of the day may be so old: it is made once a day, and making it takes time (SA-91)."""
-
+BETWEEN_BACKUPS = timedelta(hours=24)
 _SECONDS_PER_HOUR = 3600
 
 
@@ -52,6 +52,7 @@ def recoverable_point(scope: Scope[Any]) -> Labelled:
 
     Of the embedded database that is what its log is kept up to (SA-92, SA-98); of a server by URL
     it can't be measured, for its log is its provider's. Of the lake it is the newest backup.
+    Without a log only a daily backup comes back: that is a day, however young it is (X-12).
     """
     settings, now = scope.run.services.settings, scope.run.now()
     sets = BackupSets(settings)
@@ -61,8 +62,11 @@ def recoverable_point(scope: Scope[Any]) -> Labelled:
     if is_ours(settings):
         has_base = sets.newest_sound("database") is not None
         with scope.run.services.database.autocommit_connection() as connection:
-            kept = archiving(connection).recoverable_until
-        until["database"] = kept if kept is not None and has_base else made_at(scope)
+            log = archiving(connection)
+        kept = log.recoverable_until if has_base else None
+        until["database"] = kept or made_at(scope)
+        if not log.is_on:
+            until["database"] = min(until["database"], now - BETWEEN_BACKUPS)
     else:
         reason = (
             "the server of PLATFORM_DATABASE_URL keeps its log itself; ask its provider for the "

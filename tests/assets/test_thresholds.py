@@ -530,3 +530,9 @@ def test_what_is_not_measurable_says_why(name, empty, request) -> None:
     verdict = State(empty, request).verdict(name)
     is_explained = "not measurable: " in verdict.sentence
     assert is_explained == (verdict.outcome == "not_measurable")
+
+
+def test_without_a_log_that_is_kept_no_backup_is_young_enough(own_server, request) -> None:
+    """X-12: only the log brings back the last hour."""
+    verdict = State(own_server, request).verdict("recoverable_point")
+    assert (verdict.outcome, verdict.severity) == ("fail", "critical")

@@ -68,6 +68,26 @@ def test_aws_says_who_we_are(endpoint, settings, monkeypatch) -> None:
     assert [(one.name, "arn:aws" in one.detail) for one in layers] == [("identity", True)]
 
 
+def test_an_assumed_role_is_examined_by_what_it_can_do(
+    endpoint: str, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D-15: it is a session and no principal, so a simulation of its policies would be refused."""
+    settings = settings_in_s3(endpoint, tmp_path)
+    given = boto3.client("sts", endpoint_url=endpoint, region_name=REGION).assume_role(
+        RoleArn="arn:aws:iam::123456789012:role/pipeline", RoleSessionName="on-call"
+    )["Credentials"]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", given["AccessKeyId"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", given["SecretAccessKey"])
+    monkeypatch.setenv("AWS_SESSION_TOKEN", given["SessionToken"])
+    changes = {"database_url": SecretStr(database_url)}
+    seen = examine(settings.model_copy(update={**changes, "s3_endpoint": None}), ["weather"])
+    layers = {(one.service, one.layer.name): one.layer for one in seen}
+    assert ":assumed-role/pipeline/on-call" in layers["AWS", "identity"].detail
+    assert layers["landing of weather", "permission"].is_ok
+    assert found(settings, **changes)["landing of weather"] == "ok"
+
+
 def test_a_bucket_is_listed_written_and_read(endpoint, tmp_path, database_url) -> None:
     settings = settings_in_s3(endpoint, tmp_path)
     changes = {"database_url": SecretStr(database_url)}
