@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline_platform.commands.arguments import parse_duration
+from pipeline_platform.commands.arguments import Limit, parse_duration
 from pipeline_platform.commands.output import FOUND_FAULTS, AsJson, plain_failures, services
 from pipeline_platform.commands.printing import show_rows
 from pipeline_platform.failures import BadInputError
@@ -20,6 +20,7 @@ from pipeline_platform.warehouse.activity import (
 from pipeline_platform.warehouse.index_bloat import index_use, rebuild_bloated
 from pipeline_platform.warehouse.operator_actions import Action, audited, command_line_actor
 from pipeline_platform.warehouse.reports import slow_queries
+from pipeline_platform.warehouse.statements import slowest_statements
 
 app = typer.Typer(help="The database at work: slow queries, locks that are waited for, indexes.")
 MOST_CHARACTERS = 200
@@ -80,6 +81,20 @@ def locks(as_json: AsJson = False) -> None:
         ]
         show_rows("Waiting for a lock", rows, as_json=as_json, empty="nobody.")
     raise typer.Exit(FOUND_FAULTS if rows else 0)
+
+
+@app.command()
+def statements(limit: Limit = 10, as_json: AsJson = False) -> None:
+    """List the statements with the slowest mean, as the server counted them (SP-40).
+
+    It must have pg_stat_statements; the embedded one has not.
+    """
+    with plain_failures(), services() as opened, opened.database.connection() as connection:
+        rows = [
+            {**one, "statement": _short(one["statement"], as_json=as_json)}
+            for one in slowest_statements(connection, limit)
+        ]
+        show_rows("Slowest statements", rows, as_json=as_json, empty="none was counted.")
 
 
 @app.command()
