@@ -279,7 +279,11 @@ class Recoverer:
                     connection, stops.EVERYTHING, by=self._by, reason=recovery.reason,
                     now=self._clock(),
                 )  # fmt: skip
-        return [*said, "pipelines go on; write down what happened: pipeline-platform incidents"]
+        return [
+            *said,
+            "pipelines go on; see that records come in: pipeline-platform pipelines resume "
+            "--first-records-within 20m; write down what happened: pipeline-platform incidents",
+        ]
 
     def _keep(self, recovery: Recovery) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
