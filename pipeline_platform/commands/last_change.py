@@ -11,15 +11,14 @@ from pipeline_platform.run_context import utc_now
 def changed_on(path: Path) -> date | None:
     """Return the UTC day of a file's last change: its commit's, or today if there is a newer one.
 
-    None where Git can't tell: it is not installed, the file is in no repository, or that has only
-    the newest commits.
+    None where Git can't tell: it is not installed, the file is in no repository, or came with the
+    first commit that is known, as in a copy without the history or with only the newest of it.
     """
-    if _git(path, "rev-parse", "--is-shallow-repository") != "false":
-        return None
     if _git(path, "status", "--porcelain", "--", path.name):
         return utc_now().date()
-    day = _git(path, "log", "-1", "--format=%ad", "--date=format-local:%Y-%m-%d", "--", path.name)
-    return date.fromisoformat(day) if day else None
+    dated = ("--format=%ad %p", "--date=format-local:%Y-%m-%d")
+    day, _, before = (_git(path, "log", "-1", *dated, "--", path.name) or "").partition(" ")
+    return date.fromisoformat(day) if before else None
 
 
 def _git(path: Path, *words: str) -> str | None:

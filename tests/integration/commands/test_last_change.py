@@ -27,12 +27,12 @@ def git(folder: Path, *words: str) -> None:
 
 @pytest.fixture
 def runbook(tmp_path: Path) -> Path:
-    """A runbook committed on the last evening of March, UTC, and another file since."""
+    """A runbook committed on the last evening of March, UTC, and other files before and since."""
     folder = tmp_path / "repository"
     folder.mkdir()
     path = folder / "runbook.yaml"
     git(folder, "init", "-q")
-    for name in ("runbook.yaml", "other.yaml"):
+    for name in ("first.yaml", "runbook.yaml", "other.yaml"):
         (folder / name).write_text(name)
         git(folder, "add", ".")
         git(folder, "commit", "-qm", name)
@@ -56,6 +56,10 @@ def test_without_a_repository_nothing_is_known(tmp_path: Path) -> None:
 def test_without_git_nothing_is_known(runbook: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert changed_on(runbook) is None
+
+
+def test_of_what_came_with_the_first_commit_nothing_is_known(runbook: Path) -> None:
+    assert changed_on(runbook.with_name("first.yaml")) is None
 
 
 def test_a_repository_with_only_the_newest_commits_knows_nothing(runbook: Path) -> None:
