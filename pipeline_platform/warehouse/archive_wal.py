@@ -14,10 +14,13 @@ ends a recovery, which must not take an archive that can't be read for the end o
 import gzip
 import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pipeline_platform.landing.objects import ObjectStore
 
 NOT_DONE = 1
@@ -32,7 +35,8 @@ def store(location: str, name: str, path: Path, *where: str) -> int:
     if "://" in location:
         kept = _from_store(location, name, *where)
         if kept is None:
-            _store_at(location, *where).put(f"{name}.gz", packed)
+            with _store_at(location, *where) as archive:
+                archive.put(f"{name}.gz", packed)
         return _verdict(kept, content, name)
     folder = Path(location)
     target = folder / f"{name}.gz"
@@ -73,23 +77,25 @@ def _from_store(location: str, name: str, *where: str) -> bytes | None:
     from pipeline_platform.failures import NotFoundError  # noqa: PLC0415 - only for S3
 
     try:
-        return gzip.decompress(_store_at(location, *where).read(f"{name}.gz"))
+        with _store_at(location, *where) as archive:
+            return gzip.decompress(archive.read(f"{name}.gz"))
     except NotFoundError:
         return None
 
 
+@contextmanager
 def _store_at(
     location: str, region: str = "us-east-1", endpoint: str | None = None
-) -> "ObjectStore":
+) -> "Iterator[ObjectStore]":
+    """Open the store with a home of its own: a shared one would be another user's."""
     import tempfile  # noqa: PLC0415 - only for S3
 
     from pipeline_platform.landing.objects import ObjectStore  # noqa: PLC0415
     from pipeline_platform.settings import Settings  # noqa: PLC0415
 
-    home = Path(tempfile.gettempdir()) / "pipeline-platform-wal"
-    return ObjectStore.at(
-        location, Settings(home=home, s3_region=region, s3_endpoint=endpoint or None)
-    )
+    with tempfile.TemporaryDirectory(prefix="pipeline-platform-wal-") as home:
+        settings = Settings(home=Path(home), s3_region=region, s3_endpoint=endpoint or None)
+        yield ObjectStore.at(location, settings)
 
 
 def _force_folder(folder: Path) -> None:

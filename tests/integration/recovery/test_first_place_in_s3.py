@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typer.testing import CliRunner, Result
 from pipeline_platform.cli import app
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
-from pipeline_platform.warehouse import embedded
+from pipeline_platform.warehouse import archive_wal, embedded
 from pipeline_platform.warehouse.server_files import ServerFiles
 from pipeline_platform.warehouse.stops import EVERYTHING, stops
 from pipeline_platform.warehouse.wal import keep_all
@@ -129,3 +130,16 @@ def test_a_damaged_object_is_a_fault(restored: Services, place: Place, backup: A
     )
     assert told.exit_code == 1
     assert Path(key).name in json.loads(told.stdout)["faults"][0]
+
+
+def test_keeping_a_piece_of_the_log_leaves_nothing_on_the_machine(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    piece, scratch = tmp_path / "piece", tmp_path / "scratch"
+    piece.write_bytes(b"changes")
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+
+    archive_wal.store(f"s3://{BUCKET}/other", "A", piece, "us-east-1", place.endpoint)
+
+    assert list(scratch.iterdir()) == []
