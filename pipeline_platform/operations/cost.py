@@ -187,18 +187,19 @@ def month_cost(days: Sequence[DayCost], settled_last: date, service: str) -> Mon
             f"No day since {ordered[0].usage_date} has cost of {service!r}; services with cost are "
             f"{', '.join(names) or 'none'}."
         )
-    to_date = _amount(known, service)
-    final = [day for day in ordered if day.usage_date <= settled_last]
+    amounts = {day.usage_date: day.services.get(service, NOTHING) for day in ordered}
+    to_date = sum((amounts[day.usage_date] for day in known), NOTHING)
+    final = [amount for day, amount in amounts.items() if day <= settled_last]
     if len(known) == length or len(final) < FORECAST_DAYS:
         return MonthCost(month, to_date, len(known))
-    usual = mean(day.services.get(service, NOTHING) for day in final[-FORECAST_DAYS:])
-    settled_part = _amount([day for day in final if day.usage_date >= month], service)
-    forecast = settled_part + usual * (length - settled_last.day)
-    return MonthCost(month, to_date, len(known), max(to_date, forecast))
-
-
-def _amount(days: Sequence[DayCost], service: str) -> Decimal:
-    return sum((day.services.get(service, NOTHING) for day in days), NOTHING)
+    usual = mean(final[-FORECAST_DAYS:])
+    # AWS still adds to a day that is not settled: it will be at least a usual one.
+    growth = sum(
+        (max(usual - amount, NOTHING) for day, amount in amounts.items() if day > settled_last),
+        NOTHING,
+    )
+    forecast = to_date + growth + usual * (length - len(known))
+    return MonthCost(month, to_date, len(known), forecast)
 
 
 def _compared(
