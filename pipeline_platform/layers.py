@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from urllib.parse import SplitResult
 
 from pipeline_platform.failures import PlatformError
 
@@ -40,6 +41,20 @@ def attempted(steps: Iterable[Step]) -> Iterator[Layer]:
         yield Layer(name, is_ok, detail, round((time.perf_counter() - began) * 1000, 1))
         if not is_ok:
             return
+
+
+def connected(address: SplitResult, seconds: float) -> list[Step]:
+    """Return the layers to an http or https address, as far as a connection: name, TCP, TLS."""
+    host = address.hostname or ""
+    is_secure = address.scheme == "https"
+    port = address.port or (443 if is_secure else 80)
+    steps: list[Step] = [
+        ("name", lambda: resolve(host, port)),
+        ("tcp", lambda: reach(host, port, seconds)),
+    ]
+    if is_secure:
+        steps.append(("tls", lambda: secure(host, port, seconds)))
+    return steps
 
 
 def resolve(host: str, port: int) -> str:

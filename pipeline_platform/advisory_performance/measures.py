@@ -24,7 +24,6 @@ from pipeline_platform.advisory_performance.tables import (
     TIME_WEIGHTED_RETURNS,
     VALUATIONS,
 )
-from pipeline_platform.operations.cost_readings import cost_anomaly
 from pipeline_platform.partition_ranges import (
     dates_in,
     month_of,
@@ -397,5 +396,4 @@ MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "recoverable_point": proof.recoverable_point,
     "backup_faults": proof.backup_faults,
     "recovery_time": proof.recovery_time,
-    "cost_anomaly": cost_anomaly,
 }

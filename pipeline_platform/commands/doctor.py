@@ -23,8 +23,9 @@ def doctor(
     """Try the way to everything that the settings name, layer by layer; exit code 1 if one fails.
 
     Name, TCP, TLS, login and permission of database, landing zones, archive, lake, arrivals queue
-    and events stream. Of each the first layer that fails is the cause; what comes after it is not
-    tried. With `access` (SW-17, SP-23) layers before the login are shown only where they fail.
+    and events stream, and an empty export to an OpenTelemetry collector (SP-30). Of each the first
+    layer that fails is the cause; what comes after it is not tried. With `access` (SW-17, SP-23)
+    layers before the login are shown only where they fail.
     """
     with plain_failures():
         found = list(examine(Settings.from_env(), pipeline_names()))

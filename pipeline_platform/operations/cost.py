@@ -4,17 +4,20 @@ Pure. Amounts are decimals of one currency, blended cost (SW-9, SA-49), and may 
 a credit or refund was booked.
 """
 
+import calendar
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 from pipeline_platform.failures import BadInputError
 
 METRIC = "BlendedCost"
 NOTHING = Decimal(0)
+FORECAST_DAYS = 7
+"""Days whose mean goes on until the month's end: every day of the week once."""
 _ONE_DAY = timedelta(days=1)
 
 
@@ -57,6 +60,20 @@ class Comparison:
         if self.base <= 0:
             return None
         return float(100 * (self.cost - self.base) / self.base)
+
+
+@dataclass(frozen=True)
+class MonthCost:
+    """What a service cost in a month up to its latest known day, and what it will have at its end.
+
+    `forecast` is None for a month that is known to its end, or where fewer than FORECAST_DAYS
+    settled days are known. `known_days` counts the days of the month that are known.
+    """
+
+    month: date
+    to_date: Decimal
+    known_days: int
+    forecast: Decimal | None = None
 
 
 def day_costs(results: Iterable[Mapping[str, Any]], first: date, last: date) -> list[DayCost]:
@@ -148,6 +165,41 @@ def against_history(days: Sequence[DayCost], history_days: int) -> Comparison | 
     names = {name for day in history for name in day.services}
     usual = {name: median(day.services.get(name, NOTHING) for day in history) for name in names}
     return _compared(last, median(day.total for day in history), usual, len(history))
+
+
+def month_cost(days: Sequence[DayCost], settled_last: date, service: str) -> MonthCost:
+    """Add up the month of the last settled day (ST-64, ST-94, X-10).
+
+    So a month is judged until its last day is settled, and a new one from its first settled day
+    on; days after that count as far as they are known, since cost only grows until it is settled.
+    Raises BadInputError for a month with a gap, and for a service that no known day names: one
+    that is misspelt would cost nothing for ever.
+    """
+    ordered = sorted(days, key=lambda day: day.usage_date)
+    month = settled_last.replace(day=1)
+    length = calendar.monthrange(month.year, month.month)[1]
+    known = [day for day in ordered if day.usage_date.replace(day=1) == month]
+    if not known or len(known) != known[-1].usage_date.day:
+        raise BadInputError(f"The cost of {month:%Y-%m} is not known from its first day on.")
+    names = sorted({name for day in ordered for name in day.services})
+    if service not in names:
+        raise BadInputError(
+            f"No day since {ordered[0].usage_date} has cost of {service!r}; services with cost are "
+            f"{', '.join(names) or 'none'}."
+        )
+    amounts = {day.usage_date: day.services.get(service, NOTHING) for day in ordered}
+    to_date = sum((amounts[day.usage_date] for day in known), NOTHING)
+    final = [amount for day, amount in amounts.items() if day <= settled_last]
+    if len(known) == length or len(final) < FORECAST_DAYS:
+        return MonthCost(month, to_date, len(known))
+    usual = mean(final[-FORECAST_DAYS:])
+    # AWS still adds to a day that is not settled: it will be at least a usual one.
+    growth = sum(
+        (max(usual - amount, NOTHING) for day, amount in amounts.items() if day > settled_last),
+        NOTHING,
+    )
+    forecast = to_date + growth + usual * (length - len(known))
+    return MonthCost(month, to_date, len(known), forecast)
 
 
 def _compared(

@@ -4,26 +4,30 @@ A reading covers a span of days and replaces what was known of them, in one tran
 fails is kept too, with its reason: from then on nothing about cost is measurable (B-14).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import psycopg
 
-from pipeline_platform.failures import PlatformError
+from pipeline_platform.failures import BadInputError, InvalidRunbookError, PlatformError
 from pipeline_platform.operations.cost import (
     Comparison,
     DayCost,
     against_day_before,
     against_history,
+    month_cost,
     settled,
 )
 from pipeline_platform.operations.cost_explorer import daily_costs
 from pipeline_platform.operations.plan import operations_plan
 from pipeline_platform.quality.measurements import Measurement, unmeasured
-from pipeline_platform.quality.measures import ALL, Labelled, Scope
+from pipeline_platform.quality.measures import ALL, Labelled, Measure, Scope
+from pipeline_platform.quality.thresholds import MonthlyCost
+from pipeline_platform.runbook import Runbook
 from pipeline_platform.services import Services
 
 Connection = psycopg.Connection[Any]
@@ -93,32 +97,43 @@ def stored_costs(conn: Connection, first: date, last: date) -> list[DayCost]:
     ]
 
 
-def cost_increase(scope: Scope[Any]) -> Labelled:
-    """Measure how much more the latest settled day cost than the day before, percent (SW-64)."""
-    return _measured(scope, "cost_increase", against_day_before)
+def cost_measures(runbook: Runbook) -> Mapping[str, Measure[Any]]:
+    """Return what measures each rule on cost that a runbook has, by the rule's name (X-10).
+
+    Raises InvalidRunbookError for a rule that nothing measures.
+    """
+    found: dict[str, Measure[Any]] = {}
+    for name, threshold in runbook.thresholds.items():
+        if threshold.stage != "cost":
+            continue
+        if threshold.monthly_cost is not None:
+            found[name] = partial(_of_month, name=name, limited=threshold.monthly_cost)
+        elif name in _AGAINST:
+            found[name] = partial(_compared, name=name, compare=_AGAINST[name])
+        else:
+            raise InvalidRunbookError(
+                f"Nothing measures the rule {name} on cost of {runbook.pipeline}; give "
+                f"it a monthly_cost, or name it {' or '.join(_AGAINST)}."
+            )
+    return found
 
 
-def cost_anomaly(scope: Scope[Any]) -> Labelled:
-    """Measure how far the latest settled day is above the median before it, percent (SA-90)."""
-    history_days = operations_plan().cost.history_days
-    return _measured(scope, "cost_anomaly", lambda days: against_history(days, history_days))
+def _history(days: list[DayCost]) -> Comparison | None:
+    return against_history(days, operations_plan().cost.history_days)
 
 
-def _measured(
+_AGAINST: Mapping[str, Callable[[list[DayCost]], Comparison | None]] = {
+    "cost_increase": against_day_before,  # SW-64
+    "cost_anomaly": _history,  # SA-90
+}
+
+
+def _compared(
     scope: Scope[Any], name: str, compare: Callable[[list[DayCost]], Comparison | None]
 ) -> Labelled:
-    plan = operations_plan().cost
-    today = scope.run.now().date()
-    # The day that settles today may not have been read yet.
-    oldest = today - timedelta(days=plan.settled_after_days + 1)
-    with scope.run.services.database.connection() as connection:
-        reading = last_reading(connection)
-        days = stored_costs(
-            connection, oldest - timedelta(days=plan.history_days), today - timedelta(days=1)
-        )
-    known = settled(days, plan.settled_after_days)
+    """Measure how much more the latest settled day cost than what it is compared with, percent."""
+    _, known, reason = _known_days(scope)
     compared = compare(known)
-    reason = _why_not(scope, reading, known, oldest)
     if reason is None and compared is None:
         reason = f"no day before {known[-1].usage_date} was read that it could be compared with"
     if reason is None and compared is not None and compared.change_pct is None:
@@ -135,6 +150,55 @@ def _measured(
             compared.rises,
         )
     }
+
+
+def _of_month(scope: Scope[Any], name: str, limited: MonthlyCost) -> Labelled:
+    """Measure a service's cost of the month: its amount, or percent of its budget (ST-64, ST-94).
+
+    Its parts are the amount to date, the budget, and the forecast for the month's end.
+    """
+    days, known, reason = _known_days(scope)
+    currency = next((day.currency for day in reversed(days) if day.currency), None)
+    if reason is None and currency not in {None, limited.currency}:
+        reason = f"cost is told in {currency}, the limit of {limited.service} is {limited.currency}"
+    if reason is not None:
+        return {ALL: unmeasured(name, reason)}
+    try:
+        month = month_cost(days, known[-1].usage_date, limited.service)
+    except BadInputError as error:
+        return {ALL: unmeasured(name, str(error))}
+    amounts = {
+        "month_to_date": month.to_date,
+        "budget": limited.budget,
+        "forecast": month.forecast,
+    }
+    parts = {key: float(amount) for key, amount in amounts.items() if amount is not None}
+    words = [f"{key.replace('_', ' ')} {parts[key]:.2f} {limited.currency}" for key in parts]
+    spent = month.to_date if limited.budget is None else 100 * month.to_date / limited.budget
+    return {
+        f"{month.month:%Y-%m}": Measurement(
+            name,
+            float(spent),
+            sample_size=month.known_days,
+            offenders=(f"{limited.service} in {month.month:%Y-%m}: {', '.join(words)}",),
+            parts=parts,
+        )
+    }
+
+
+def _known_days(scope: Scope[Any]) -> tuple[list[DayCost], list[DayCost], str | None]:
+    """Return the known days that a rule may need, the settled of them, and why none can be used."""
+    plan = operations_plan().cost
+    today = scope.run.now().date()
+    # The day that settles today may not have been read yet.
+    oldest = today - timedelta(days=plan.settled_after_days + 1)
+    # As far back as a month before it and the days that it is compared with.
+    first = oldest - timedelta(days=max(plan.history_days, plan.read_days))
+    with scope.run.services.database.connection() as connection:
+        reading = last_reading(connection)
+        days = stored_costs(connection, first, today - timedelta(days=1))
+    known = settled(days, plan.settled_after_days)
+    return days, known, _why_not(scope, reading, known, oldest)
 
 
 def _why_not(

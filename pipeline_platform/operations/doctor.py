@@ -1,9 +1,10 @@
-"""Which layer of the way to each service fails: database, landing, lake, queue, stream (SA-55).
+"""Which layer of the way to each service fails: database, lake, queue, collector (SA-55, SP-30).
 
 Everything that the settings name is tried as the platform uses it, with the same addresses and
 credentials. What is written is a small object beside the data, removed at once.
 """
 
+import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,10 +29,9 @@ from pipeline_platform.layers import (
     Layer,
     Step,
     attempted,
-    reach,
-    resolve,
-    secure,
+    connected,
 )
+from pipeline_platform.operations.collector import collector_steps
 from pipeline_platform.operations.storage_rules import threats
 from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse.database import database_url, reporting_url
@@ -94,6 +94,8 @@ def examine(settings: Settings, pipelines: Sequence[str]) -> Iterator[Examined]:
     for name, of_service in _aws_services(settings, locations).items():
         for layer in attempted(of_service):
             yield Examined(name, layer)
+    for layer in attempted(collector_steps(os.environ, SECONDS)):
+        yield Examined("OpenTelemetry collector", layer)
 
 
 def _database(url_of: Callable[[], str], last: str) -> Iterator[Layer]:
@@ -261,8 +263,6 @@ def _aws_steps(
         config=_CONFIG,
     )
     address = urlsplit(client.meta.endpoint_url)
-    host = address.hostname or ""
-    port = address.port or (443 if address.scheme == "https" else 80)
     refused: list[str] = []
 
     def login() -> str:
@@ -279,7 +279,7 @@ def _aws_steps(
             refused.append(code)
         except BotoCoreError as error:
             raise FailedLayerError(
-                f"{host} does not answer as {service} does ({type(error).__name__})."
+                f"{address.hostname} does not answer as {service} does ({type(error).__name__})."
             ) from None
         return "The AWS credentials are accepted."
 
@@ -291,13 +291,7 @@ def _aws_steps(
             )
         return "The role may ask for it."
 
-    steps: list[Step] = [
-        ("name", lambda: resolve(host, port)),
-        ("tcp", lambda: reach(host, port, SECONDS)),
-    ]
-    if address.scheme == "https":
-        steps.append(("tls", lambda: secure(host, port, SECONDS)))
-    return [*steps, ("login", login), ("permission", permission)]
+    return [*connected(address, SECONDS), ("login", login), ("permission", permission)]
 
 
 def _failing(sentence: str) -> Callable[[], str]:

@@ -1,5 +1,6 @@
 """What a threshold of a runbook is: a measure, its unit and window, and its bands of severity."""
 
+from decimal import Decimal
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -75,6 +76,23 @@ class Band(Part):
         return self.limit if self.upper_limit is None else self.upper_limit
 
 
+class MonthlyCost(Part):
+    """Whose cost of the month a threshold limits (X-10): a service, named as AWS's bill names it.
+
+    With a `budget`, in `currency`, the limits are percent of it (ST-94); without, they are amounts
+    of the currency (ST-64).
+    """
+
+    service: str = Field(min_length=1)
+    currency: str = Field(pattern=r"^[A-Z]{3}$")
+    budget: Decimal | None = Field(default=None, gt=0)
+
+    @property
+    def unit(self) -> str:
+        """The unit of the threshold."""
+        return self.currency if self.budget is None else "percent"
+
+
 class Threshold(Part):
     """A named limit: what is measured, in which unit, over which window, and its bands.
 
@@ -83,7 +101,7 @@ class Threshold(Part):
     publication when its critical band is broken. A threshold that `follows_failed_runs` also
     breaks because runs failed or did not start: while a run is failed, it is the same cause.
     `remedy` stands in for the one of its route. One that is not `is_told` is for the record only:
-    alerts see by themselves what it counts.
+    alerts see by themselves what it counts. What has a `monthly_cost` is measured by the platform.
     """
 
     name: str
@@ -104,6 +122,7 @@ class Threshold(Part):
     follows_failed_runs: bool = False
     is_told: bool = True
     remedy: Remedy | None = None
+    monthly_cost: MonthlyCost | None = None
     stage: Stage
     asset: str
 
@@ -116,6 +135,19 @@ class Threshold(Part):
                 raise ValueError("upper_limit must be above limit")
         if len({band.severity for band in self.bands}) != len(self.bands):
             raise ValueError("a severity may have one band only")
+        return self
+
+    @model_validator(mode="after")
+    def _is_of_its_months_cost(self) -> Self:
+        cost = self.monthly_cost
+        if cost is not None and (self.stage, self.direction, self.unit) != (
+            "cost",
+            "at_most",
+            cost.unit,
+        ):
+            raise ValueError(
+                f"a monthly_cost needs stage cost, direction at_most and unit {cost.unit}"
+            )
         return self
 
     @property

@@ -1,9 +1,8 @@
 """The runbook's thresholds as asset checks, each measured in one place (`measures.py`).
 
 Checks of a day's rows run with the workflow that wrote them; checks of the service and of the
-landing zone run every five minutes, too, the queries of gold every hour, and those of cost after
-each reading of it. The blocking ones of
-silver are part of the asset itself.
+landing zone run every five minutes, too, the queries of gold every hour. The blocking ones of
+silver are part of the asset itself; those of cost are the platform's (`operations/cost_checks.py`).
 """
 
 from functools import partial
@@ -42,7 +41,6 @@ LANDING = thresholds_of(RUNBOOK, "landing", "bronze")
 SILVER = thresholds_of(RUNBOOK, "silver")
 QUERIES = thresholds_of(RUNBOOK, "gold")
 SERVICE = thresholds_of(RUNBOOK, "serving", "service", "recovery")
-COST = thresholds_of(RUNBOOK, "cost")
 INGEST_CHECK_KEYS = check_keys(LANDING)
 DAILY_CHECK_KEYS = check_keys(SILVER)
 QUERY_CHECK_KEYS = check_keys(QUERIES)
@@ -54,6 +52,5 @@ CHECKS = [
         ("silver", SILVER),
         ("query", QUERIES),
         ("service", SERVICE),
-        ("cost", COST),
     )
 ]

@@ -15,7 +15,6 @@ import duckdb
 
 from pipeline_platform.lake.engine import sql_text
 from pipeline_platform.lake.relations import as_view
-from pipeline_platform.operations.cost_readings import cost_increase
 from pipeline_platform.partition_ranges import ONE_DAY, dates_in, day_range, partition_key
 from pipeline_platform.quality import measures
 from pipeline_platform.quality.measurements import Measurement, percentage, unmeasured
@@ -360,5 +359,4 @@ MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "damaged_files": proof.damaged_files,
     "foreign_commits": proof.foreign_commits,
     "unsaved_tables": proof.unsaved_tables,
-    "cost_increase": cost_increase,
 }

@@ -24,7 +24,7 @@ from pipeline_platform.advisory_performance import ingestion, measurement, refin
 from pipeline_platform.advisory_performance.measures import MEASURES, Scope
 from pipeline_platform.advisory_performance.run_context import RunContext, load_runbook
 from pipeline_platform.advisory_performance.tables import PIPELINE, VENDOR_ROWS
-from pipeline_platform.operations.cost_readings import read_costs
+from pipeline_platform.operations.cost_readings import cost_measures, read_costs
 from pipeline_platform.operations.plan import operations_plan
 from pipeline_platform.orchestration.pipeline_runs import work_tags
 from pipeline_platform.quality.audit import judged
@@ -57,6 +57,7 @@ HEADER = (
 ACCOUNTS = 110
 DAYS = [date(2024, 10, day) for day in (1, 2, 3, 4, 7, 8, 9, 10, 11, 14, 15, 16, 17)]
 UNPUBLISHED = {one.name for one in RUNBOOK.blocking_thresholds}
+ALL_MEASURES = {**MEASURES, **cost_measures(RUNBOOK)}
 BANDS = [(name, band.severity) for name, one in RUNBOOK.thresholds.items() for band in one.bands]
 
 
@@ -98,7 +99,7 @@ class State:
     def verdict(self, name: str, **scope: object) -> Verdict:
         if name == MUTATION_SCORE:
             return mutation_verdict(self.scope().run)
-        return measure(self.scope(**scope), RUNBOOK.thresholds[name], MEASURES)[1]
+        return measure(self.scope(**scope), RUNBOOK.thresholds[name], ALL_MEASURES)[1]
 
 
 @pytest.fixture(scope="module")

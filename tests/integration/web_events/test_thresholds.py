@@ -14,6 +14,7 @@ import dagster as dg
 import pytest
 from dagster._core.utils import make_new_run_id
 
+from pipeline_platform.operations.cost_readings import cost_measures
 from pipeline_platform.orchestration.pipeline_runs import PipelineRuns
 from pipeline_platform.quality.audit import judged
 from pipeline_platform.quality.measurements import Measurement, Verdict, judge
@@ -349,4 +350,4 @@ def test_usual_queries_are_timed(services) -> None:
 
 @pytest.mark.parametrize("name", [one for one in RUNBOOK.thresholds if one not in UNPUBLISHED])
 def test_every_threshold_has_its_measure(name) -> None:
-    assert name in {*MEASURES, MUTATION_SCORE}
+    assert name in {*MEASURES, *cost_measures(RUNBOOK), MUTATION_SCORE}

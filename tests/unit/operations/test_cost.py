@@ -13,6 +13,7 @@ from pipeline_platform.operations.cost import (
     against_day_before,
     against_history,
     day_costs,
+    month_cost,
     settled,
 )
 from tests.integration.operations.local_costs import results_by_time
@@ -58,6 +59,28 @@ def test_a_change_is_its_share_of_the_day_before(cost, change) -> None:
     found = against_day_before([day(0, A=str(cost)), day(1, A=str(after))])
     assert found is not None
     assert found.change_pct == pytest.approx(change)
+
+
+@given(st.lists(amounts, min_size=1, max_size=31), st.integers(1, 31), st.data())
+def test_a_month_is_the_sum_of_its_days_in_any_order(costs, settled_days, data) -> None:
+    last = FIRST + timedelta(days=min(settled_days, len(costs)) - 1)
+    before = [day(-number, A="7", B="1") for number in range(1, 10)]
+    days = [*before, *(day(number, A=str(cost)) for number, cost in enumerate(costs))]
+    found = month_cost(data.draw(st.permutations(days)), last, "A")
+    assert (found.to_date, found.known_days) == (sum(costs), len(costs))
+
+
+def test_a_forecast_needs_a_week() -> None:
+    six = [day(number, A="1") for number in range(6)]
+    assert month_cost(six, six[-1].usage_date, "A").forecast is None
+    assert month_cost([*six, day(6, A="1")], day(6).usage_date, "A").forecast == 31
+
+
+@pytest.mark.parametrize(("amount", "forecast"), [("90", 120), ("1", 31), ("0", 31)])
+def test_a_day_that_is_not_settled_is_no_trend_and_no_less_than_usual(amount, forecast) -> None:
+    week = [day(number, A="1") for number in range(7)]
+    found = month_cost([*week, day(7, A=amount)], week[-1].usage_date, "A")
+    assert found.forecast == forecast
 
 
 def test_a_day_without_services_cost_nothing() -> None:
