@@ -10,7 +10,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from hypothesis import settings
 from psycopg import sql
 from pydantic import SecretStr
 from xdist.scheduler import LoadScopeScheduling
@@ -20,6 +19,7 @@ from pipeline_platform.warehouse import embedded
 from pipeline_platform.warehouse.addresses import with_database
 from pipeline_platform.warehouse.database import Database
 from pipeline_platform.warehouse.migrations import migrate
+from tests import examples  # noqa: F401 - how many examples hypothesis tries
 
 SERVER_FOLDER = "embedded-server"
 TOGETHER = {
@@ -35,9 +35,9 @@ TOGETHER = {
 # A worker of pytest-xdist says 80; what prints tables would keep to it, whatever a test asks for.
 os.environ.pop("COLUMNS", None)
 
-# How long an example takes says how busy the machine is; benchmarks measure speed.
-settings.register_profile("any_machine", deadline=None)
-settings.load_profile("any_machine")
+# The workers of pytest-xdist keep all cores busy: a second thread of a DuckDB would only wait for
+# its turn. This is how DuckDB is told of its cores where nobody gives it a number of threads.
+os.environ.setdefault("SLURM_CPUS_ON_NODE", "1")
 
 
 @pytest.fixture(scope="session")
