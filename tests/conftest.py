@@ -4,9 +4,11 @@ The processes of pytest-xdist share the server; the controlling process stops it
 """
 
 import os
+import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -14,6 +16,7 @@ from psycopg import sql
 from pydantic import SecretStr
 from xdist.scheduler import LoadScopeScheduling
 
+from pipeline_platform.orchestration import parsed_project
 from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse import embedded
 from pipeline_platform.warehouse.addresses import with_database
@@ -21,6 +24,7 @@ from pipeline_platform.warehouse.database import Database
 from pipeline_platform.warehouse.migrations import migrate
 from tests import examples  # noqa: F401 - how many examples hypothesis tries
 
+PROJECT = Path(parsed_project.__file__).parents[2] / "dbt_project"
 SERVER_FOLDER = "embedded-server"
 TOGETHER = {
     "tests/integration/api/": "api",
@@ -51,6 +55,34 @@ def database_server(tmp_path_factory: pytest.TempPathFactory) -> str:
             connection.execute("CREATE DATABASE template_migrated")
             migrate(with_database(url, "template_migrated"))
     return url
+
+
+@pytest.fixture(scope="session", autouse=True)
+def project_parsed_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let each platform begin with dbt's project as another one of the session keeps it parsed.
+
+    Parsing it takes seconds, most of a build of few rows; a platform does so once in its life.
+    """
+    shared = _session_folder(tmp_path_factory) / "parsed-projects"
+    read = parsed_project._read
+
+    def begun(kept: Path, options: Sequence[str]) -> Any:
+        ours = shared / kept.parent.name / kept.name
+        if str(PROJECT) not in options:
+            return read(kept, options)
+        if ours.exists() and not kept.exists():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ours, kept)
+        found = read(kept, options)
+        if not ours.exists():
+            ours.parent.mkdir(parents=True, exist_ok=True)
+            whole = shutil.copy(kept, ours.with_name(uuid.uuid4().hex))
+            whole.replace(ours)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parsed_project, "_read", begun)
+        yield
 
 
 @pytest.fixture(scope="session")
