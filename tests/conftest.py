@@ -86,16 +86,19 @@ def project_parsed_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
 
 
 @pytest.fixture(scope="session")
-def new_database(database_server: str) -> Callable[[], str]:
-    """Make another fresh, migrated database and return its URL (for wider scopes)."""
+def new_database(database_server: str) -> Callable[..., str]:
+    """Make another fresh, migrated database and return its URL (for wider scopes).
 
-    def make() -> str:
+    Or one like that of the given name, to which nobody may be connected.
+    """
+
+    def make(template: str = "template_migrated") -> str:
         name = f"test_{uuid.uuid4().hex[:12]}"
-        command = sql.SQL("CREATE DATABASE {} TEMPLATE template_migrated STRATEGY file_copy")
+        command = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
         with psycopg.connect(database_server, autocommit=True) as connection:
             # One at a time: a template can't be copied while another session uses it.
             connection.execute("SELECT pg_advisory_lock(1)")
-            connection.execute(command.format(sql.Identifier(name)))
+            connection.execute(command.format(sql.Identifier(name), sql.Identifier(template)))
         return with_database(database_server, name)
 
     return make

@@ -78,7 +78,7 @@ def totals(balances):
 
 @pytest.fixture(scope="module")
 def parsed(tmp_path_factory):
-    """A folder for what dbt keeps of parsed macros by engine: parsing them takes most of a build."""
+    """A folder for macros as dbt keeps them parsed, by engine: that takes most of a build."""
     return tmp_path_factory.mktemp("parsed")
 
 

@@ -39,12 +39,19 @@ from tests.integration.web_events.relabelled import (
     process,
     run_with,
 )
+from tests.prepared import PreparedPlatform
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory, new_database):
+    """A platform whose events are labelled and scored by the old rules."""
+    folder = tmp_path_factory.mktemp("relabel")
+    return PreparedPlatform.made(folder, new_database, lambda platform: process(run_with(platform)))
 
 
 @pytest.fixture
-def services(settings):
-    with Services(settings) as opened:
-        process(run_with(opened))
+def services(prepared):
+    with Services(prepared.restored()) as opened:
         yield opened
 
 
