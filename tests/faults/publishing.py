@@ -1,9 +1,7 @@
-"""The process that test_publish_killed kills: `python -m tests.faults.publishing <home> <url>`.
+"""What test_publish_killed kills: three tables that are staged and published.
 
-It says `ready` once everything is loaded, then writes two tables, and says `done`.
+It runs in a process that is forked from one which has loaded everything, and says when it begins.
 """
-
-import sys
 
 import pyarrow as pa
 
@@ -12,6 +10,7 @@ from pipeline_platform.lake.lake import Lake
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.settings import Settings
 
+PHASES = ("writing",)
 RUN_ID = "killed-run"
 MONTHS = ("2026-09-01", "2026-10-01", "2026-11-01")
 FILES = ("a" * 64, "b" * 64)
@@ -57,15 +56,11 @@ def content(lake, con):
     }
 
 
-def main(home, url):
+def main(home, url, said):
     settings = Settings(home=home, threads=1, memory_limit="500MB")
     lake = Lake.open(settings, url)
     with connect(settings) as con:
         lake.ensure(REPLACED)
-        print("ready", flush=True)
+        said.send("writing")
         write(lake, con)
-        print("done", flush=True)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    said.send("done")
