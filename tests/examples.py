@@ -1,6 +1,6 @@
-"""How many examples hypothesis tries: few that fit into each run, many at night.
+"""How many examples hypothesis tries: few that fit into each run, many in a thorough one.
 
-`HYPOTHESIS_PROFILE=thorough make test` tries ten times as many of each property.
+`HYPOTHESIS_PROFILE=thorough make test` tries ten times as many of each property, as at night.
 """
 
 import os
