@@ -3,6 +3,8 @@
 It runs in a process that is forked from one which has loaded everything, and says when it begins.
 """
 
+import importlib
+
 import pyarrow as pa
 
 from pipeline_platform.lake.engine import connect
@@ -26,6 +28,10 @@ REPLACED = LakeTable("faults", "silver", "replaced", SCHEMA, "By month.", "as_of
 REPLACED_BY_FILE = LakeTable("faults", "bronze", "by_file", SCHEMA, "By file.", "as_of_month")
 APPENDED = LakeTable("faults", "gold", "appended", SCHEMA, "Appended.", "as_of_month")
 TABLES = (REPLACED, REPLACED_BY_FILE, APPENDED)
+
+
+for module in ("pyiceberg.catalog.sql", "pyiceberg.table"):
+    importlib.import_module(module)  # loaded before any writer is forked
 
 
 def rows(con, months, file):
