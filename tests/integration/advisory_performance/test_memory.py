@@ -16,8 +16,8 @@ from pipeline_platform.settings import SMALLEST_MEMORY_BYTES, Settings
 
 LIMIT = f"{SMALLEST_MEMORY_BYTES // MEGABYTE}MB"
 BUSINESS_DAYS = 22
-ACCOUNTS = 5_000
-"""Rows that take 440 MB where all are worked on at once (4,000 bytes each)."""
+ACCOUNTS = 8_000
+"""Rows that take 700 MB where all are worked on at once (4,000 bytes each)."""
 REJECTED_LINES = 80_000
 BYTES_PER_KEPT_LINE = 1_000
 """What a rejected line takes as a Python object, at least."""
