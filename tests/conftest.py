@@ -4,23 +4,27 @@ The processes of pytest-xdist share the server; the controlling process stops it
 """
 
 import os
+import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import settings
 from psycopg import sql
 from pydantic import SecretStr
 from xdist.scheduler import LoadScopeScheduling
 
+from pipeline_platform.orchestration import parsed_project
 from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse import embedded
 from pipeline_platform.warehouse.addresses import with_database
 from pipeline_platform.warehouse.database import Database
 from pipeline_platform.warehouse.migrations import migrate
+from tests import examples  # noqa: F401 - how many examples hypothesis tries
 
+PROJECT = Path(parsed_project.__file__).parents[2] / "dbt_project"
 SERVER_FOLDER = "embedded-server"
 TOGETHER = {
     "tests/integration/api/": "api",
@@ -35,9 +39,9 @@ TOGETHER = {
 # A worker of pytest-xdist says 80; what prints tables would keep to it, whatever a test asks for.
 os.environ.pop("COLUMNS", None)
 
-# How long an example takes says how busy the machine is; benchmarks measure speed.
-settings.register_profile("any_machine", deadline=None)
-settings.load_profile("any_machine")
+# The workers of pytest-xdist keep all cores busy: a second thread of a DuckDB would only wait for
+# its turn. This is how DuckDB is told of its cores where nobody gives it a number of threads.
+os.environ.setdefault("SLURM_CPUS_ON_NODE", "1")
 
 
 @pytest.fixture(scope="session")
@@ -53,17 +57,48 @@ def database_server(tmp_path_factory: pytest.TempPathFactory) -> str:
     return url
 
 
-@pytest.fixture(scope="session")
-def new_database(database_server: str) -> Callable[[], str]:
-    """Make another fresh, migrated database and return its URL (for wider scopes)."""
+@pytest.fixture(scope="session", autouse=True)
+def project_parsed_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let each platform begin with dbt's project as another one of the session keeps it parsed.
 
-    def make() -> str:
+    Parsing it takes seconds, most of a build of few rows; a platform does so once in its life.
+    """
+    shared = _session_folder(tmp_path_factory) / "parsed-projects"
+    read = parsed_project._read
+
+    def begun(kept: Path, options: Sequence[str]) -> Any:
+        ours = shared / kept.parent.name / kept.name
+        if str(PROJECT) not in options:
+            return read(kept, options)
+        if ours.exists() and not kept.exists():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ours, kept)
+        found = read(kept, options)
+        if not ours.exists():
+            ours.parent.mkdir(parents=True, exist_ok=True)
+            whole = shutil.copy(kept, ours.with_name(uuid.uuid4().hex))
+            whole.replace(ours)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parsed_project, "_read", begun)
+        yield
+
+
+@pytest.fixture(scope="session")
+def new_database(database_server: str) -> Callable[..., str]:
+    """Make another fresh, migrated database and return its URL (for wider scopes).
+
+    Or one like that of the given name, to which nobody may be connected.
+    """
+
+    def make(template: str = "template_migrated") -> str:
         name = f"test_{uuid.uuid4().hex[:12]}"
-        command = sql.SQL("CREATE DATABASE {} TEMPLATE template_migrated STRATEGY file_copy")
+        command = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
         with psycopg.connect(database_server, autocommit=True) as connection:
             # One at a time: a template can't be copied while another session uses it.
             connection.execute("SELECT pg_advisory_lock(1)")
-            connection.execute(command.format(sql.Identifier(name)))
+            connection.execute(command.format(sql.Identifier(name), sql.Identifier(template)))
         return with_database(database_server, name)
 
     return make

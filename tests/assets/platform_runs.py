@@ -23,8 +23,11 @@ from pipeline_platform.advisory_performance.samples.arrivals import (
 )
 from pipeline_platform.advisory_performance.tables import PIPELINE, VENDOR_ROWS
 from pipeline_platform.definitions import build_defs
+from pipeline_platform.orchestration import dbt
 from pipeline_platform.orchestration.automation import range_tags
+from pipeline_platform.orchestration.dbt import PROJECT
 from pipeline_platform.orchestration.landing import ingest_config
+from pipeline_platform.orchestration.parsed_project import parsed_project
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 
@@ -61,6 +64,14 @@ def deliver_sample(settings: Settings, made: SampleArrivals) -> None:
     for number, file in enumerate(made.files):
         arrived_at = datetime.fromtimestamp(ARRIVED.timestamp() + number, UTC)
         deliver(settings, file.name, file.content, arrived_at=arrived_at)
+
+
+def keep_project_parsed(settings: Settings) -> None:
+    """Let a platform have dbt's project parsed before its first build, which another process does.
+
+    Once in a session, see `project_parsed_once`: it takes seconds.
+    """
+    parsed_project(PROJECT, *dbt._folders(settings, settings.engine))
 
 
 def process_months(run: RunContext, months: Sequence[date]) -> None:

@@ -18,7 +18,7 @@ from pipeline_platform.web_events.marts import MARTS, mart_variables
 from pipeline_platform.web_events.refinement import refine_days, requested_days
 from pipeline_platform.web_events.run_context import RunContext, load_runbook
 from pipeline_platform.web_events.tables import PIPELINE
-from tests.assets.platform_runs import settings_at
+from tests.assets.platform_runs import keep_project_parsed, settings_at
 from tests.integration.web_events.event_files import (
     DAY,
     NOON,
@@ -37,6 +37,7 @@ for name in IMPORTED_ON_FIRST_USE:
 
 def prepare(services: Services) -> None:
     """Let a file with events of every day arrive, and publish silver; the marts know nothing."""
+    keep_project_parsed(services.settings)
     content = b"".join(events(40, NOON - (DAY - day), prefix=f"{day}-") for day in DAYS)
     deliver(services, "events_1.ndjson", content)
     run = run_of(services)

@@ -1,9 +1,9 @@
-"""The process that test_publish_killed kills: `python -m tests.faults.publishing <home> <url>`.
+"""What test_publish_killed kills: three tables that are staged and published.
 
-It says `ready` once everything is loaded, then writes two tables, and says `done`.
+It runs in a process that is forked from one which has loaded everything, and says when it begins.
 """
 
-import sys
+import importlib
 
 import pyarrow as pa
 
@@ -12,6 +12,7 @@ from pipeline_platform.lake.lake import Lake
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.settings import Settings
 
+PHASES = ("writing",)
 RUN_ID = "killed-run"
 MONTHS = ("2026-09-01", "2026-10-01", "2026-11-01")
 FILES = ("a" * 64, "b" * 64)
@@ -27,6 +28,10 @@ REPLACED = LakeTable("faults", "silver", "replaced", SCHEMA, "By month.", "as_of
 REPLACED_BY_FILE = LakeTable("faults", "bronze", "by_file", SCHEMA, "By file.", "as_of_month")
 APPENDED = LakeTable("faults", "gold", "appended", SCHEMA, "Appended.", "as_of_month")
 TABLES = (REPLACED, REPLACED_BY_FILE, APPENDED)
+
+
+for module in ("pyiceberg.catalog.sql", "pyiceberg.table"):
+    importlib.import_module(module)  # loaded before any writer is forked
 
 
 def rows(con, months, file):
@@ -57,15 +62,11 @@ def content(lake, con):
     }
 
 
-def main(home, url):
+def main(home, url, said):
     settings = Settings(home=home, threads=1, memory_limit="500MB")
     lake = Lake.open(settings, url)
     with connect(settings) as con:
         lake.ensure(REPLACED)
-        print("ready", flush=True)
+        said.send("writing")
         write(lake, con)
-        print("done", flush=True)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    said.send("done")

@@ -26,7 +26,7 @@ NOW = datetime(2024, 11, 2, tzinfo=UTC)
 @pytest.fixture
 def processed(new_database, tmp_path_factory) -> Callable[[], Content]:
     """Take the same deliveries to PostgreSQL on a platform of its own."""
-    made = generate_arrivals(replace(REQUEST, accounts=5, days=45), dict(shipped_mappings()))
+    made = generate_arrivals(replace(REQUEST, accounts=4, days=30), dict(shipped_mappings()))
 
     def process() -> Content:
         settings = settings_at(tmp_path_factory.mktemp("ranges"), new_database())
@@ -55,7 +55,7 @@ def test_ranges_of_accounts_give_the_same_tables(
         return cut[-1]
 
     monkeypatch.setattr(account_ranges, "ranges_of", noted)
-    monkeypatch.setattr(account_ranges, "rows_at_once", lambda _settings, _bytes: 50)
+    monkeypatch.setattr(account_ranges, "rows_at_once", lambda _settings, _bytes: 60)
     assert differences(whole, processed()) == {}
     assert max(map(len, cut)) > 4
 

@@ -19,6 +19,7 @@ from pipeline_platform.lake.lake import Lake
 from pipeline_platform.lake.tables import LakeTable
 
 OCTOBER = date(2026, 10, 1)
+PARSED = "partial_parse.msgpack"
 BY_MONTH = ", options={'partition_by': 'as_of_month', 'write_partition_columns': 'true'}"
 PLATFORM_PROJECT = Path(__file__).parents[3] / "dbt_project"
 PROJECT = """
@@ -75,9 +76,21 @@ def totals(balances):
     )
 
 
+@pytest.fixture(scope="module")
+def parsed(tmp_path_factory):
+    """A folder for macros as dbt keeps them parsed, by engine: that takes most of a build."""
+    return tmp_path_factory.mktemp("parsed")
+
+
 @pytest.fixture
-def project(tmp_path, balances, totals):
-    """Make a dbt project with one source and one model, and the platform's profile and macros."""
+def project(tmp_path, balances, totals, engine, parsed):
+    """Make a dbt project with one source and one model, and the platform's profile and macros.
+
+    It begins with the macros as an earlier test's project left them parsed.
+    """
+    kept, target = parsed / engine, tmp_path / "project" / "target"
+    if kept.exists():
+        shutil.copytree(kept, target)
 
     def make(model=TOTALS, options=""):
         folder = tmp_path / "project"
@@ -98,7 +111,10 @@ def project(tmp_path, balances, totals):
             (folder / "models" / name).write_text(written)
         return folder
 
-    return make
+    yield make
+    if (target / PARSED).exists():
+        kept.mkdir(exist_ok=True)
+        shutil.copy(target / PARSED, kept)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given
-from hypothesis import settings as budget
 from hypothesis import strategies as st
 
 from pipeline_platform.failures import NotFoundError
@@ -19,6 +18,7 @@ from pipeline_platform.lake.reachability import Reachability
 from pipeline_platform.lake.restoration import restore_from_snapshot
 from pipeline_platform.lake.staging import Staged
 from pipeline_platform.runbook import CompactionLimits
+from tests.examples import examples
 
 DAY = timedelta(days=1)
 MONTHS = ("2026-10-01", "2026-11-01")
@@ -170,7 +170,7 @@ class Played:
 
 
 @given(steps=steps)
-@budget(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_content_is_right_and_no_needed_file_is_gone(lake, con, rows, balances, steps):
     played = Played(lake, replace(balances, name=f"t{time.monotonic_ns()}"), rows, con)
     for step in steps:

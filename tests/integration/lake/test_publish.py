@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given
-from hypothesis import settings as budget
 from hypothesis import strategies as st
 
 from pipeline_platform.failures import AuditFailedError, NotFoundError, PermanentError
 from pipeline_platform.lake.lake import Lake
+from tests.examples import examples
 
 OCTOBER, NOVEMBER = date(2026, 10, 1), date(2026, 11, 1)
 
@@ -248,7 +248,7 @@ steps = st.lists(
 
 
 @given(steps=steps)
-@budget(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_sequence_of_replacements_leaves_the_last_of_each_month(lake, rows, balances, steps):
     table = type(balances)(**{**vars(balances), "name": f"t{time.monotonic_ns()}"})
     expected = {}

@@ -29,7 +29,10 @@ from pipeline_platform.landing.zone import (
 )
 from pipeline_platform.settings import Settings
 from tests.integration.landing.conftest import Place, local_place
-from tests.integration.landing.local_s3 import s3_client
+from tests.integration.landing.local_s3 import MADE_UP_CREDENTIALS, s3_client
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload([__name__])
 
 CONTENT = b"account_id,as_of_date\nA1,2026-10-01\n"
 SHA = hashlib.sha256(CONTENT).hexdigest()
@@ -291,8 +294,9 @@ def test_find_of_an_unknown_content_is_none(zone: LandingZone) -> None:
 
 def test_tail_lists_the_newest(place: Place) -> None:
     for number in range(3):
+        if number:
+            time.sleep(1.05 if place.settings.s3_endpoint else 0.02)
         place.zone.put(f"{number}.csv", b"x")
-        time.sleep(1.05 if place.settings.s3_endpoint else 0.02)
     assert [found.key for found in place.zone.list("incoming", tail=2)] == ["1.csv", "2.csv"]
 
 
@@ -414,10 +418,16 @@ def test_of_several_threads_claiming_one_file_one_wins(place: Place) -> None:
     assert (results.count(SHA), len(results)) == (1, 4)
 
 
-def _claim_in_process(settings: Settings, start: float, key: str) -> str:
+def _begin_with(barrier: threading.Barrier) -> None:
+    """Let a process know when to begin, and what S3 asks for."""
+    os.environ.update(MADE_UP_CREDENTIALS)
+    _claim_in_process.barrier = barrier
+
+
+def _claim_in_process(settings: Settings, key: str) -> str:
     zone = LandingZone(settings, "advisory")
     zone.list("incoming")
-    time.sleep(max(0.0, start - time.time()))
+    _claim_in_process.barrier.wait(30)
     try:
         return zone.claim(key).sha256
     except (NotFoundError, TransientError) as error:
@@ -426,9 +436,8 @@ def _claim_in_process(settings: Settings, start: float, key: str) -> str:
 
 def test_of_two_processes_claiming_one_file_one_wins(place: Place) -> None:
     place.zone.put("contested.csv", CONTENT * 1000)
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        start = time.time() + 2.5
-        arguments = (place.settings, start, "contested.csv")
+    with PROCESSES.Pool(2, _begin_with, (PROCESSES.Barrier(2),)) as pool:
+        arguments = (place.settings, "contested.csv")
         claims = [pool.apply_async(_claim_in_process, arguments) for _ in range(2)]
         outcomes = [claim.get(30) for claim in claims]
     assert sorted(len(outcome) == 64 for outcome in outcomes) == [False, True]
@@ -448,7 +457,7 @@ def test_whatever_a_sender_writes_meanwhile_a_claim_holds_one_whole_version(plac
     sender.start()
     claimed: set[ClaimedFile] = set()
     refused = 0
-    end = time.monotonic() + 4
+    end = time.monotonic() + 2
     while time.monotonic() < end and (len(claimed) < 4 or refused < 3):
         try:
             claimed.add(place.zone.claim("busy.csv"))

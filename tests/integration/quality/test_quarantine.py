@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from pipeline_platform.failures import NotFoundError, PermanentError
@@ -31,6 +31,7 @@ from pipeline_platform.quality.quarantined_files import (
 from pipeline_platform.quality.replay import preview_replay
 from pipeline_platform.quality.retention import remove_resolved
 from pipeline_platform.settings import Settings
+from tests.examples import examples
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 LATER = NOW + timedelta(days=1)
@@ -209,9 +210,8 @@ def test_resolved_records_are_kept_ninety_days_and_held_ones_for_ever(
 
 
 @given(held=st.sets(st.integers(1, 12)), rejected=st.sets(st.integers(1, 12)))
-@settings(
-    max_examples=15,
-    deadline=None,
+@examples(
+    15,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_a_preview_says_what_settling_then_does(

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import HealthCheck, Phase, example, given
-from hypothesis import settings as budget
 from hypothesis import strategies as st
 
 from pipeline_platform.failures import ConflictError, UnavailableError
@@ -22,6 +21,7 @@ from pipeline_platform.streams.kinesis import KinesisReader
 from pipeline_platform.streams.reading import Limits
 from pipeline_platform.streams.reads import stream_health
 from pipeline_platform.warehouse.locks import named_lock
+from tests.examples import examples
 from tests.integration.streams.conftest import STREAM
 from tests.integration.streams.local_kinesis import LocalKinesis
 from tests.integration.streams.sample_intake import CLICKS, clicks_intake
@@ -311,9 +311,8 @@ STEPS = st.lists(
         ("die while archiving", 1),
     ]
 )
-@budget(
-    max_examples=5,
-    deadline=None,
+@examples(
+    5,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.generate],  # an example takes seconds: shrinking takes minutes
 )

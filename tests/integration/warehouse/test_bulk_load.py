@@ -7,13 +7,14 @@ from decimal import Decimal
 import duckdb
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_platform.failures import BadInputError, ConflictError, NotFoundError
 from pipeline_platform.warehouse.binary_copy import copy_rows
 from pipeline_platform.warehouse.bulk_load import replace_month
 from pipeline_platform.warehouse.database import Database
+from tests.examples import examples
 from tests.integration.warehouse.performance_rows import MONTH, performance_rows
 
 PARTITION = "performance_data_2026_10"
@@ -338,7 +339,7 @@ def test_decimals_are_exact_whatever_they_are(database):
             max_size=50,
         )
     )
-    @settings(max_examples=8, deadline=None)
+    @examples(8)
     def arrives(values):
         rows = pa.table(
             {

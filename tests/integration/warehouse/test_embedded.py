@@ -2,12 +2,13 @@
 
 import os
 import signal
-import socket
 import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from socketserver import BaseRequestHandler, TCPServer
+from threading import Thread
 
 import psycopg
 import pytest
@@ -50,6 +51,12 @@ def running(tmp_path_factory):
 @pytest.fixture
 def running_url(running):
     return embedded.database_url(running)
+
+
+class HangsUp(TCPServer):
+    """A program that is no database: it ends each connection, and nobody waits for an answer."""
+
+    allow_reuse_address = True
 
 
 def query(url, text):
@@ -159,11 +166,10 @@ def test_a_killed_server_starts_although_its_process_number_was_given_out_again(
 def test_it_moves_to_another_port_when_its_own_was_taken(own_settings, own_url):
     port = embedded.status(own_settings).port
     embedded.stop(own_settings)
-    with socket.socket() as other:
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        other.bind(("127.0.0.1", port))
-        other.listen()
+    with HangsUp(("127.0.0.1", port), BaseRequestHandler) as other:
+        Thread(target=other.serve_forever, args=(0.05,)).start()
         url = embedded.start(own_settings)
+        other.shutdown()
 
     assert query(url, "SHOW port") != [(str(port),)]
 

@@ -5,11 +5,12 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_platform.warehouse import reports
 from pipeline_platform.warehouse.partitions import create_monthly_partition
+from tests.examples import examples
 
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
 
@@ -129,7 +130,7 @@ def test_the_report_says_how_many_values_the_mean_is_of(connection):
 
 def test_no_value_whatever_breaks_the_conversion(database):
     @given(st.text(alphabet="0123456789.eE+- x", max_size=12))
-    @settings(max_examples=60, deadline=None)
+    @examples(60)
     def never_fails(value):
         with database.connection() as connection:
             found = connection.execute("SELECT numeric_or_null(%s)", (value,)).fetchone()[0]

@@ -17,7 +17,7 @@ from pipeline_platform.services import Services
 from pipeline_platform.web_events.automation import WORKFLOW
 from pipeline_platform.web_events.marts import MARTS
 from pipeline_platform.web_events.tables import RAW_EVENTS, WEB_EVENTS
-from tests.assets.platform_runs import running, settings_at
+from tests.assets.platform_runs import keep_project_parsed, running, settings_at
 from tests.integration.web_events.event_files import (
     DAY,
     NOON,
@@ -115,6 +115,7 @@ def outcome(new_database, tmp_path_factory):
     """Publish all days once, then let everybody work at the same time."""
     place = Place(tmp_path_factory.mktemp("beside"), new_database())
     with place.open() as services:
+        keep_project_parsed(services.settings)
         for number in range(FILES_A_DAY):
             part = slice(number, None, FILES_A_DAY)
             content = b"".join(day_of_events(day, part) for day in DAYS)

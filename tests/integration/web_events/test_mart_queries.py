@@ -7,13 +7,14 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from pipeline_platform.orchestration.mart_builds import build_marts
 from pipeline_platform.services import Services
 from pipeline_platform.web_events.marts import MARTS, week_start
 from pipeline_platform.web_events.tables import WEB_EVENTS
+from tests.examples import examples
 from tests.integration.web_events import expected
 from tests.integration.web_events.conftest import VARIABLES
 from tests.integration.web_events.silver_events import Event, event, noon
@@ -22,7 +23,7 @@ from tests.integration.web_events.test_marts import STEP_NAMES, STEPS
 FIRST, LAST = date(2020, 12, 21), date(2021, 1, 17)
 """Whole weeks, among them week 53 of 2020."""
 
-MANY = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = examples(10, suppress_health_check=list(HealthCheck))
 Run = Callable[[str, list[Event]], list[dict[str, Any]]]
 
 DAYS = st.integers(0, (LAST - FIRST).days).map(lambda number: FIRST + timedelta(days=number))

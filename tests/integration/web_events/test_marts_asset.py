@@ -8,7 +8,7 @@ import pytest
 
 from pipeline_platform.failures import StoppedError
 from pipeline_platform.lake.tables import LakeTable
-from pipeline_platform.orchestration import mart_builds
+from pipeline_platform.orchestration import failures, mart_builds
 from pipeline_platform.orchestration.automation import range_tags
 from pipeline_platform.orchestration.mart_builds import build_pieces
 from pipeline_platform.orchestration.marts import PRUNING_CHECK
@@ -259,6 +259,7 @@ def test_a_build_waits_for_another_one_of_the_same_pipeline(
 ) -> None:
     publish_silver(services, [event(noon(DAY), 1)])
     monkeypatch.setattr(mart_builds, "WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(failures, "FIRST_WAIT_SECONDS", 0)
 
     with named_lock(services.database, "marts of web_events"):
         result = materialize(services, instance)

@@ -39,12 +39,39 @@ from tests.integration.web_events.relabelled import (
     process,
     run_with,
 )
+from tests.prepared import PreparedPlatform
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory, new_database):
+    """A platform whose events are labelled and scored by the old rules."""
+    folder = tmp_path_factory.mktemp("relabel")
+    return PreparedPlatform.made(folder, new_database, lambda platform: process(run_with(platform)))
+
+
+@pytest.fixture(scope="module")
+def with_proposal(tmp_path_factory, new_database):
+    """Another one, and what was proposed there: to take a client for a friend."""
+    made = []
+
+    def prepare(platform: Services) -> None:
+        process(run_with(platform))
+        made.append(proposed(run_with(platform, BEFRIENDED)))
+
+    folder = tmp_path_factory.mktemp("proposal")
+    return PreparedPlatform.made(folder, new_database, prepare), made[0]
 
 
 @pytest.fixture
-def services(settings):
-    with Services(settings) as opened:
-        process(run_with(opened))
+def made(with_proposal) -> Proposal:
+    return with_proposal[1]
+
+
+@pytest.fixture
+def services(request):
+    has_proposal = "made" in request.fixturenames
+    platform = request.getfixturevalue("with_proposal" if has_proposal else "prepared")
+    with Services((platform[0] if has_proposal else platform).restored()) as opened:
         yield opened
 
 
@@ -152,25 +179,25 @@ def test_days_can_be_chosen(services):
 # --- publishing --------------------------------------------------------------------------------
 
 
-def test_what_is_published_is_what_processing_anew_gives(services):
+def test_what_is_published_is_what_processing_anew_gives(services, made):
     run = run_with(services, BEFRIENDED)
-    publish(run, proposed(run).proposal_id)
+    publish(run, made.proposal_id)
     published = silver(services)
     refine(run, [DAY, NEXT_DAY])
     assert published == silver(services)
 
 
-def test_all_days_become_visible_in_one_commit(services):
+def test_all_days_become_visible_in_one_commit(services, made):
     before = len(services.lake.snapshots(WEB_EVENTS))
     run = run_with(services, BEFRIENDED)
-    done = publish(run, proposed(run).proposal_id)
+    done = publish(run, made.proposal_id)
     assert len(services.lake.snapshots(WEB_EVENTS)) == before + 1
     assert done.partitions == (DAY, NEXT_DAY)
 
 
-def test_days_that_differ_are_requested_for_what_is_made_from_them(services):
+def test_days_that_differ_are_requested_for_what_is_made_from_them(services, made):
     run = run_with(services, BEFRIENDED)
-    publish(run, proposed(run).proposal_id)
+    publish(run, made.proposal_id)
     assert list(requested_days(run)) == [DAY]
 
 
@@ -193,8 +220,7 @@ def test_old_rules_restore_silver_and_marts_exactly(services, tmp_path):
     assert {table.name: rows_of(services, table) for table in (WEB_EVENTS, *MARTS.tables)} == old
 
 
-def test_a_proposal_by_rules_that_are_not_in_force_is_refused(services):
-    made = proposed(run_with(services, BEFRIENDED))
+def test_a_proposal_by_rules_that_are_not_in_force_is_refused(services, made):
     before = silver(services)
     with pytest.raises(PermanentError, match="other rules than are in force"):
         publish(run_with(services), made.proposal_id)
@@ -210,9 +236,8 @@ def test_scores_alone_leave_labels_alone(services):
     assert min(silver(services, "data_quality_score")) == (0.6,)
 
 
-def test_a_day_that_was_rewritten_is_judged_again(services):
+def test_a_day_that_was_rewritten_is_judged_again(services, made):
     run = run_with(services, BEFRIENDED)
-    made = proposed(run)
     deliver(
         services,
         "events_more.ndjson",
@@ -241,9 +266,8 @@ def test_a_day_that_the_new_rules_processed_meanwhile_is_left_alone(services):
     assert state(services, made) == "PUBLISHED"
 
 
-def test_the_same_rows_in_other_files_do_no_harm(services):
+def test_the_same_rows_in_other_files_do_no_harm(services, made):
     run = run_with(services, BEFRIENDED)
-    made = proposed(run)
     with services.connect() as engine:
         rows = services.lake.relation(engine, WEB_EVENTS, months=(DAY, DAY))
         staged = services.lake.stage(WEB_EVENTS, rows, run_id="compaction", partition=str(DAY))
@@ -255,9 +279,8 @@ def test_the_same_rows_in_other_files_do_no_harm(services):
     assert ("friend:acme",) in silver(services, "bot_rule_id")
 
 
-def test_a_publication_that_was_stopped_after_its_commit_goes_on(services, monkeypatch):
+def test_a_publication_that_was_stopped_after_its_commit_goes_on(services, made, monkeypatch):
     run = run_with(services, BEFRIENDED)
-    made = proposed(run)
     announce = proposals._announce
 
     def stopped(*arguments, is_done):
@@ -277,9 +300,8 @@ def test_a_publication_that_was_stopped_after_its_commit_goes_on(services, monke
     assert (state(services, made), list(requested_days(run))) == ("PUBLISHED", [DAY])
 
 
-def test_a_second_publication_is_refused(services):
+def test_a_second_publication_is_refused(services, made):
     run = run_with(services, BEFRIENDED)
-    made = proposed(run)
     publish(run, made.proposal_id)
     with pytest.raises(PermanentError, match="is published"):
         publish(run, made.proposal_id)
@@ -314,19 +336,17 @@ def test_a_discarded_proposal_leaves_no_file(services):
     assert (data_files(services), state(services, made)) == (before, "DISCARDED")
 
 
-def test_a_discarded_proposal_can_not_be_published(services):
+def test_a_discarded_proposal_can_not_be_published(services, made):
     run = run_with(services, BEFRIENDED)
-    made = proposed(run)
     discard(run, made.proposal_id)
     with pytest.raises(PermanentError, match="thrown away"):
         publish(run, made.proposal_id)
 
 
 def test_a_day_that_breaks_its_contract_meanwhile_is_refused_and_can_be_thrown_away(
-    services, monkeypatch
+    services, made, monkeypatch
 ):
     run = run_with(services, BEFRIENDED)
-    made = proposed(run)
     monkeypatch.setattr(proposals, "objections_to", lambda *_: ["an id is missing"])
     refine(run_with(services, run_id="other"), [DAY])
     before = silver(services)
@@ -336,17 +356,15 @@ def test_a_day_that_breaks_its_contract_meanwhile_is_refused_and_can_be_thrown_a
     assert (silver(services), state(services, made)) == (before, "DISCARDED")
 
 
-def test_one_whose_days_are_visible_can_not_be_thrown_away(services):
+def test_one_whose_days_are_visible_can_not_be_thrown_away(services, made):
     run = run_with(services, BEFRIENDED)
-    made = proposed(run)
     publish(run, made.proposal_id)
     with pytest.raises(PermanentError, match="is published"):
         discard(run, made.proposal_id)
 
 
-def test_maintenance_leaves_a_pending_proposal_alone(services):
+def test_maintenance_leaves_a_pending_proposal_alone(services, made):
     run = run_with(services, BEFRIENDED)
-    made = proposed(run)
     decide_now(services, made)
     list(maintainer(services, days_later=2).maintain([WEB_EVENTS]))
     publish(run, made.proposal_id)

@@ -59,8 +59,8 @@ def reported(value: str = "0.0123", file: int = 1, line: int = 2, **values: obje
     return record(file, line, record_type="return", reported_return=value, **values)
 
 
-def connect() -> duckdb.DuckDBPyConnection:
-    con = duckdb.connect(config={"threads": 2})
+def connect(threads: int = 1) -> duckdb.DuckDBPyConnection:
+    con = duckdb.connect(config={"threads": threads})
     con.execute("SET TimeZone = 'UTC'")
     con.execute("SET preserve_insertion_order = false")
     return con

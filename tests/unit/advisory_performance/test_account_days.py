@@ -8,7 +8,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_platform.advisory_performance.account_days import AccountDays
@@ -26,6 +26,7 @@ from pipeline_platform.advisory_performance.return_kernels import years_between
 from pipeline_platform.advisory_performance.tables import COMPUTED_RETURNS, COMPUTED_STATES, MONEY
 from pipeline_platform.advisory_performance.twrr import Returns, compute_returns
 from pipeline_platform.failures import BadInputError
+from tests.examples import examples
 from tests.unit.advisory_performance.return_inputs import (
     CALENDAR,
     Flow,
@@ -241,7 +242,7 @@ class TestInput:
         assert {states[name].null_count for name in COMPUTED_STATES.names} == {0}
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(
     st.lists(
         st.none() | st.decimals(-(10**16) + 1, 10**16 - 1, places=4, allow_nan=False), max_size=20
@@ -254,14 +255,14 @@ def test_money_goes_to_words_and_back_unchanged(amounts, start):
     assert decimals_from_words(words_of(column), MONEY, valid).equals(column)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.lists(st.decimals(-(10**16) + 1, 10**16 - 1, places=4), max_size=20))
 def test_money_as_floats_counts_ten_thousandths(amounts):
     found = floats_of(pa.array(amounts, MONEY)).tolist()
     assert found == pytest.approx([float(amount * 10_000) for amount in amounts], rel=5e-16)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.dates(date(1990, 1, 1), date(2099, 12, 31)), st.integers(1, 60))
 def test_an_anniversary_is_a_whole_number_of_years(start, years):
     if (start.month, start.day) == (2, 29):

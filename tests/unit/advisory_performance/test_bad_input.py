@@ -7,10 +7,11 @@ from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 
 from pipeline_platform.advisory_performance.deliveries import open_delivery
 from pipeline_platform.ingestion.delivery_errors import DeliveryError, LineTooLongError
+from tests.examples import examples
 from tests.unit.advisory_performance.written_deliveries import (
     MAPPINGS,
     RECEIVED_AT,
@@ -211,9 +212,7 @@ VALID_FILES = {
 }
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@examples(150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     vendor=st.sampled_from(sorted(VALID_FILES)),
     place=st.integers(0, 300),

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 import duckdb
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_platform.advisory_performance.causes import cluster, explain_breaches
@@ -18,6 +18,7 @@ from pipeline_platform.advisory_performance.hypotheses import HYPOTHESES
 from pipeline_platform.advisory_performance.hypothesis import CAUSES
 from pipeline_platform.advisory_performance.reconciliation import Tolerances, reconcile
 from pipeline_platform.advisory_performance.tables import RECONCILIATION
+from tests.examples import examples
 from tests.unit.advisory_performance.sample_accounts import (
     WEIGHTS,
     Flow,
@@ -253,7 +254,7 @@ def test_an_injected_fault_is_named(con, cause, fault):
     assert (set(found), found.get(cause, 0) >= 12) == ({cause}, True)
 
 
-@settings(max_examples=4, deadline=None)
+@examples(2)
 @given(st.integers(0, 2**16))
 def test_faults_of_all_kinds_at_once_are_all_named(seed):
     sample, chance = sample_of(2 * len(CASES), seed)

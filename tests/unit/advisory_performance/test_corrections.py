@@ -5,12 +5,15 @@ from collections import Counter
 from datetime import UTC, date
 from decimal import Decimal
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.examples import examples
 
 from .bronze_records import (
     Outcome,
     arrival_of,
+    connect,
     flow,
     record,
     reported,
@@ -259,17 +262,27 @@ def test_counts_are_kept_per_file_and_month():
     )
 
 
+CLIENTS = 4
 AMOUNTS = st.none() | st.sampled_from([Decimal(0), Decimal(5), Decimal(7)])
 
 
 @st.composite
 def deliveries(draw):
-    """Up to four files of records about few accounts and days, so that most of them meet."""
+    """Up to four files of records about few accounts and days, so that most of them meet.
+
+    Several clients' at once, whose records never meet: one pass of the engine settles them all.
+    """
+    return [one for number in range(CLIENTS) for one in draw(_deliveries_of(number))]
+
+
+@st.composite
+def _deliveries_of(draw, number):
+    some = f"{'ABCD'[number]}-1"
     return [
         Delivered(
             file=file,
-            line=line,
-            account=draw(st.sampled_from(["A-1", "A-1", "A-1", "A-2"])),
+            line=10 * number + line,
+            account=draw(st.sampled_from([some, some, some, f"{'ABCD'[number]}-2"])),
             day=draw(st.sampled_from(["2026-10-01", "2026-10-01", "2026-11-02"])),
             value=draw(st.none() | st.sampled_from([Decimal(100), Decimal(101)])),
             flow=draw(AMOUNTS),
@@ -330,20 +343,20 @@ def places(records):
     return sorted((sha_of(one.file), one.line) for one in records)
 
 
-@settings(max_examples=20, deadline=None)
+@examples(6)
 @given(deliveries())
 def test_versions_are_those_of_the_yardstick(records):
     assert published(Outcome(as_rows(records))) == judge(records)[0]
 
 
-@settings(max_examples=20, deadline=None)
+@examples(6)
 @given(deliveries())
 def test_rejected_records_are_those_of_the_yardstick(records):
     found = Outcome(as_rows(records)).values("rejected", "file_sha256, line_number")
     assert found == places(judge(records)[1])
 
 
-@settings(max_examples=20, deadline=None)
+@examples(6)
 @given(deliveries())
 def test_per_file_and_month_every_arrived_record_has_one_fate(records):
     columns = "file_sha256, partition_key, arrived, published, quarantined, deduplicated"
@@ -359,15 +372,15 @@ def test_per_file_and_month_every_arrived_record_has_one_fate(records):
     ]
 
 
-@settings(max_examples=12, deadline=None)
+@examples(4)
 @given(deliveries(), st.randoms(use_true_random=False))
 def test_the_order_of_bronze_rows_changes_nothing(records, chance: random.Random):
     rows = as_rows(records)
-    shuffled = chance.sample(rows, len(rows))
-    assert Outcome(shuffled).everything() == Outcome(rows).everything()
+    shuffled = Outcome(chance.sample(rows, len(rows)), con=connect(threads=2))
+    assert shuffled.everything() == Outcome(rows).everything()
 
 
-@settings(max_examples=12, deadline=None)
+@examples(4)
 @given(deliveries())
 def test_months_one_by_one_give_the_same_as_all_in_one_pass(records):
     rows = as_rows(records)
@@ -380,7 +393,7 @@ def test_months_one_by_one_give_the_same_as_all_in_one_pass(records):
     assert merged == {name: sorted(found, key=repr) for name, found in together.items()}
 
 
-@settings(max_examples=12, deadline=None)
+@examples(4)
 @given(deliveries())
 def test_a_file_that_arrives_once_more_changes_no_version_that_was_known(records):
     """Growing bronze file by file only appends versions and closes open ones."""
@@ -395,7 +408,7 @@ def test_a_file_that_arrives_once_more_changes_no_version_that_was_known(records
     assert before <= after
 
 
-@settings(max_examples=12, deadline=None)
+@examples(4)
 @given(deliveries())
 def test_each_key_has_at_most_one_current_version(records):
     outcome = Outcome(as_rows(records))

@@ -6,11 +6,12 @@ from datetime import date
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 
 from pipeline_platform.advisory_performance.deliveries import LineCounts
 from pipeline_platform.advisory_performance.tables import VENDOR_ROWS
 from pipeline_platform.ingestion.delivery_errors import TrailerMismatchError
+from tests.examples import examples
 from tests.unit.advisory_performance.written_deliveries import (
     MAPPINGS,
     RECEIVED_AT,
@@ -27,9 +28,8 @@ from tests.unit.advisory_performance.written_deliveries import (
     valuation,
 )
 
-ROUND_TRIP = settings(
-    max_examples=40,
-    deadline=None,
+ROUND_TRIP = examples(
+    40,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 

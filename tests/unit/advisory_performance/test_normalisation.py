@@ -7,7 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_platform.advisory_performance import tables
@@ -17,6 +17,7 @@ from pipeline_platform.advisory_performance.tables import (
     VALUATIONS,
 )
 from pipeline_platform.quality.contracts import Contract, RowRule, row_rules
+from tests.examples import examples
 
 from .bronze_records import (
     Outcome,
@@ -117,12 +118,12 @@ def test_a_number_that_can_not_be_kept_exactly_is_rejected(vendor, text, rule):
     assert Outcome([valuation(text, vendor=vendor)]).rules == [rule]
 
 
-@settings(max_examples=25, deadline=None)
+@examples(8)
 @given(
     st.lists(
         st.decimals(-(10**15), 10**15, places=4, allow_nan=False, allow_infinity=False),
         min_size=1,
-        max_size=60,
+        max_size=180,
     )
 )
 def test_any_amount_of_money_survives_digit_by_digit(amounts):
@@ -470,7 +471,7 @@ HOSTILE = st.text(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@examples(8)
 @given(
     st.lists(
         st.fixed_dictionaries(
@@ -496,7 +497,7 @@ HOSTILE = st.text(
                 )
             }
         ),
-        max_size=8,
+        max_size=20,
     ),
     st.sampled_from(["standard", "northgate", "meridian", "harbor"]),
 )

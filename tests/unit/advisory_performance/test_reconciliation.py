@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import duckdb
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_platform.advisory_performance.reconciliation import (
@@ -30,6 +30,7 @@ from pipeline_platform.advisory_performance.tables import (
     VALUATIONS,
 )
 from pipeline_platform.failures import InvalidRunbookError
+from tests.examples import examples
 from tests.unit.advisory_performance.sample_accounts import (
     Sample,
     business_days,
@@ -113,17 +114,29 @@ def test_a_difference_of_exactly_the_tolerance_is_completed(con, vendor, expecte
     assert status(con, [ours(net_return_daily="0.01")], [theirs(vendor)]) == [expected]
 
 
-@settings(max_examples=25, deadline=None)
+@examples(8)
 @given(
-    st.decimals("-2", "2", places=12),
-    st.decimals("-2", "2", places=12),
+    st.lists(
+        st.tuples(st.decimals("-2", "2", places=12), st.decimals("-2", "2", places=12)),
+        min_size=1,
+        max_size=40,
+    )
 )
-def test_the_difference_is_exact_in_decimals(our_return, vendor_return):
+def test_the_difference_is_exact_in_decimals(figures):
+    accounts = {f"A{number}": pair for number, pair in enumerate(figures)}
     with duckdb.connect() as con:
-        row = rulings(con, [ours(net_return_daily=our_return)], [theirs(vendor_return)])[0]
+        found = rulings(
+            con,
+            [ours(account=each, net_return_daily=pair[0]) for each, pair in accounts.items()],
+            [theirs(pair[1], account=each) for each, pair in accounts.items()],
+        )
 
-    exact = (our_return - vendor_return) * 10_000
-    assert abs(row["difference_bps"] - exact) <= Decimal("0.0000005")
+    exact = {each: (ours_ - theirs_) * 10_000 for each, (ours_, theirs_) in accounts.items()}
+    assert {
+        row["account_id"]: abs(row["difference_bps"] - exact[row["account_id"]])
+        <= Decimal("0.0000005")
+        for row in found
+    } == dict.fromkeys(accounts, True)
 
 
 def test_every_period_is_compared_with_its_own_figure(con):

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import duckdb
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_platform.advisory_performance.restatements import (
@@ -19,6 +19,7 @@ from pipeline_platform.advisory_performance.tables import (
     VALUATIONS,
 )
 from pipeline_platform.failures import BadInputError, InvalidRunbookError
+from tests.examples import examples
 from tests.unit.advisory_performance.sample_accounts import table
 
 DAY = date(2024, 3, 5)
@@ -225,7 +226,7 @@ def test_an_instant_without_a_time_zone_is_refused(con):
         known(con, datetime(2024, 3, 7))  # noqa: DTZ001
 
 
-@settings(max_examples=30, deadline=None)
+@examples(12)
 @given(st.lists(st.integers(0, 100), min_size=1, max_size=6, unique=True), st.integers(-1, 101))
 def test_at_every_instant_at_most_one_version_is_known(hours, asked):
     instants = [FIRST + timedelta(hours=hour) for hour in sorted(hours)]
@@ -240,7 +241,7 @@ def test_at_every_instant_at_most_one_version_is_known(hours, asked):
         assert [int(value) for (value,) in found.fetchall()] == expected[-1:]
 
 
-@settings(max_examples=20, deadline=None)
+@examples(10)
 @given(st.lists(st.integers(-3, 3), min_size=2, max_size=6))
 def test_restatements_lead_from_the_first_version_to_the_last(percents):
     instants = [FIRST + timedelta(hours=hour) for hour in range(len(percents))]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import duckdb
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_platform.advisory_performance.return_versions import (
@@ -15,6 +15,7 @@ from pipeline_platform.advisory_performance.return_versions import (
 )
 from pipeline_platform.advisory_performance.tables import TIME_WEIGHTED_RETURNS
 from pipeline_platform.failures import BadInputError
+from tests.examples import examples
 from tests.unit.advisory_performance.return_inputs import Flow, Value, day, returns_of
 
 FIRST = datetime(2026, 4, 1, 6, tzinfo=UTC)
@@ -162,7 +163,7 @@ def test_fingerprints_do_not_depend_on_neighbours_or_chunks():
     assert with_fingerprints(cut)["input_fingerprint"].to_pylist() == one_by_one
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     st.lists(
         st.lists(st.sampled_from(["100", "101", "0", "90.5"]), min_size=0, max_size=5),

@@ -10,7 +10,7 @@ from decimal import Decimal
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_platform.advisory_performance.return_tables import fractions_to_decimals
@@ -21,6 +21,7 @@ from pipeline_platform.advisory_performance.twrr import (
     compute_returns,
     iterate_returns,
 )
+from tests.examples import examples
 from tests.unit.advisory_performance.return_inputs import (
     CALENDAR,
     Flow,
@@ -526,7 +527,7 @@ def as_text(returns: Returns) -> list[str]:
     return [repr(row) for row in [*returns.table.to_pylist(), *returns.states.to_pylist()]]
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(account_histories())
 def test_every_figure_equals_the_definition_in_exact_fractions(history):
     values, flows = history
@@ -540,7 +541,7 @@ def test_every_figure_equals_the_definition_in_exact_fractions(history):
     assert not differences
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(account_histories())
 def test_every_status_equals_the_definition(history):
     values, flows = history
@@ -552,14 +553,14 @@ def test_every_status_equals_the_definition(history):
     assert found == [(each.status, each.record_start, each.is_estimated) for each in expected]
 
 
-@settings(max_examples=60, deadline=None)
+@examples(20)
 @given(account_histories())
 def test_month_by_month_equals_all_at_once_bit_for_bit(history):
     values, flows = history
     assert as_text(month_by_month(values, flows)) == as_text(returns_of(values, flows))
 
 
-@settings(max_examples=40, deadline=None)
+@examples(20)
 @given(account_histories(), st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_matter(history, random):
     values, flows = history
@@ -569,7 +570,7 @@ def test_the_order_of_rows_does_not_matter(history, random):
     assert as_text(returns_of(values, flows)) == expected
 
 
-@settings(max_examples=40, deadline=None)
+@examples(20)
 @given(account_histories())
 def test_the_size_of_blocks_does_not_matter(history):
     values, flows = history
@@ -590,7 +591,7 @@ def test_the_size_of_blocks_does_not_matter(history):
     assert as_text(in_blocks) == as_text(returns_of(values, flows))
 
 
-@settings(max_examples=40, deadline=None)
+@examples(20)
 @given(account_histories(), st.data())
 def test_flows_of_zero_change_nothing(history, data):
     values, flows = history
@@ -601,7 +602,7 @@ def test_flows_of_zero_change_nothing(history, data):
     assert as_text(returns_of(values, [*flows, *nothing])) == as_text(returns_of(values, flows))
 
 
-@settings(max_examples=40, deadline=None)
+@examples(20)
 @given(account_histories(), st.sampled_from(["2", "1000", "0.5"]))
 def test_returns_do_not_depend_on_the_unit_of_money(history, factor):
     values, flows = history

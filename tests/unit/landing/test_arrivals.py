@@ -6,11 +6,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_platform.landing.arrivals import Batch, batches, next_arrivals
 from pipeline_platform.landing.stored_object import StoredObject
+from tests.examples import examples
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -148,7 +149,7 @@ listings = st.dictionaries(
 """A folder at one look: few keys and instants, so that they collide, go, come back and change."""
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.lists(listings, max_size=8), st.integers(1, 4), st.integers(1, 60))
 def test_every_version_is_given_once_for_as_long_as_it_stays(
     looks: list[list[StoredObject]], max_files: int, max_bytes: int
@@ -162,7 +163,7 @@ def test_every_version_is_given_once_for_as_long_as_it_stays(
     assert given_now == expected
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(listings, st.integers(1, 3), st.integers(1, 60), st.integers(1, 3))
 def test_looking_again_and_again_gives_a_waiting_folder_once(
     listing: list[StoredObject], max_files: int, max_bytes: int, max_batches: int
@@ -176,7 +177,7 @@ def test_looking_again_and_again_gives_a_waiting_folder_once(
     assert given_now == Counter(listing)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(listings, st.integers(1, 4), st.integers(1, 60))
 def test_no_batch_exceeds_its_limits(
     listing: list[StoredObject], max_files: int, max_bytes: int

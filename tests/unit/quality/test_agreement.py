@@ -7,12 +7,13 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given
 from hypothesis import strategies as st
 
 from pipeline_platform.quality.contracts import Contract, row_rules
 from pipeline_platform.quality.suites import run_suite
 from pipeline_platform.quality.validation import validate
+from tests.examples import examples
 from tests.unit.quality.silver_rows import CONTRACTS, NOW, TABLES
 
 EDGES: dict[str, list[Any]] = {
@@ -37,12 +38,12 @@ EDGES: dict[str, list[Any]] = {
     "vendor": ["standard", "Standard", "a\n", "_a"],
     "file_sha256": ["0" * 64, "0" * 63, "g" * 64, "0" * 64 + "\n"],
 }
-MODEST = settings(
-    max_examples=6,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking takes minutes here
-)
+UNSHRUNK: dict[str, Any] = {
+    "suppress_health_check": [HealthCheck.too_slow],
+    "phases": [Phase.explicit, Phase.reuse, Phase.generate],  # shrinking takes minutes here
+}
+MODEST = examples(3, **UNSHRUNK)
+"""Great Expectations takes half a second, few rows or many: few examples of many rows."""
 NUMBERS = [0, -1, 1, 10, 1000, 10**6, 10**9, 10**12]
 
 
@@ -85,7 +86,7 @@ def _decimals(kind: pa.Decimal128Type) -> st.SearchStrategy[Decimal]:
 def _tables(name: str) -> st.SearchStrategy[pa.Table]:
     schema = pa.schema([(field.name, field.type) for field in TABLES[name].schema])
     row = st.fixed_dictionaries({field.name: _values(field) for field in schema})
-    return st.lists(row, min_size=1, max_size=25).map(
+    return st.lists(row, min_size=10, max_size=40).map(
         lambda rows: pa.Table.from_pylist(rows, schema=schema)
     )
 
@@ -151,8 +152,8 @@ OTHER_SCHEMA = pa.schema(
 )
 
 
-@given(rows=st.lists(ROW, max_size=12))
-@settings(MODEST, max_examples=10)
+@given(rows=st.lists(ROW, max_size=24))
+@examples(5, **UNSHRUNK)
 def test_both_engines_agree_on_what_no_contract_uses_yet(rows: list[dict[str, Any]]) -> None:
     meta = {"severity": "warning", "dimension": "validity", "requirements": ["SA-62"]}
     meta |= {"description": "A rule.", "is_row_rule": False, "is_blocking": False}

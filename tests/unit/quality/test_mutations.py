@@ -9,13 +9,14 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.quality.contracts import Contract
 from pipeline_platform.quality.mutation_copies import COPY, PLACE, copy_rows, digest, unchanged
 from pipeline_platform.quality.mutations import KINDS, Mutation, mutations_of
+from tests.examples import examples
 
 TABLE = LakeTable(
     "shop",
@@ -232,7 +233,7 @@ def test_the_last_column_is_missing(engine) -> None:
     assert "at" not in rows_of(engine, only(engine, "missing_column").query)[0]
 
 
-@settings(max_examples=8, deadline=None)
+@examples(8)
 @given(
     st.lists(
         st.fixed_dictionaries(

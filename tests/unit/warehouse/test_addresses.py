@@ -1,7 +1,7 @@
 """Addresses are checked, changed and made without ever being shown."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
@@ -12,6 +12,7 @@ from pipeline_platform.warehouse.addresses import (
     with_database,
     with_schema,
 )
+from tests.examples import examples
 
 PASSWORDS = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=20)
 
@@ -53,7 +54,7 @@ def test_a_schema_is_searched_first():
 
 
 @given(PASSWORDS)
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_any_password_of_a_secret_reaches_the_driver_unchanged(password):
     import json
 

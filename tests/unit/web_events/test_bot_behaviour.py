@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import duckdb
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_platform.web_events.bot_behaviour import (
@@ -16,6 +16,7 @@ from pipeline_platform.web_events.bot_behaviour import (
     label_version,
 )
 from pipeline_platform.web_events.bots import load_bot_list
+from tests.examples import examples
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 SCHEMA = pa.schema(
@@ -137,7 +138,7 @@ def test_the_defaults_spare_an_office_in_its_morning() -> None:
     assert bots(fast(30, 50), BehaviourLimits()) == {}
 
 
-@settings(deadline=None, max_examples=25)
+@examples(10)
 @given(st.permutations([*fast(2, 5), *bare(3, visitor="w")]))
 def test_the_order_of_events_does_not_matter(events: list[dict[str, object]]) -> None:
     assert bots(events) == {"v": REQUEST_RATE, "w": NO_ASSETS}

@@ -9,7 +9,7 @@ from decimal import Decimal
 import duckdb
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_platform.failures import NotFoundError
@@ -26,6 +26,7 @@ from pipeline_platform.web_events.normalisation import (
 from pipeline_platform.web_events.scoring import RULES, score_version
 from pipeline_platform.web_events.sources import load_mappings
 from pipeline_platform.web_events.tables import RAW_EVENTS, WEB_EVENTS
+from tests.examples import examples
 
 DAY = date(2026, 11, 20)
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -162,7 +163,7 @@ PIECES = st.sampled_from(
 
 
 @given(st.lists(st.lists(PIECES, max_size=9).map("".join), min_size=1, max_size=200))
-@settings(max_examples=25, deadline=None)
+@examples(12)
 def test_a_plain_address_has_the_parts_that_any_address_has(addresses: list[str]) -> None:
     addresses += [f"https://a.example/{one}" for one in addresses]
     nothing = f"CASE WHEN false THEN {urls.plain_url_parts('url')} END"
@@ -336,7 +337,7 @@ def test_a_neighbour_that_is_right_is_left_alone() -> None:
 
 copies = st.lists(
     st.tuples(st.integers(0, 6), st.sampled_from("xyz"), st.integers(0, 3), st.sampled_from("ab")),
-    max_size=12,
+    max_size=16,
 )
 
 
@@ -355,7 +356,7 @@ def winners(rows: Sequence[dict[str, object]]) -> set[tuple[object, object]]:
     }
 
 
-@settings(max_examples=20, deadline=None)
+@examples(8)
 @given(copies=copies, cut=st.integers(0, 6))
 def test_days_together_or_apart_give_the_same_rows(copies, cut) -> None:
     rows = [

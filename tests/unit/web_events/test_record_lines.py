@@ -9,12 +9,13 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_platform.ingestion.delivery_errors import DeliveryError
 from pipeline_platform.web_events import record_lines
 from pipeline_platform.web_events.record_lines import RecordLines
+from tests.examples import examples
 
 
 @pytest.fixture
@@ -147,7 +148,7 @@ def test_records_are_whole_wherever_a_read_ends(read, monkeypatch) -> None:
     assert [text for _, text in texts(read("\n".join(records).encode()))] == records
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     objects=st.lists(
         st.dictionaries(st.text(max_size=5), st.text(max_size=8) | st.none(), max_size=3),

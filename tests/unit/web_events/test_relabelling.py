@@ -5,7 +5,7 @@ from datetime import date
 import duckdb
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_platform.failures import BadInputError
@@ -15,6 +15,7 @@ from pipeline_platform.web_events.relabelling import (
     Comparison,
     Relabelling,
 )
+from tests.examples import examples
 
 MONDAY, TUESDAY = date(2026, 3, 2), date(2026, 3, 3)
 SCHEMA = pa.schema(
@@ -131,7 +132,7 @@ def test_other_events_are_refused(missing_in: str) -> None:
         compare(*((one, two) if missing_in == "before" else (two, one)))
 
 
-@settings(deadline=None, max_examples=50)
+@examples(15)
 @given(
     st.lists(
         st.tuples(st.sampled_from([MONDAY, TUESDAY]), *[st.sampled_from([None, "r", "s"])] * 2),
