@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pipeline_platform.failures import ConflictError, PlatformError
+from pipeline_platform.failures import ConflictError, NotFoundError, PlatformError
 from pipeline_platform.ingestion.files import (
     Advance,
     FileOutcome,
@@ -98,7 +98,8 @@ def consume_batch(intake: Intake, reader: StreamReader, limits: Limits) -> Batch
         outcomes = tuple(ingest_files(intake, placed, advance=_advance(stream, batch, change)))
     except PlatformError as error:
         present = _committed(intake, stream)
-        if present.text == committed.text:
+        # What another run gave up is gone, also if the positions were read just after it said so.
+        if present.text == committed.text and not isinstance(error, NotFoundError):
             raise
         _give_up(intake, [file for file in placed if file.sha256 not in present.last_files])
         raise ConflictError(

@@ -218,6 +218,26 @@ def test_who_reads_the_same_records_later_and_commits_first_wins(
     assert services.landing("clicks").list("processing") == []
 
 
+def test_a_batch_that_another_run_gives_up_while_it_is_read_is_a_conflict(
+    kinesis, settings, services, intake, monkeypatch
+):
+    """The other run moved the positions before they were read here, and removes the file after."""
+    put_events(kinesis, range(3))
+    reader = KinesisReader(settings, STREAM)
+    stage = ingestion_files._stage_file
+
+    def be_robbed(intake, file, **options):
+        monkeypatch.setattr(ingestion_files, "_stage_file", stage)
+        stream_batches._give_up(intake, [file])
+        return stage(intake, file, **options)
+
+    monkeypatch.setattr(ingestion_files, "_stage_file", be_robbed)
+    with pytest.raises(ConflictError, match="was faster"):
+        consume_batch(intake, reader, LIMITS)
+    run_all(clicks_intake(services, "next"), reader)
+    assert ids(services) == list(range(3))
+
+
 def test_who_was_given_up_for_dead_can_not_publish(
     kinesis, settings, services, intake, monkeypatch
 ):
