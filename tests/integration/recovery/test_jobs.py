@@ -1,0 +1,63 @@
+"""The jobs of backup and drill as Dagster runs them, on a server of the platform's own (SA-92)."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pytest
+
+from pipeline_platform.services import Services
+from pipeline_platform.settings import Settings
+from pipeline_platform.warehouse import embedded
+from tests.assets.platform_runs import running
+from tests.integration.recovery.conftest import BALANCES, MONTHS, publish
+
+BACKUP, DRILL = "operations_daily_backup", "operations_recovery_drill"
+
+
+@dataclass
+class Ran:
+    """How two jobs ended, one after another: which of their checks passed."""
+
+    succeeded: Mapping[str, bool]
+    passed: Mapping[str, Mapping[str, bool]]
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
+    """Run the backup and then the drill on a platform with one table in its lake."""
+    settings = Settings(home=tmp_path_factory.mktemp("jobs") / "home", environment="test")
+    embedded.start(settings)
+    try:
+        with Services(settings) as services:
+            publish(services, BALANCES, MONTHS[0], 100, "run")
+        with running(settings) as platform:
+            ended = {job: platform.run(job) for job in (BACKUP, DRILL)}
+            yield Ran(
+                {job: result.success for job, result in ended.items()},
+                {
+                    job: {
+                        one.check_name: one.passed for one in result.get_asset_check_evaluations()
+                    }
+                    for job, result in ended.items()
+                },
+            )
+    finally:
+        embedded.stop(settings)
+
+
+@pytest.mark.parametrize("job", [BACKUP, DRILL])
+def test_the_job_succeeds(ran: Ran, job: str) -> None:
+    assert ran.succeeded[job]
+
+
+@pytest.mark.parametrize("check", ["backup_age", "backup_faults", "unsaved_tables"])
+def test_after_the_backup_its_checks_pass(ran: Ran, check: str) -> None:
+    assert ran.passed[BACKUP][check]
+
+
+def test_without_a_second_place_its_check_does_not_pass(ran: Ran) -> None:
+    assert not ran.passed[BACKUP]["second_copy_age"]
+
+
+def test_after_the_drill_the_time_that_recovery_took_is_judged(ran: Ran) -> None:
+    assert ran.passed[DRILL]["recovery_time"]
