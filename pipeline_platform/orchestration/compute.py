@@ -3,6 +3,7 @@
 import dagster as dg
 
 from pipeline_platform.services import Services
+from pipeline_platform.settings import Settings
 
 MEGABYTE = 1024 * 1024
 SMALLEST_MEGABYTES = 512
@@ -20,10 +21,12 @@ class ComputeSize(dg.Config):
         return services.sized(self.memory_limit, self.threads)
 
 
-def memory_for(size_bytes: int) -> str:
+def memory_for(size_bytes: int, settings: Settings) -> str:
     """Return the memory limit for a batch of files: four times their size, at least 512 MB.
 
-    Reading is streamed and spills to disk, so this is about speed, never about success.
+    Never more than the setting, which is what one run may use: reading is streamed and spills to
+    disk, so this is about speed, never about success.
     """
     needed = size_bytes * BYTES_NEEDED_PER_BYTE_READ // MEGABYTE
-    return f"{max(SMALLEST_MEGABYTES, needed)}MB"
+    most = settings.memory_bytes // 10**6
+    return f"{min(most, max(SMALLEST_MEGABYTES, needed))}MB"

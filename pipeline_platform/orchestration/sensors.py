@@ -79,7 +79,9 @@ def arrivals_sensor(
         for run_key, batch in batches:
             yield dg.RunRequest(
                 run_key=run_key,
-                run_config=ingest_config(table, batch.keys, memory_for(batch.size_bytes)),
+                run_config=ingest_config(
+                    table, batch.keys, memory_for(batch.size_bytes, services.settings)
+                ),
                 tags={"files": str(len(batch.keys))},
             )
         if not batches:

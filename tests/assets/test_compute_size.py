@@ -10,7 +10,7 @@ from pipeline_platform import services as services_module
 from pipeline_platform.advisory_performance.tables import PIPELINE
 from pipeline_platform.failures import InvalidSettingError
 from pipeline_platform.lake import engine
-from pipeline_platform.orchestration.compute import ComputeSize
+from pipeline_platform.orchestration.compute import ComputeSize, memory_for
 from pipeline_platform.orchestration.landing import ingest_config
 from pipeline_platform.web_events.tables import RAW_EVENTS
 from tests.assets.platform_runs import ARRIVED, deliver, running
@@ -28,7 +28,7 @@ def platform(settings):
 
 @pytest.mark.parametrize(
     ("size_bytes", "memory_limit"),
-    [(1, "512MB"), (128 * MEGABYTE, "512MB"), (200 * MEGABYTE, "800MB"), (2**30, "4096MB")],
+    [(1, "512MB"), (128 * MEGABYTE, "512MB"), (200 * MEGABYTE, "800MB"), (2**30, "2000MB")],
 )
 def test_an_arrival_is_requested_with_memory_by_its_size(
     platform, size_bytes, memory_limit
@@ -42,6 +42,13 @@ def test_an_arrival_is_requested_with_memory_by_its_size(
 
     config = request.run_config["ops"][f"{PIPELINE}__bronze__vendor_rows"]["config"]
     assert config["memory_limit"] == memory_limit
+
+
+@pytest.mark.parametrize("size_bytes", [1, 20 * 2**30])
+def test_no_arrival_gets_more_than_one_run_may_use(settings, size_bytes) -> None:
+    small = settings.model_copy(update={"memory_limit": "128MB"})
+
+    assert memory_for(size_bytes, small) == "128MB"
 
 
 def test_files_of_one_request_are_sized_together(platform) -> None:
