@@ -2,7 +2,11 @@
 
 from datetime import date
 
-from pipeline_platform.advisory_performance.account_ranges import ALL_ACCOUNTS, account_ranges
+from pipeline_platform.advisory_performance.account_ranges import (
+    ALL_ACCOUNTS,
+    account_ranges,
+    rows_at_once,
+)
 from pipeline_platform.advisory_performance.tables import (
     ACCOUNT_PERFORMANCE,
     COMPOSITE_RETURNS,
@@ -17,7 +21,12 @@ from pipeline_platform.advisory_performance.tables import (
 from pipeline_platform.lake.engine import connect
 from pipeline_platform.lake.lake import Lake
 from pipeline_platform.lake.marts import Mart, MartGroup
-from pipeline_platform.partition_ranges import dates_in, shifted
+from pipeline_platform.partition_ranges import shifted
+
+ROWS_PER_MEGABYTE = 5_000
+"""How many valuations one build of the marts may read per megabyte of the memory limit."""
+BYTES_PER_ACCOUNT = 4_000
+"""Memory limit that one month of an account needs while the marts join and sum it."""
 
 
 def with_month_before(first: date, last: date) -> tuple[date, date]:
@@ -31,21 +40,14 @@ def account_slices(lake: Lake, span: tuple[date, date]) -> list[str]:
     A row is a month of an account, of which joins and sums hold all of a slice at once: DuckDB
     spills them, but not all of them together within a small limit.
     """
-    first, last = span
-    most = lake.settings.memory_bytes // BYTES_PER_ACCOUNT
-    returns = dates_in(lake.partitions(TIME_WEIGHTED_RETURNS))
-    if sum(count for month, count in returns.items() if first <= month <= last) <= most:
+    most = rows_at_once(lake.settings, BYTES_PER_ACCOUNT)
+    if lake.pin(TIME_WEIGHTED_RETURNS, months=span).row_count <= most:
         return [ALL_ACCOUNTS.condition]
     with connect(lake.settings) as engine:
         rows = lake.relation(engine, TIME_WEIGHTED_RETURNS, months=span)
         months = rows.project("account_id, as_of_month").distinct()
         return [one.condition for one in account_ranges(engine, months, most)]
 
-
-BYTES_PER_ACCOUNT = 4_000
-"""Memory limit that one month of an account needs while the marts join and sum it."""
-ROWS_PER_MEGABYTE = 5_000
-"""How many valuations one build of the marts may read per megabyte of the memory limit."""
 
 MARTS = MartGroup(
     pipeline=PIPELINE,

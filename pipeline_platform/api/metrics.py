@@ -7,7 +7,6 @@ tables that the work itself writes; one that can't be read is named in
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import timedelta
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
@@ -29,11 +28,11 @@ from pipeline_platform.api.security import Reader
 from pipeline_platform.api.sharing import Shared
 from pipeline_platform.operations.service_levels import stored_figures
 from pipeline_platform.orchestration.automation import earliest_in_time
+from pipeline_platform.partition_ranges import ONE_DAY
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.warehouse import figures
 from pipeline_platform.warehouse.stops import EVERYTHING, stops
 
-DAY = timedelta(days=1)
 SHARED_SECONDS = 5.0
 SIZES_SHARED_SECONDS = 60.0
 """Tables and folders change slowly, and each has to be asked for."""
@@ -152,10 +151,10 @@ class Metrics:
     def _arrivals(self) -> Iterator[Metric]:
         now = utc_now()
         with self._platform.services.database.connection() as connection:
-            files = figures.files_since(connection, now - DAY)
+            files = figures.files_since(connection, now - ONE_DAY)
             waiting = figures.waiting_partitions(connection)
             held = figures.held_in_quarantine(connection)
-            streams = figures.stream_lags(connection, now - DAY)
+            streams = figures.stream_lags(connection, now - ONE_DAY)
             cost = figures.latest_cost(connection)
         labels = ["pipeline", "status"]
         columns = {

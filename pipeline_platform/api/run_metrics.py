@@ -1,7 +1,6 @@
 """Metrics of runs: steps, stages and outcomes, read from the records of runs that ended."""
 
 from collections.abc import Iterator
-from datetime import timedelta
 from itertools import accumulate
 from typing import Any
 
@@ -9,10 +8,9 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 
 from pipeline_platform.api.machine_metrics import gauge
 from pipeline_platform.api.platform import Platform
+from pipeline_platform.partition_ranges import ONE_DAY
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.warehouse import run_records
-
-DAY = timedelta(days=1)
 
 
 def run_state(platform: Platform) -> Iterator[Metric]:
@@ -23,7 +21,7 @@ def run_state(platform: Platform) -> Iterator[Metric]:
         totals = run_records.task_totals(connection)
         latest = run_records.latest_tasks(connection)
         stage_times = run_records.latest_stages(connection)
-        counts = run_records.run_counts(connection, now - DAY)
+        counts = run_records.run_counts(connection, now - ONE_DAY)
         successes = run_records.last_successes(connection)
     tasks = CounterMetricFamily(
         "potato_pipeline_tasks",

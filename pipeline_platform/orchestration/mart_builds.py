@@ -105,7 +105,9 @@ def build_marts(
         if group.are_last
         else {}
     )
-    slices = {"slices": list(group.slices(services.lake, span))} if group.slices else {}
+    slices = {}
+    if group.slices and services.settings.engine == "duckdb":
+        slices = {"slices": list(group.slices(services.lake, span))}
     build = build_models(
         services,
         pipeline=group.pipeline,
