@@ -20,19 +20,8 @@ KILLS = 5
 LOAD = """
 import sys
 sys.path.insert(0, sys.argv[2])
-from pipeline_platform.warehouse.bulk_load import replace_month
-from pipeline_platform.warehouse.control import complete_partition
-from pipeline_platform.warehouse.control import complete_partition
-from pipeline_platform.warehouse.database import Database
-from tests.integration.warehouse.performance_rows import MONTH, performance_rows
-rows = performance_rows(int(sys.argv[3]), value=2)
-done = lambda c: complete_partition(c, "advisory_performance", "2026-10-01", 7)
-with Database(sys.argv[1]) as database:
-    with database.connection():
-        pass  # connect before the clock starts
-    print("ready", flush=True)
-    replace_month(database, MONTH, rows.to_reader(), on_commit=done)
-print("done", flush=True)
+from tests.faults.test_load_killed import load
+load(sys.argv[1], is_ready=lambda: print("ready", flush=True))
 """
 
 
@@ -48,7 +37,7 @@ def content(url):
 
 
 def start_load(url, root):
-    command = [sys.executable, "-c", LOAD, url, str(root), str(ACCOUNTS)]
+    command = [sys.executable, "-c", LOAD, url, str(root)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     process.stdout.readline()
     return process
@@ -70,13 +59,17 @@ def undisturbed(new_database, request):
     return before, content(url), seconds
 
 
-def load(url):
-    """Do what the killed process did, in this one."""
+def load(url, is_ready=lambda: None):
+    """Load the month anew; all that comes before the load is done when `is_ready` is called."""
+    rows = performance_rows(ACCOUNTS, value=2)
     with Database(url) as database:
+        with database.connection():
+            pass  # connect before the clock starts
+        is_ready()
         replace_month(
             database,
             MONTH,
-            performance_rows(ACCOUNTS, value=2).to_reader(),
+            rows.to_reader(),
             on_commit=lambda c: complete_partition(c, "advisory_performance", "2026-10-01", 7),
         )
 

@@ -3,8 +3,15 @@
 import json
 import urllib.request
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
+
+from pipeline_platform.operations.cost_readings import cost_measures
+from pipeline_platform.quality.measurements import Measurement, Verdict
+from pipeline_platform.quality.measures import Scope, measure
+from pipeline_platform.run_context import RunContext
+from pipeline_platform.runbook import Runbook
+from pipeline_platform.services import Services
 
 Costs = Mapping[date, Mapping[str, str]]
 """Amounts by day and service, as texts of decimals."""
@@ -32,6 +39,14 @@ def results_by_time(costs: Costs, *, currency: str = "USD") -> list[dict[str, An
 def steady(last: date, days: int, **services: str) -> dict[date, dict[str, str]]:
     """Return the same costs for so many days up to `last`."""
     return {last - timedelta(days=back): dict(services) for back in reversed(range(days))}
+
+
+def judged(
+    runbook: Runbook, services: Services, name: str, now: datetime
+) -> tuple[Measurement, Verdict]:
+    """Measure one of a runbook's rules on cost, and judge it."""
+    scope = Scope(RunContext(services, "check", clock=lambda: now, runbook=runbook), ())
+    return measure(scope, runbook.thresholds[name], cost_measures(runbook))
 
 
 class LocalCosts:

@@ -10,19 +10,15 @@ from pipeline_platform.advisory_performance.run_context import load_runbook
 from pipeline_platform.failures import BadInputError, InvalidSettingError, UnavailableError
 from pipeline_platform.operations.cost_explorer import daily_costs
 from pipeline_platform.operations.cost_readings import (
-    cost_measures,
     last_reading,
     read_costs,
     stored_costs,
 )
 from pipeline_platform.operations.plan import operations_plan
 from pipeline_platform.quality.measurements import Measurement, Verdict, judge
-from pipeline_platform.quality.measures import Scope, measure
-from pipeline_platform.run_context import RunContext
-from pipeline_platform.runbook import Runbook
 from pipeline_platform.services import Services
 from pipeline_platform.web_events import run_context as web_events
-from tests.integration.operations.local_costs import LocalCosts, results_by_time, steady
+from tests.integration.operations.local_costs import LocalCosts, judged, results_by_time, steady
 
 NOW = datetime(2026, 3, 20, 8, 0, tzinfo=UTC)
 YESTERDAY = date(2026, 3, 19)
@@ -42,19 +38,12 @@ def read(services: Services, costs: LocalCosts, told, *, now: datetime = NOW) ->
     assert read_costs(services, now, "run").is_read
 
 
-def measured(
-    runbook: Runbook, name: str, services: Services, now: datetime
-) -> tuple[Measurement, Verdict]:
-    scope = Scope(RunContext(services, "check", clock=lambda: now, runbook=runbook), ())
-    return measure(scope, runbook.thresholds[name], cost_measures(runbook))
-
-
 def anomaly(services: Services, now: datetime = NOW) -> Verdict:
-    return measured(load_runbook(), "cost_anomaly", services, now)[1]
+    return judged(load_runbook(), services, "cost_anomaly", now)[1]
 
 
 def increase(services: Services, now: datetime = NOW) -> Measurement:
-    return measured(web_events.load_runbook(), "cost_increase", services, now)[0]
+    return judged(web_events.load_runbook(), services, "cost_increase", now)[0]
 
 
 def test_amounts_come_as_the_source_gives_them(services, costs) -> None:

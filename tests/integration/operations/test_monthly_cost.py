@@ -20,11 +20,10 @@ from pipeline_platform.operations.dashboards import dashboard
 from pipeline_platform.operations.plan import operations_plan
 from pipeline_platform.operations.prometheus_rules import rule_file
 from pipeline_platform.quality.measurements import Measurement, Verdict
-from pipeline_platform.quality.measures import Scope, measure
-from pipeline_platform.run_context import RunContext
 from pipeline_platform.runbook import Runbook
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
+from tests.integration.operations import local_costs
 from tests.integration.operations.local_costs import LocalCosts, results_by_time, steady
 
 RULES = Path(__file__).with_name("task_insights_costs.yaml")
@@ -70,8 +69,7 @@ def read(services: Services, costs: LocalCosts, told: Costs, now: datetime = NOW
 def judged(
     runbook: Runbook, services: Services, name: str, now: datetime = NOW
 ) -> tuple[Measurement, Verdict]:
-    scope = Scope(RunContext(services, "check", clock=lambda: now, runbook=runbook), ())
-    return measure(scope, runbook.thresholds[name], cost_measures(runbook))
+    return local_costs.judged(runbook, services, name, now)
 
 
 @pytest.mark.parametrize(

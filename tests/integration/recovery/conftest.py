@@ -2,9 +2,11 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -61,6 +63,24 @@ def notes(services: Services) -> list[str]:
         return [row[0] for row in connection.execute("SELECT text FROM notes ORDER BY text")]
 
 
+@contextmanager
+def platform(folder: Path, **others: Any) -> Iterator[Settings]:
+    """Start a server of the platform's own below a folder, for the length of a `with` block."""
+    settings = Settings(home=folder / "home", environment="test", **others)
+    embedded.start(settings)
+    try:
+        yield settings
+    finally:
+        embedded.stop(settings)
+
+
+def fill(services: Services) -> None:
+    """Publish a month of a table of the lake, and make a table of the database."""
+    publish(services, BALANCES, MONTHS[0], 100, "run")
+    with services.database.transaction() as connection:
+        connection.execute("CREATE TABLE notes (text text)")
+
+
 @dataclass
 class BackedUp:
     """A platform, its backup, and an instant between two later changes of the database."""
@@ -75,24 +95,20 @@ class BackedUp:
 @pytest.fixture(scope="package")
 def backed_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackedUp]:
     """Back up a lake of two tables and a database, then change the database twice."""
-    settings = Settings(home=tmp_path_factory.mktemp("recovery") / "home", environment="test")
-    embedded.start(settings)
-    try:
-        with Services(settings) as services:
-            for month in MONTHS:
-                publish(services, BALANCES, month, 100, f"run of {month}")
-            publish(services, TOTALS, MONTHS[0], 900, "run of totals")
-            with services.database.transaction() as connection:
-                connection.execute("CREATE TABLE notes (text text)")
-            note(services, "before")
-            backup = create_backup(services, reason="test", clock=utc_now)
-            between = note(services, "kept")
-            note(services, "mistake")
-            with services.database.autocommit_connection() as connection:
-                keep_all(connection)
-            yield BackedUp(settings, services, BackupSets(settings), backup, between)
-    finally:
-        embedded.stop(settings)
+    with (
+        platform(tmp_path_factory.mktemp("recovery")) as settings,
+        Services(settings) as services,
+    ):
+        fill(services)
+        publish(services, BALANCES, MONTHS[1], 100, f"run of {MONTHS[1]}")
+        publish(services, TOTALS, MONTHS[0], 900, "run of totals")
+        note(services, "before")
+        backup = create_backup(services, reason="test", clock=utc_now)
+        between = note(services, "kept")
+        note(services, "mistake")
+        with services.database.autocommit_connection() as connection:
+            keep_all(connection)
+        yield BackedUp(settings, services, BackupSets(settings), backup, between)
 
 
 @pytest.fixture

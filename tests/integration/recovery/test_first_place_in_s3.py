@@ -19,7 +19,14 @@ from pipeline_platform.warehouse.server_files import ServerFiles
 from pipeline_platform.warehouse.stops import EVERYTHING, stops
 from pipeline_platform.warehouse.wal import keep_all
 from tests.integration.landing.local_s3 import running_server, s3_client
-from tests.integration.recovery.conftest import BALANCES, MONTHS, note, notes, publish, rows_of
+from tests.integration.recovery.conftest import (
+    BALANCES,
+    fill,
+    note,
+    notes,
+    platform,
+    rows_of,
+)
 
 BUCKET = "first"
 
@@ -50,22 +57,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("first_place")
     with running_server(folder) as endpoint:
         s3_client(endpoint).create_bucket(Bucket=BUCKET)
-        settings = Settings(
-            home=folder / "home",
-            environment="test",
-            backups_location=f"s3://{BUCKET}/kept",
-            s3_endpoint=endpoint,
-        )
-        embedded.start(settings)
-        try:
+        kept = f"s3://{BUCKET}/kept"
+        with platform(folder, backups_location=kept, s3_endpoint=endpoint) as settings:
             with Services(settings) as services:
-                publish(services, BALANCES, MONTHS[0], 100, "run")
-                with services.database.transaction() as connection:
-                    connection.execute("CREATE TABLE notes (text text)")
+                fill(services)
                 note(services, "before")
             yield Place(settings, endpoint)
-        finally:
-            embedded.stop(settings)
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 import pytest
 
 from pipeline_platform.services import Services
-from pipeline_platform.settings import Settings
-from pipeline_platform.warehouse import embedded
 from tests.assets.platform_runs import running
-from tests.integration.recovery.conftest import BALANCES, MONTHS, publish
+from tests.integration.recovery.conftest import fill, platform
 
 BACKUP, DRILL = "operations_daily_backup", "operations_recovery_drill"
 
@@ -25,24 +23,18 @@ class Ran:
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     """Run the backup and then the drill on a platform with one table in its lake."""
-    settings = Settings(home=tmp_path_factory.mktemp("jobs") / "home", environment="test")
-    embedded.start(settings)
-    try:
+    with platform(tmp_path_factory.mktemp("jobs")) as settings:
         with Services(settings) as services:
-            publish(services, BALANCES, MONTHS[0], 100, "run")
-        with running(settings) as platform:
-            ended = {job: platform.run(job) for job in (BACKUP, DRILL)}
-            yield Ran(
-                {job: result.success for job, result in ended.items()},
-                {
-                    job: {
-                        one.check_name: one.passed for one in result.get_asset_check_evaluations()
-                    }
-                    for job, result in ended.items()
-                },
-            )
-    finally:
-        embedded.stop(settings)
+            fill(services)
+        with running(settings) as opened:
+            ended = {job: opened.run(job) for job in (BACKUP, DRILL)}
+        yield Ran(
+            {job: result.success for job, result in ended.items()},
+            {
+                job: {one.check_name: one.passed for one in result.get_asset_check_evaluations()}
+                for job, result in ended.items()
+            },
+        )
 
 
 @pytest.mark.parametrize("job", [BACKUP, DRILL])

@@ -22,8 +22,10 @@ from tests.integration.recovery.conftest import (
     BALANCES,
     MONTHS,
     BackedUp,
+    fill,
     note,
     notes,
+    platform,
     publish,
     rows_of,
 )
@@ -43,13 +45,9 @@ def is_stopped(services: Services) -> bool:
 @pytest.fixture(scope="module")
 def lost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Make a platform with a backup, then lose its database and its lake."""
-    settings = Settings(home=tmp_path_factory.mktemp("lost") / "home", environment="test")
-    embedded.start(settings)
-    try:
+    with platform(tmp_path_factory.mktemp("lost")) as settings:
         with Services(settings) as services:
-            publish(services, BALANCES, MONTHS[0], 100, "run")
-            with services.database.transaction() as connection:
-                connection.execute("CREATE TABLE notes (text text)")
+            fill(services)
             create_backup(services, reason="test", clock=utc_now)
             note(services, "after the backup")
             services.landing("web_events").put("late.ndjson", b"{}\n")
@@ -61,8 +59,6 @@ def lost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         shutil.rmtree(settings.home / "postgres" / "data")
         shutil.rmtree(settings.processed_location)
         yield settings
-    finally:
-        embedded.stop(settings)
 
 
 def test_a_plan_says_what_is_broken_and_changes_nothing(lost: Settings) -> None:
