@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -86,8 +87,25 @@ def project_parsed_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
 
 
 @pytest.fixture(scope="session")
-def new_database(database_server: str) -> Callable[..., str]:
-    """Make another fresh, migrated database and return its URL (for wider scopes).
+def made_databases() -> list[str]:
+    """URLs of the databases that tests made and that were not dropped yet."""
+    return []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def databases_end_with_their_module(made_databases: list[str]) -> Iterator[None]:
+    """Drop what a module's tests made: all databases of a session would fill a small disk."""
+    yield
+    while made_databases:
+        url = made_databases.pop()
+        name = sql.Identifier(urlsplit(url).path.removeprefix("/"))
+        with psycopg.connect(with_database(url, "postgres"), autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+
+
+@pytest.fixture(scope="session")
+def new_database(database_server: str, made_databases: list[str]) -> Callable[..., str]:
+    """Make another fresh, migrated database and return its URL; it ends with the module.
 
     Or one like that of the given name, to which nobody may be connected.
     """
@@ -99,7 +117,8 @@ def new_database(database_server: str) -> Callable[..., str]:
             # One at a time: a template can't be copied while another session uses it.
             connection.execute("SELECT pg_advisory_lock(1)")
             connection.execute(command.format(sql.Identifier(name), sql.Identifier(template)))
-        return with_database(database_server, name)
+        made_databases.append(with_database(database_server, name))
+        return made_databases[-1]
 
     return make
 
