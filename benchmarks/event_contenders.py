@@ -1,13 +1,15 @@
 """Bare engines that make events out of NDJSON, as one would write it there, and what they made.
 
-Bare DuckDB runs the very SQL of our bronze and silver. Polars and pandas make the same columns,
-less versions, provenance and the words of the score. None of them keeps what it read, knows of
-other deliveries, audits or publishes: each leaves one Parquet file. All read agents with our
-functions, once for each distinct one.
+Bare DuckDB runs the very SQL of our bronze and silver. Polars and pandas make the same columns of
+silver, each in its own way: provenance, labels by behaviour and the words of the score as well;
+amounts are doubles. None of them keeps what it read, knows of other deliveries, audits or
+publishes: each leaves one Parquet file. All read agents with our functions, once for each distinct
+one.
 """
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +19,7 @@ from urllib.parse import unquote_plus, urlsplit
 import duckdb
 
 from benchmarks.event_delivery import Delivery
+from pipeline_platform.web_events.bot_behaviour import ASSET_PATH, NO_ASSETS, REQUEST_RATE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
     from pipeline_platform.web_events.normalisation import Reading
 
-SITE = "shop.example.com"
+SOURCE = "standard_events"
 SEARCH = r"(^|\.)(google|bing|duckduckgo|yandex|ecosia)\."
 SOCIAL = r"(^|\.)(t\.co|twitter\.com|x\.com|facebook\.com|instagram\.com|reddit\.com)$"
 MAIL = r"^(mail\.|outlook\.)"
@@ -52,7 +55,12 @@ _SUMMARY = """
         count_if(traffic_channel = 'campaign') AS campaign,
         count(DISTINCT user_agent) AS agents, count(DISTINCT browser) AS browsers,
         count(DISTINCT device_type) AS devices, count_if(is_bot) AS bots,
+        count(bot_rule_id) AS bot_rules, count(DISTINCT bot_list_version) AS bot_lists,
         count_if(is_late) AS late, CAST(round(sum(data_quality_score)) AS BIGINT) AS score,
+        count(DISTINCT score_deductions) AS deductions,
+        CAST(sum(length(score_deductions)) AS BIGINT) AS deduction_words,
+        count(DISTINCT file_name) AS files, count(DISTINCT file_sha256) AS contents,
+        count(DISTINCT received_at) AS arrivals,
         CAST(sum(length(properties)) AS BIGINT) AS properties
     FROM events
 """
@@ -89,14 +97,14 @@ def bare_duckdb(deliveries: Sequence[Delivery], target: Path, reading: "Reading"
             judged = judged_records(
                 engine,
                 lines,
-                reading.sources["standard_events"],
+                reading.sources[SOURCE],
                 Provenance(name, name, delivery.received_at),
                 max_future=timedelta(days=1),
             ).filter("rule IS NULL")
             bronze = judged if bronze is None else bronze.union(judged)
         if bronze is None:
             raise ValueError("There is no delivery.")
-        typed = as_view(typed_records(engine, bronze, ["standard_events"], reading))
+        typed = as_view(typed_records(engine, bronze, [SOURCE], reading))
         engine.execute(f"CREATE TABLE typed AS FROM {typed}")
         keys = engine.table("typed").project(KEYS)
         surplus = as_view(surplus_records(engine, keys, reading.deduplication_days))
@@ -127,10 +135,12 @@ def bare_polars(deliveries: Sequence[Delivery], target: Path, reading: "Reading"
     )
     read = [
         pl.scan_lines(str(one.path), name="raw")
+        .with_row_index("line_number", 1)
         .filter(pl.col("raw").str.ends_with("}"))
-        .select(pl.col("raw").str.json_decode(record).alias("record"))
+        .select("line_number", pl.col("raw").str.json_decode(record).alias("record"))
         .unnest("record")
-        .with_columns(received_at=pl.lit(one.received_at).dt.convert_time_zone("UTC"))
+        .with_columns(**{name: pl.lit(value) for name, value in _provenance(one).items()})
+        .with_columns(pl.col("received_at").dt.convert_time_zone("UTC"))
         for one in deliveries
     ]
     events = (
@@ -174,12 +184,14 @@ def bare_polars(deliveries: Sequence[Delivery], target: Path, reading: "Reading"
         decoded = [unquote_plus(one) for one in given]
         events = events.with_columns(pl.col(name).replace_strict(given, decoded, default=None))
     agents = events["user_agent"].unique().to_list()
+    events = events.join(
+        pl.DataFrame(_agents(agents, reading)), on="user_agent", nulls_equal=True
+    ).with_columns(
+        traffic_channel=_polars_channel(),
+        is_late=pl.col("received_at") - pl.col("event_at") > timedelta(hours=LATE_HOURS),
+    )
     events = (
-        events.join(pl.DataFrame(_agents(agents, reading)), on="user_agent", nulls_equal=True)
-        .with_columns(
-            traffic_channel=_polars_channel(),
-            is_late=pl.col("received_at") - pl.col("event_at") > timedelta(hours=LATE_HOURS),
-        )
+        _polars_behaviour(events, reading)
         .sort("event_date", "visitor_id", "event_at", "event_id")
         .with_columns(
             is_start=(
@@ -193,12 +205,12 @@ def bare_polars(deliveries: Sequence[Delivery], target: Path, reading: "Reading"
             + "-"
             + pl.col("event_at").first().over("session").dt.epoch("us").cast(text),
             session_event_number=pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over("session"),
-            data_quality_score=1 - _polars_costs(reading),
+            **{name: pl.lit(value) for name, value in _constants(reading).items()},
         )
     )
-    events.drop("event_time", "is_start", "session", "anonymous_id").write_parquet(
-        target, compression="zstd"
-    )
+    _polars_score(events, reading).drop(
+        "event_time", "is_start", "session", "anonymous_id"
+    ).write_parquet(target, compression="zstd")
 
 
 def _polars_channel() -> "pl.Expr":
@@ -230,7 +242,57 @@ def _polars_channel() -> "pl.Expr":
     )
 
 
-def _polars_costs(reading: "Reading") -> "pl.Expr":
+def _polars_behaviour(events: "pl.DataFrame", reading: "Reading") -> "pl.DataFrame":
+    """Label visitors of a date that behave like a bot; see `web_events.bot_behaviour`."""
+    import polars as pl
+
+    limits, visitor = reading.behaviour, ["event_date", "visitor_id"]
+    is_asset = pl.col("url_path").str.contains(ASSET_PATH).fill_null(value=False)
+    people = events.filter(~pl.col("is_bot") & pl.col("bot_rule_id").is_null()).select(
+        *visitor,
+        "event_at",
+        is_page=~is_asset,
+        is_answered=pl.col("status_code").is_between(200, 299).fill_null(value=True)
+        & pl.lit(reading.sources[SOURCE].logs_assets),
+        is_browser_like=is_asset | ~pl.col("referrer").fill_null("").is_in(["", "-"]),
+    )
+    visitors = people.group_by(visitor).agg(
+        pages=pl.col("is_page").sum(),
+        answered=(pl.col("is_page") & pl.col("is_answered")).sum(),
+        is_browser_like=pl.col("is_browser_like").any(),
+    )
+    busy = visitors.filter(pl.col("pages") > limits.max_pages_per_minute * limits.fast_minutes)
+    fast = (
+        people.filter("is_page")
+        .join(busy, on=visitor, how="semi")
+        .group_by(*visitor, pl.col("event_at").dt.truncate("1m"))
+        .len()
+        .filter(pl.col("len") > limits.max_pages_per_minute)
+        .group_by(visitor)
+        .len()
+        .filter(pl.col("len") >= limits.fast_minutes)
+        .select(*visitor, behaviour=pl.lit(REQUEST_RATE))
+    )
+    alone = (
+        visitors.filter(
+            (pl.col("answered") >= limits.min_pages_without_assets) & ~pl.col("is_browser_like")
+        )
+        .join(fast, on=visitor, how="anti")
+        .select(*visitor, behaviour=pl.lit(NO_ASSETS))
+    )
+    return (
+        events.join(pl.concat([fast, alone]), on=visitor, how="left")
+        .with_columns(
+            is_bot=pl.col("is_bot")
+            | (pl.col("bot_rule_id").is_null() & pl.col("behaviour").is_not_null()),
+            bot_rule_id=pl.coalesce("bot_rule_id", "behaviour"),
+        )
+        .drop("behaviour")
+    )
+
+
+def _polars_score(events: "pl.DataFrame", reading: "Reading") -> "pl.DataFrame":
+    """Add data_quality_score and score_deductions, found once for each set of broken rules."""
     import polars as pl
 
     def missing(name: str) -> pl.Expr:
@@ -247,28 +309,24 @@ def _polars_costs(reading: "Reading") -> "pl.Expr":
         "late": pl.col("is_late"),
         "clock_ahead": pl.col("event_at") > pl.col("received_at"),
     }
-    costs = [
-        pl.when(condition).then(reading.score[rule]).otherwise(0.0)
-        for rule, condition in broken.items()
+    bits = [
+        pl.when(condition).then(pl.lit(1 << bit)).otherwise(pl.lit(0))
+        for bit, condition in enumerate(broken.values())
     ]
-    return pl.sum_horizontal(costs).round(6)
+    events = events.with_columns(code=pl.sum_horizontal(bits))
+    codes = events["code"].unique().to_list()
+    scores, words = zip(*(_told(code, [*broken], reading) for code in codes), strict=True)
+    return events.with_columns(
+        data_quality_score=pl.col("code").replace_strict(codes, scores),
+        score_deductions=pl.col("code").replace_strict(codes, words),
+    ).drop("code")
 
 
 def bare_pandas(deliveries: Sequence[Delivery], target: Path, reading: "Reading") -> None:
     """Read line by line, because one bad line ends `read_json`; then work with columns."""
     import pandas as pd
 
-    frames = []
-    for one in deliveries:
-        records = []
-        with one.path.open("rb") as lines:
-            for line in lines:
-                try:
-                    records.append(json.loads(line))
-                except ValueError:
-                    continue
-        frames.append(pd.DataFrame(records).assign(received_at=one.received_at))
-    events = pd.concat(frames, ignore_index=True)
+    events = pd.concat([_pandas_records(one) for one in deliveries], ignore_index=True)
     events["event_at"] = pd.to_datetime(
         events["event_time"], format="ISO8601", errors="coerce", utc=True
     )
@@ -291,6 +349,7 @@ def bare_pandas(deliveries: Sequence[Delivery], target: Path, reading: "Reading"
     hashed = {one: hashlib.sha256(one.encode()).hexdigest()[:16] for one in pairs.unique()}
     events["visitor_id"] = known.where(~unnamed, pairs.map(hashed))
     events["traffic_channel"] = _pandas_channel(events)
+    events = _pandas_behaviour(events, reading)
     events = events.sort_values(["event_date", "visitor_id", "event_at", "event_id"])
     visits = events.groupby(["event_date", "visitor_id"], sort=False)["event_at"]
     pause = visits.diff()
@@ -299,10 +358,80 @@ def bare_pandas(deliveries: Sequence[Delivery], target: Path, reading: "Reading"
     started = by_session.transform("first").astype("datetime64[us, UTC]").astype("int64")
     events["session_id"] = events["visitor_id"] + "-" + started.astype(str)
     events["session_event_number"] = by_session.cumcount() + 1
-    events["data_quality_score"] = (1 - _pandas_costs(events, reading)).round(6)
+    _pandas_score(events, reading)
+    events = events.assign(**_constants(reading))
     events.drop(columns=["event_time", "anonymous_id"]).to_parquet(
         target, compression="zstd", index=False
     )
+
+
+def _pandas_records(delivery: Delivery) -> "pd.DataFrame":
+    import pandas as pd
+
+    records = []
+    with delivery.path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            record["line_number"] = number
+            records.append(record)
+    return pd.DataFrame(records).assign(**_provenance(delivery))
+
+
+def _provenance(delivery: Delivery) -> dict[str, Any]:
+    with delivery.path.open("rb") as content:
+        sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+    name = delivery.path.name
+    return {"file_name": name, "file_sha256": sha256, "received_at": delivery.received_at}
+
+
+def _constants(reading: "Reading") -> dict[str, str]:
+    """Return the columns of silver that are the same in every row."""
+    from pipeline_platform.web_events.bot_behaviour import label_version
+    from pipeline_platform.web_events.scoring import score_version
+
+    return {
+        "source": SOURCE,
+        "bot_list_version": label_version(reading.bot_list, reading.behaviour),
+        "score_version": score_version(reading.score, reading.known_event_types),
+    }
+
+
+def _pandas_behaviour(events: "pd.DataFrame", reading: "Reading") -> "pd.DataFrame":
+    """Label visitors of a date that behave like a bot; see `web_events.bot_behaviour`."""
+    import numpy as np
+
+    limits, visitor = reading.behaviour, ["event_date", "visitor_id"]
+    columns = [*visitor, "event_at", "url_path", "referrer", "status_code"]
+    people = events.loc[~events["is_bot"] & events["bot_rule_id"].isna(), columns]
+    assets = {one: bool(re.search(ASSET_PATH, one)) for one in people["url_path"].unique()}
+    is_asset = people["url_path"].map(assets)
+    is_answered = people["status_code"].between(200, 299) | people["status_code"].isna()
+    people = people.assign(
+        pages=~is_asset,
+        answered=~is_asset & is_answered & reading.sources[SOURCE].logs_assets,
+        is_browser_like=is_asset | ~people["referrer"].fillna("").isin(["", "-"]),
+    )
+    visitors = people.groupby(visitor, sort=False)[["pages", "answered", "is_browser_like"]].agg(
+        {"pages": "sum", "answered": "sum", "is_browser_like": "max"}
+    )
+    busy = visitors[visitors["pages"] > limits.max_pages_per_minute * limits.fast_minutes]
+    pages = people[people["pages"]].join(busy[[]], on=visitor, how="inner")
+    minutes = pages.groupby([*visitor, pages["event_at"].dt.floor("min")], sort=False).size()
+    fast = minutes[minutes > limits.max_pages_per_minute].groupby(level=[0, 1]).size()
+    is_fast = visitors.index.isin(fast[fast >= limits.fast_minutes].index)
+    is_alone = (visitors["answered"] >= limits.min_pages_without_assets) & ~visitors[
+        "is_browser_like"
+    ].astype(bool)
+    visitors["behaviour"] = np.select([is_fast, is_alone], [REQUEST_RATE, NO_ASSETS], "")
+    found = visitors.loc[visitors["behaviour"] != "", ["behaviour"]]
+    events = events.join(found, on=visitor)
+    ruled = events["bot_rule_id"].isna() & events["behaviour"].notna()
+    events["is_bot"] = events["is_bot"] | ruled
+    events["bot_rule_id"] = events["bot_rule_id"].fillna(events.pop("behaviour"))
+    return events
 
 
 def _compact_json(value: object) -> str:
@@ -343,7 +472,8 @@ def _pandas_channel(events: "pd.DataFrame") -> Any:
     return np.select(given, channels, "referral")
 
 
-def _pandas_costs(events: "pd.DataFrame", reading: "Reading") -> Any:
+def _pandas_score(events: "pd.DataFrame", reading: "Reading") -> None:
+    """Add data_quality_score and score_deductions, found once for each set of broken rules."""
     broken = {
         "missing_event_type": events["event_type"].isna(),
         "unknown_event_type": ~events["event_type"].isin(list(reading.known_event_types)),
@@ -355,7 +485,17 @@ def _pandas_costs(events: "pd.DataFrame", reading: "Reading") -> Any:
         "late": events["is_late"],
         "clock_ahead": events["event_at"] > events["received_at"],
     }
-    return sum(condition * reading.score[rule] for rule, condition in broken.items())
+    bits = [condition.astype("int64") * (1 << bit) for bit, condition in enumerate(broken.values())]
+    codes = sum(bits[1:], bits[0])
+    told = {int(code): _told(int(code), [*broken], reading) for code in codes.unique()}
+    events["data_quality_score"] = codes.map({code: score for code, (score, _) in told.items()})
+    events["score_deductions"] = codes.map({code: words for code, (_, words) in told.items()})
+
+
+def _told(code: int, rules: Sequence[str], reading: "Reading") -> tuple[float, str]:
+    """Return the score of a set of broken rules, given as bits, and its words."""
+    costs = {one: reading.score[one] for bit, one in enumerate(rules) if code >> bit & 1}
+    return round(1.0 - sum(costs.values()), 6), json.dumps(dict(sorted(costs.items())))
 
 
 def _agents(agents: Sequence[str], reading: "Reading") -> dict[str, Sequence[object]]:

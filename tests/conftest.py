@@ -5,6 +5,7 @@ The processes of pytest-xdist share the server; the controlling process stops it
 
 import os
 import shutil
+import signal
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -36,6 +37,10 @@ TOGETHER = {
     "tests/faults/test_web_events_killed": "killable runs",
 }
 """Modules that share what takes long to prepare, by the beginning of their names."""
+
+# A shell has its background jobs ignore Ctrl-C, and so would the programs that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A worker of pytest-xdist says 80; what prints tables would keep to it, whatever a test asks for.
 os.environ.pop("COLUMNS", None)

@@ -34,7 +34,12 @@ def agent_key_sql(column: str = "user_agent") -> str:
 
     It is the part of the agent that is read, so that a date of huge agents costs no more memory.
     """
-    return f"left(coalesce({column}, ''), {MAX_AGENT_LENGTH})"
+    text = f"coalesce({column}, '')"
+    # Bytes are counted at once, characters one by one.
+    return (
+        f"CASE WHEN strlen({text}) <= {MAX_AGENT_LENGTH} THEN {text}"
+        f" ELSE left({text}, {MAX_AGENT_LENGTH}) END"
+    )
 
 
 def agent_facts(

@@ -29,8 +29,8 @@ def located(layout: JsonEvents, lines: str) -> str:
             found[1] AS event_time, {instant(layout.time_formats, "found[1]")} AS event_at
         FROM (
             SELECT line_number, raw,
-                CASE WHEN starts_with(raw, '{{') AND json_valid(raw)
-                    THEN json_extract_string(raw, {_list(paths)}) END AS found
+                CASE WHEN starts_with(raw, '{{') AND ends_with(raw, '}}')
+                    THEN TRY(json_extract_string(raw, {_list(paths)})) END AS found
             FROM {lines}
         )
     """

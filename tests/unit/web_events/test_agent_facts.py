@@ -106,3 +106,9 @@ def test_the_cache_is_bounded() -> None:
 def test_a_huge_agent_is_known_by_its_beginning(engine) -> None:
     facts = agent_facts(engine, events_of(engine, "y" * 100_000), load_bot_list())
     assert facts.project("agent_key").fetchall() == [("y" * MAX_AGENT_LENGTH,)]
+
+
+def test_characters_of_several_bytes_count_once(engine) -> None:
+    agents = ["ü" * MAX_AGENT_LENGTH, "ü" * (MAX_AGENT_LENGTH + 1)]
+    facts = agent_facts(engine, events_of(engine, *agents), load_bot_list())
+    assert facts.project("agent_key").fetchall() == [("ü" * MAX_AGENT_LENGTH,)]

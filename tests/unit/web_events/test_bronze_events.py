@@ -70,6 +70,8 @@ def test_a_number_is_read_in_the_unit_that_makes_it_a_time_of_ours(number) -> No
     ("record", "rule"),
     [
         ('{"event_id": ', "invalid_json"),
+        ('{"event_id": x}', "invalid_json"),
+        ('{"event_time": "2026-11-20T10:00:00Z"}}', "invalid_json"),
         ("[1]", "invalid_json"),
         ("nonsense", "invalid_json"),
         ('{"event_id": "x"}', "missing_time"),
@@ -88,6 +90,11 @@ def test_a_number_is_read_in_the_unit_that_makes_it_a_time_of_ours(number) -> No
 def test_a_record_stays_out_by_a_rule(record, rule) -> None:
     (row,) = judged([record])
     assert row["rule"] == rule
+
+
+def test_an_invalid_record_spoils_none_beside_it() -> None:
+    good, bad = event("2026-11-20T10:00:00Z"), '{"event_time" "2026-11-20T10:00:00Z"}'
+    assert [row["rule"] for row in judged([good, bad, good])] == [None, "invalid_json", None]
 
 
 def test_a_clock_may_be_ahead_a_little() -> None:
