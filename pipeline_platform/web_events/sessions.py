@@ -7,6 +7,8 @@ import duckdb
 
 from pipeline_platform.lake.relations import as_view
 
+LAST_PLACE = 2**31 - 1
+
 
 def sessions(
     engine: duckdb.DuckDBPyConnection, events: duckdb.DuckDBPyRelation, minutes: int
@@ -21,31 +23,27 @@ def sessions(
     """
     return engine.sql(
         f"""
-        WITH steps AS (
+        WITH steps AS MATERIALIZED (
             SELECT event_number, event_date, visitor_id, event_at,
-                row_number() OVER visitor_events AS place,
-                coalesce(
-                    epoch_us(event_at) - epoch_us(lag(event_at) OVER visitor_events)
-                        > {minutes * 60_000_000},
-                    true
-                ) AS is_start
+                CAST(row_number() OVER visitor_events AS INTEGER) AS place,
+                lag(event_at) OVER visitor_events AS before
             FROM {as_view(events)}
             WINDOW visitor_events AS (
                 PARTITION BY event_date, visitor_id ORDER BY event_at, event_id
             )
         ),
         starts AS (
-            SELECT event_date, event_at, event_number, visitor_id, place,
-                max(CASE WHEN is_start THEN place END) OVER so_far AS first_place,
-                max(CASE WHEN is_start THEN event_at END) OVER so_far AS started_at
+            SELECT event_date, visitor_id, event_at AS started_at, place AS first_place,
+                lead(place, 1, {LAST_PLACE}) OVER (
+                    PARTITION BY event_date, visitor_id ORDER BY place
+                ) AS next_place
             FROM steps
-            WINDOW so_far AS (
-                PARTITION BY event_date, visitor_id ORDER BY place ROWS UNBOUNDED PRECEDING
-            )
+            WHERE before IS NULL OR epoch_us(event_at) - epoch_us(before) > {minutes * 60_000_000}
         )
-        SELECT event_date, event_at, event_number,
+        SELECT step.event_date, step.event_at, step.event_number,
             visitor_id || '-' || epoch_us(started_at) AS session_id,
-            CAST(place - first_place + 1 AS INTEGER) AS session_event_number
-        FROM starts
-        """
+            step.place - first_place + 1 AS session_event_number
+        FROM steps AS step JOIN starts AS start USING (event_date, visitor_id)
+        WHERE step.place >= first_place AND step.place < next_place
+        """  # a join of few rows: a day has no more sessions of a visitor than pauses fit into it
     )

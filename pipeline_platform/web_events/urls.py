@@ -83,7 +83,7 @@ def traffic_channel() -> str:
     campaign parameter is a campaign. Then the referrer: none is direct, the site itself (with or
     without www) internal, known hosts are search, social or e-mail, any other host a referral.
     """
-    site = "regexp_replace({}, '^www\\.', '')"
+    site = "CASE WHEN starts_with({0}, 'www.') THEN substr({0}, 5) ELSE {0} END"
     return f"""
         CASE WHEN lower(utm_medium) IN ('email', 'e-mail', 'newsletter') THEN 'email'
             WHEN lower(utm_medium) IN ('social', 'social-media', 'social_media') THEN 'social'
