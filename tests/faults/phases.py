@@ -1,6 +1,7 @@
 """Work that says which phase it begins, in its own process: let alone, or killed in a phase."""
 
 import multiprocessing
+import signal
 import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -29,13 +30,16 @@ class PhasedWork:
         return {one: began[then] - began[one] for one, then in pairwise(began)}
 
     def kill_in(self, phase: str, home: Path, url: str, after: float) -> None:
-        """Kill it so many seconds after it has begun a phase."""
-        process, said = self._start(home, url)
-        while said.recv() != phase:
-            pass
-        time.sleep(after)
-        process.kill()
-        process.join(60)
+        """Kill it so many seconds after it has begun a phase; sooner, where that was too late."""
+        is_killed = False
+        while not is_killed:
+            process, said = self._start(home, url)
+            while said.recv() != phase:
+                pass
+            time.sleep(after)
+            process.kill()
+            process.join(60)
+            is_killed, after = process.exitcode == -signal.SIGKILL, after / 2
 
     def _start(self, home: Path, url: str) -> tuple[BaseProcess, Connection]:
         said, saying = PROCESSES.Pipe(duplex=False)
