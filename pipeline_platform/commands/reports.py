@@ -210,6 +210,15 @@ def restatements(
         check_period(first, last)
         chosen = lake_reports.Figures(vendor, first, last, account=account)
         found, total = lake_reports.restatement_rows(opened, chosen, material, limit, seen=seen)
+        if found:
+            record_read(
+                opened.database,
+                "reports restatements",
+                account=account,
+                vendor=vendor,
+                first=first,
+                last=last,
+            )
         if seen:
             show_seen(opened, found, as_json=as_json)
         else:

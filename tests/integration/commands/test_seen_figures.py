@@ -106,6 +106,23 @@ def test_without_seen_a_restatement_is_what_it_was(corrected: Shell) -> None:
     assert not {"reads", "old_in_gold", "served_since"} & set(found[0])
 
 
+def test_who_asks_for_restatements_is_handed_the_new_figures(corrected: Shell) -> None:
+    corrected("reports", "restatements", "--account", "A", "--from", "2026-01-06")
+    with corrected.services() as services, services.database.connection() as connection:
+        (read,) = connection.execute(
+            "SELECT reader, account_id, vendor FROM figure_reads"
+            " WHERE command = 'reports restatements' AND first_day = '2026-01-06'"
+        ).fetchall()
+    assert read == (ME, "A", None)
+
+
+def test_restatements_that_show_no_figure_hand_out_none(corrected: Shell) -> None:
+    corrected("reports", "restatements", "--account", "nobody's")
+    with corrected.services() as services, services.database.connection() as connection:
+        found = connection.execute("SELECT FROM figure_reads WHERE account_id = 'nobody''s'")
+        assert found.fetchall() == []
+
+
 def test_a_figure_that_cannot_be_recorded_is_not_shown(corrected: Shell) -> None:
     with corrected.services() as services, services.database.transaction() as connection:
         connection.execute("ALTER TABLE figure_reads RENAME TO figure_reads_away")
