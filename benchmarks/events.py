@@ -10,7 +10,7 @@ line or better.
 archive; then type, deduplicate across days, sessions, bots, score, audit by the contract, ledger,
 publish. The bare engines (`event_contenders.py`) get the same files and leave one Parquet file;
 counts and sums of what they made must be ours. Every contender has a process of its own, with its
-imports done, as a run has from the fork server.
+imports done and the rules of agents compiled, as a run has from the fork server.
 
 Growth is measured in processor seconds, which other work on the machine changes least: from a
 tenth to ten times the events, and one backfill of 1 to 30 days with the same number of events.
@@ -86,6 +86,7 @@ def ours(deliveries: Sequence[Delivery]) -> dict[str, Any]:
 
     from pipeline_platform.lake import replacement
     from pipeline_platform.services import Services
+    from pipeline_platform.web_events import agent_facts
     from pipeline_platform.web_events.run_context import RunContext
     from pipeline_platform.web_events.tables import PIPELINE, RAW_EVENTS, WEB_EVENTS
 
@@ -95,6 +96,7 @@ def ours(deliveries: Sequence[Delivery]) -> dict[str, Any]:
     incoming.mkdir(parents=True, exist_ok=True)
     for delivery in deliveries:
         os.link(delivery.path, incoming / delivery.path.name)
+    agent_facts.prepare()
     peaks = PeakMemory()
     with Services(settings) as services:
         for table in (RAW_EVENTS, WEB_EVENTS):
@@ -119,10 +121,12 @@ def bare(name: str, deliveries: Sequence[Delivery]) -> dict[str, Any]:
     import polars
 
     from pipeline_platform.services import Services
+    from pipeline_platform.web_events import agent_facts
     from pipeline_platform.web_events.refinement import reading_of
     from pipeline_platform.web_events.run_context import RunContext
 
     del pandas, polars
+    agent_facts.prepare()
     target = deliveries[0].path.with_suffix(f".{name}.parquet")
     with Services(Settings.from_env()) as services:
         run = RunContext(services, name)

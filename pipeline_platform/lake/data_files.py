@@ -1,6 +1,9 @@
 """A Parquet file's description for Iceberg, given only if the file is what its table declares."""
 
 import os
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -16,11 +19,18 @@ if TYPE_CHECKING:
 
 
 def describe_file(
-    table: "Table", declared: LakeTable, path: str, *, sort_order_id: int | None = None
+    table: "Table",
+    declared: LakeTable,
+    path: str,
+    *,
+    sort_order_id: int | None = None,
+    is_on_disk: bool = True,
 ) -> "DataFile":
     """Read a Parquet footer and return the entry that a snapshot would hold.
 
     `sort_order_id` says that the file's rows, and those of the files beside it, are in that order.
+    A local file is on the disk then, so that no commit can outlive its data; `is_on_disk=False` is
+    for one that is not going to be published yet.
 
     Raises AuditFailedError when a column is missing, unknown or of another type, when a required
     one holds nulls, or when the file holds more than one partition; NotFoundError without a file.
@@ -35,7 +45,7 @@ def describe_file(
     )
     from pyiceberg.manifest import DataFile, DataFileContent, FileFormat  # noqa: PLC0415
 
-    if not is_remote(path):
+    if is_on_disk and not is_remote(path):
         _force_to_disk(path)
     source = table.io.new_input(path)
     try:
@@ -72,8 +82,20 @@ def describe_file(
     )
 
 
+def begin_to_disk(paths: Sequence[str]) -> None:
+    """Let local files go to the disk while others work, so that publishing them need not wait."""
+    local = [path for path in paths if not is_remote(path)]
+
+    def force() -> None:
+        for path in local:
+            with suppress(OSError, NotFoundError):  # publishing forces it again, and says so
+                _force_to_disk(path)
+
+    if local:
+        threading.Thread(target=force, name="to disk", daemon=True).start()
+
+
 def _force_to_disk(path: str) -> None:
-    """Wait until the file is on the disk, so that no commit can outlive its data."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:

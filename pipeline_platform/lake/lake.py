@@ -20,7 +20,7 @@ import pyarrow as pa
 from pipeline_platform.failures import AuditFailedError, ConflictError, NotFoundError
 from pipeline_platform.lake import publications, reading
 from pipeline_platform.lake.catalog import catalog_failures
-from pipeline_platform.lake.data_files import describe_file
+from pipeline_platform.lake.data_files import begin_to_disk, describe_file
 from pipeline_platform.lake.engine import connect
 from pipeline_platform.lake.iceberg_tables import IcebergTables
 from pipeline_platform.lake.partition_states import PartitionState, partition_states
@@ -519,7 +519,8 @@ class Lake:
         run_id: str,
         partition: str,
     ) -> Staged:
-        described = [describe_file(iceberg, table, path) for path in paths]
+        begin_to_disk(paths)
+        described = [describe_file(iceberg, table, path, is_on_disk=False) for path in paths]
         filled = [file for file in described if file.record_count]
         counts: Counter[reading.PartitionValue] = Counter()
         for file in filled:

@@ -8,6 +8,7 @@ group is encoded the next rows are already computed.
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline_platform.failures import AuditFailedError
-from pipeline_platform.lake.engine import sql_name
+from pipeline_platform.lake.engine import is_remote, sql_name
 from pipeline_platform.lake.staging import (
     ROW_GROUP_ROWS,
     check_columns,
@@ -204,7 +205,7 @@ class StreamedFiles:
             folder = f"{folder}/{self.table.partition_by}={value}"
         path = f"{folder}/{self._stem}-{len(self.paths)}.parquet"
         self.paths.append(path)
-        target = self._files.new_output(path).create()
+        target = self._created(path)
         writer = ParquetWriter(
             target,
             self.table.schema,
@@ -213,6 +214,13 @@ class StreamedFiles:
             use_dictionary=_repeating(rows.slice(0, SAMPLE_ROWS)),
         )
         return _OpenFile(writer, target)
+
+    def _created(self, path: str) -> "OutputStream":
+        """Create a file; a local one is not waited for until it is published."""
+        if is_remote(path):
+            return self._files.new_output(path).create()
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        return Path(path).open("xb")
 
     def _end(self, value: object) -> None:
         file = self._writers.pop(value)

@@ -8,6 +8,8 @@ from pipeline_platform.web_events import agent_facts as module
 from pipeline_platform.web_events.agent_facts import FACTS, agent_facts, agent_key_sql
 from pipeline_platform.web_events.agent_patterns import MAX_AGENT_LENGTH
 from pipeline_platform.web_events.bots import BotList, Verdict, load_bot_list
+from pipeline_platform.web_events.bots import _loaded as cached_lists
+from pipeline_platform.web_events.run_context import load_runbook
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:121.0) Gecko/20100101 Firefox/121.0"
 
@@ -112,3 +114,11 @@ def test_characters_of_several_bytes_count_once(engine) -> None:
     agents = ["ü" * MAX_AGENT_LENGTH, "ü" * (MAX_AGENT_LENGTH + 1)]
     facts = agent_facts(engine, events_of(engine, *agents), load_bot_list())
     assert facts.project("agent_key").fetchall() == [("ü" * MAX_AGENT_LENGTH,)]
+
+
+def test_what_is_prepared_is_what_days_are_refined_with() -> None:
+    module.prepare()
+    friends = load_runbook().rulings.friends
+    before = cached_lists.cache_info().misses
+    load_bot_list(friends)
+    assert cached_lists.cache_info().misses == before
