@@ -8,6 +8,7 @@ not measured, and not 100 % (B-14).
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from statistics import median
 
 from pipeline_platform.operations.incidents import Incident
 from pipeline_platform.runbook import ServiceLevel
@@ -42,6 +43,35 @@ class MonthFigures:
     budget_left_minutes: float | None
     keeps_availability: bool | None
     keeps_recovery: bool | None
+
+
+@dataclass(frozen=True)
+class ExpectedGreen:
+    """How long it took before, in minutes from being noticed until green, `count` times.
+
+    `is_same_cause`: of this cause; else of others that the same command mends.
+    """
+
+    count: int
+    median: float
+    longest: float
+    is_same_cause: bool
+
+
+def expected_green(cause: str, past: Sequence[Incident]) -> ExpectedGreen | None:
+    """Expect what it took before (B-12): of the cause, else of what the same command mended.
+
+    `past` are resolved incidents of either kind. What a person closed by hand was not seen green,
+    so it says nothing; without a past nothing is expected.
+    """
+    mended = [one for one in past if one.resolved_at is not None and one.resolved_by is None]
+    own = [one for one in mended if one.cause == cause]
+    took = [
+        max(0.0, (one.resolved_at - one.opened_at).total_seconds() / 60)
+        for one in own or mended
+        if one.resolved_at is not None
+    ]
+    return ExpectedGreen(len(took), median(took), max(took), bool(own)) if took else None
 
 
 def month_figures(

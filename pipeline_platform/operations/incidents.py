@@ -28,7 +28,8 @@ class Incident:
     """One cause that is or was broken; while it is not resolved, a cause has one incident only.
 
     `began_at` is when it broke, `severe_at` when it became as bad as it is, `opened_at` when it was
-    noticed, `told_at` when the contact at `level` of the route's ladder was told.
+    noticed, `told_at` when the contact at `level` of the route's ladder was told. `resolved_by` is
+    who closed it by hand, None if it was green again by itself.
     """
 
     pipeline: str
@@ -49,6 +50,7 @@ class Incident:
     acknowledged_by: str | None = None
     resolved_at: datetime | None = None
     resolution: str | None = None
+    resolved_by: str | None = None
 
     @property
     def key(self) -> Key:

@@ -76,6 +76,8 @@ TABLES: Mapping[str, Forgetful] = {
         "incident_id IS NULL AND NOT EXISTS"
         " (SELECT FROM incident_messages AS told WHERE told.digest_id = old.message_id)",
     ),
+    # The latest tells what the platform runs with now.
+    "platform_states": Forgetful("seen_at", _has_newer("platform_states", "seen_at", "true")),
     "cost_readings": Forgetful("read_at", _has_newer("cost_readings", "read_at", "true")),
 }
 
