@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from threading import Timer
 
 import psycopg
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from pipeline_platform.failures import BadInputError, NotFoundError
 from pipeline_platform.operations import incident_store as store
 from pipeline_platform.operations.alerting import (
+    LOCK,
     MAX_ATTEMPTS,
     CommandLine,
     Reading,
@@ -85,6 +87,20 @@ def test_a_part_of_a_long_log_is_kept_and_judged_only_at_its_end(desk: Desk) -> 
     ]
     Router(desk.services, desk.now, desk._dry_run).round(lambda _, __: parts.pop(0))
     assert [one.title for one in desk.incidents()] == ["check:b is broken."]
+
+
+def test_whoever_has_findings_of_its_own_waits_for_the_round_that_is_under_way(desk: Desk) -> None:
+    router = Router(desk.services, desk.now, desk._dry_run)
+    with desk.services.database.connection() as held:
+        held.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (LOCK,))
+        held.commit()
+        ended = Timer(0.3, held.execute, ("SELECT pg_advisory_unlock_all()",))
+        ended.start()
+        done = router.round_when_free(
+            lambda reached, _: Reading((broken(1),), reached, is_complete=True)
+        )
+        ended.join()
+    assert (done.is_alone, done.opened) == (True, 1)
 
 
 def test_a_round_leaves_the_work_to_one_that_is_under_way(desk: Desk) -> None:
