@@ -146,9 +146,10 @@ class Alerts(Part):
     `failed_runs` and `capacity` are routes; `contracts` and `overdue` are routes by severity: of a
     failed expectation, and of an asset that is late (critical) or soon will be (warning).
     `failed_ingests` stands in for the route's command where taking in files failed. Whoever
-    `database` names is told when the database itself does not answer, and whoever `daemon` names
-    when Dagster's daemon is silent. Nobody
-    is passed over before `escalates_after_minutes`, also where an answer is wanted at once.
+    `database` names is told when the database itself does not answer, whoever `daemon` names when
+    Dagster's daemon is silent, and whoever `health` names when anything else does not work that
+    `GET /health` asks. Nobody is passed over before `escalates_after_minutes`, also where an answer
+    is wanted at once.
     """
 
     failed_runs: str
@@ -156,6 +157,7 @@ class Alerts(Part):
     capacity: str
     database: str | None = None
     daemon: str | None = None
+    health: str | None = None
     stuck_runs: StuckRuns
     contracts: dict[Severity, str]
     overdue: dict[Severity, str]
@@ -172,6 +174,7 @@ class Alerts(Part):
             ("capacity", self.capacity, None),
             *([("database", self.database, None)] if self.database else []),
             *([("daemon", self.daemon, None)] if self.daemon else []),
+            *([("health", self.health, None)] if self.health else []),
             ("stuck_runs", self.stuck_runs.route, None),
             *((f"contracts.{one}", name, one) for one, name in self.contracts.items()),
             *((f"overdue.{one}", name, one) for one, name in self.overdue.items()),
@@ -539,9 +542,13 @@ class Runbook(Alerting):
 
 
 def _resolved(document: dict[str, Any]) -> dict[str, Any]:
-    """Fill what a threshold takes from elsewhere: name, response time, sample, shared bands."""
+    """Fill what a threshold takes from elsewhere: name, response time, sample, shared bands.
+
+    A limit that is the name of a promise of `service_level` is that number.
+    """
     responses = document.get("responses") or {}
     samples = (document.get("rulings") or {}).get("minimum_samples") or {}
+    promised = (document.get("alerts") or {}).get("service_level") or {}
     raw: dict[str, dict[str, Any]] = document.get("thresholds") or {}
     thresholds = {}
     for name, given in raw.items():
@@ -552,7 +559,11 @@ def _resolved(document: dict[str, Any]) -> dict[str, Any]:
                 raise ValueError(f"threshold {name} takes its bands from {other}, which has none")
             threshold["bands"] = raw[other]["bands"]
         threshold["bands"] = [
-            {"response_minutes": responses.get(band.get("severity")), **band}
+            {
+                "response_minutes": responses.get(band.get("severity")),
+                **band,
+                "limit": promised.get(band.get("limit"), band.get("limit")),
+            }
             for band in threshold.get("bands") or []
         ]
         sample = threshold.get("minimum_sample")

@@ -186,6 +186,7 @@ def figures(
                     "recover min": _number(one.recover_minutes),
                     "between h": _number(one.between_minutes, per=60),
                     "watched %": _number(one.watched_pct),
+                    "probed h": _number(one.probed_minutes or None, per=60) or "no probes",
                     "available %": _number(one.availability_pct, digits=3) or "not measured",
                     "budget left min": _number(one.budget_left_minutes),
                     "keeps": _kept((one.keeps_availability, one.keeps_recovery)),

@@ -12,6 +12,7 @@ from pipeline_platform.operations.capacity_alerts import look_ahead, tell_of
 from pipeline_platform.operations.cloudwatch import publish_checks, publish_days
 from pipeline_platform.operations.event_log import EventLog
 from pipeline_platform.operations.growth import remember_sizes
+from pipeline_platform.operations.health_watch import HealthWatch, with_findings
 from pipeline_platform.operations.plan import alertings, operations_plan, runbooks
 from pipeline_platform.operations.reports.pages import markdown_table
 from pipeline_platform.operations.retention import Retention, row_of
@@ -197,6 +198,7 @@ def sensors(environment: Environment) -> Sequence[dg.SensorDefinition]:
         jobs = list(repository.get_all_jobs())
         RunRecorder(repository.asset_graph, jobs, context.instance).record_ended(services)
         log = EventLog(context.instance, repository.asset_graph, alertings())
-        return dg.SkipReason(Router(services).round(log.read).in_words())
+        found = HealthWatch(services, context.instance).look()
+        return dg.SkipReason(Router(services).round(with_findings(log.read, found)).in_words())
 
     return [alerts]

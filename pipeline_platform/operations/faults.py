@@ -12,7 +12,7 @@ from typing import Literal
 
 from pipeline_platform.quality.thresholds import Remedy, Severity
 
-Kind = Literal["run", "check", "overdue", "capacity"]
+Kind = Literal["run", "check", "overdue", "capacity", "health"]
 State = Literal["RED", "GREEN", "DISMISSED"]
 Days = tuple[tuple[date, date], ...]
 """Ranges of days, each with its first day and the day after its last; sorted, with gaps."""

@@ -21,6 +21,8 @@ TOLD: frozenset[EventKind] = frozenset({"opened", "worsened", "escalated", "reso
 PLATFORM = "operations"
 BEHIND = "behind"
 """The cause of late data where no run is known to have failed."""
+UNHEALTHY = "health"
+"""The cause of everything that the platform needs and that does not work."""
 
 
 @dataclass(frozen=True)
@@ -220,6 +222,8 @@ def base_cause(fault: Fault) -> str:
     """Return what a fault's incident is called where it is the first: a run, a table, a series."""
     if fault.kind == "run":
         return fault.name
+    if fault.kind == "health":
+        return UNHEALTHY
     if fault.follows_failed_runs:
         return BEHIND
     if fault.kind == "check":

@@ -23,6 +23,7 @@ from pipeline_platform.operations.channels import (
     recipient_of,
     send,
 )
+from pipeline_platform.operations.health_periods import remember_outage
 from pipeline_platform.operations.incidents import Incident
 from pipeline_platform.quality.thresholds import Remedy
 from pipeline_platform.recovery.backups import is_ours
@@ -187,6 +188,7 @@ def _keep(services: Services, alerting: Alerting, outage: Outage, now: datetime)
         store.save_incident(connection, replace(ended, incident_id=number))
         store.add_line(connection, number, outage.began_at, "opened", TITLE)
         store.add_line(connection, number, now, "resolved", "The database answers again.")
+        remember_outage(connection, outage.began_at, now)
 
 
 def _remedy(alerting: Alerting) -> Remedy:
