@@ -26,7 +26,10 @@ EXPECTED: Mapping[str, Outcomes] = {
     "stream_silence": frozenset({NOT_MEASURABLE, PASS}),
     "stream_retention_used": frozenset({NOT_MEASURABLE, PASS}),
     **dict.fromkeys(
-        ("access", "encryption", "rotation", "audit_trail", "tags"),
+        (
+            *("access", "encryption", "rotation", "audit_trail", "tags"),
+            "breaches_of_advisory_performance",
+        ),
         frozenset({NOT_MEASURABLE, PASS}),
     ),
     # The demo makes no backup, and may be run again after days.

@@ -80,7 +80,7 @@ def health_findings(health: Health, alerting: Alerting) -> list[Finding]:
             at=health.checked_at,
             severity=route.severity,
             route=name,
-            response_minutes=alerting.responses[route.severity],
+            response_minutes=alerting.response_minutes(name),
             sentence=f"The platform's {dependency} does not work: {one.reason}",
             remedy=route.remedy.filled(pipeline=alerting.pipeline, asset=dependency, run=""),
         )

@@ -125,7 +125,7 @@ def body_of(
     lines.append(_dry_run_in_words(incident.remedy, dry_run))
     lines.append(expected_in_words(expected, incident.opened_at))
     if answer_by is not None:
-        lines.append(f"Answer by {_instant(answer_by)}, else the next on the ladder is told.")
+        lines.append(_answer_in_words(incident, answer_by))
     lines.append(f"Acknowledge: pipeline-platform incidents acknowledge {number}")
     lines.append(f"Told: {', '.join(told)}")
     return "\n".join(lines)
@@ -254,6 +254,13 @@ def _dry_run_in_words(remedy: Remedy, dry_run: DryRun | None) -> str:
     if remedy.dry_run is None:
         return "It only reads; nothing is changed by it."
     return f"Dry run: {remedy.dry_run}" if dry_run is None else dry_run.in_words()
+
+
+def _answer_in_words(incident: Incident, answer_by: datetime) -> str:
+    """Say until when somebody must answer; who must at once is passed over a little later."""
+    if incident.response_minutes == 0:
+        return f"Answer at once; at {_instant(answer_by)} the next on the ladder is told."
+    return f"Answer by {_instant(answer_by)}, else the next on the ladder is told."
 
 
 def _instant(at: datetime) -> str:

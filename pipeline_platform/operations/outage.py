@@ -111,7 +111,7 @@ def _is_due(outage: Outage, alerting: Alerting, now: datetime) -> bool:
         return True
     if outage.level + 1 >= len(alerting.routes[route].ladder):
         return False
-    response = alerting.responses[alerting.routes[route].severity]
+    response = alerting.response_minutes(route)
     waits = timedelta(minutes=alerting.waits_minutes(route, outage.level, response))
     return now >= outage.told_at + waits
 
@@ -172,7 +172,7 @@ def _keep(services: Services, alerting: Alerting, outage: Outage, now: datetime)
         title=TITLE,
         severity=route.severity,
         route=name,
-        response_minutes=alerting.responses[route.severity],
+        response_minutes=alerting.response_minutes(name),
         remedy=_remedy(alerting),
         began_at=outage.began_at,
         severe_at=outage.began_at,

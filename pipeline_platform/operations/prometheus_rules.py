@@ -269,7 +269,7 @@ def _of_run(
 ) -> Rule:
     """Return a rule that goes where the runbook sends what is late."""
     route = alerting.alerts.overdue[severity]
-    minutes = alerting.responses[severity]
+    minutes = alerting.response_minutes(route)
     return Rule(
         alert, expression, severity, route, minutes, summary, page, place, requirements, for_minutes
     )

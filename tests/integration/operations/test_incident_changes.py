@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.operations import alerting, changes
 from pipeline_platform.operations.alerting import resolve
+from pipeline_platform.operations.faults import Finding
 from pipeline_platform.operations.platform_states import present_state
 from pipeline_platform.quality.measurements import Verdict
 from pipeline_platform.quality.observations import record_verdict
@@ -222,3 +223,9 @@ def test_no_secret_is_in_a_state(desk: Desk) -> None:
     state = str(present_state(given))
     assert "hidden" not in state
     assert url.get_secret_value() not in state
+
+
+def test_who_must_answer_at_once_is_told_so(desk: Desk) -> None:
+    desk.round(Finding(**{**broken(1).__dict__, "response_minutes": 0}))
+    told = "Answer at once; at 2026-11-25 12:15 UTC the next on the ladder is told."
+    assert told in desk.told[-1]["message"]
