@@ -565,10 +565,13 @@ def _answered_within(document: dict[str, Any], band: dict[str, Any]) -> int | No
 def _resolved(document: dict[str, Any]) -> dict[str, Any]:
     """Fill what a threshold takes from elsewhere: name, response time, sample, shared bands.
 
-    A limit that is the name of a promise of `service_level` is that number.
+    A limit that is the name of a promise of `service_level` is that number, and `slow_step_seconds`
+    is the limit of `prometheus.slow_steps`.
     """
     samples = (document.get("rulings") or {}).get("minimum_samples") or {}
-    promised = (document.get("alerts") or {}).get("service_level") or {}
+    alerts = document.get("alerts") or {}
+    slow_steps = (alerts.get("prometheus") or {}).get("slow_steps") or {}
+    promised = {**(alerts.get("service_level") or {}), "slow_step_seconds": slow_steps.get("limit")}
     raw: dict[str, dict[str, Any]] = document.get("thresholds") or {}
     thresholds = {}
     for name, given in raw.items():

@@ -388,6 +388,7 @@ MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "unused_indexes": _unused_indexes,
     "monitoring_gap": monitoring_gap,
     **service_levels.MEASURES,
+    "task_latency": measures.task_latency,
     "longest_query": machine.longest_query,
     "clock_skew": machine.clock_skew,
     "disk_used": machine.disk_used,

@@ -13,6 +13,8 @@ EXPECTED: Mapping[str, Outcomes] = {
     "rows_of_today": frozenset({FAIL}),
     "last_closed_date": frozenset({FAIL}),
     "hourly_volume": frozenset({FAIL, PASS}),
+    # It has too few steps, or some that a loaded machine makes slow.
+    "task_latency": frozenset({FAIL, NOT_MEASURABLE, PASS}),
     # Nobody probes the demo for a day.
     "availability": frozenset({FAIL, NOT_MEASURABLE, PASS}),
     "mean_time_to_recovery": frozenset({FAIL, NOT_MEASURABLE, PASS}),

@@ -358,6 +358,7 @@ MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "slow_queries": partial(_query_times, name="slow_queries"),
     "monitoring_gap": monitoring_gap,
     **service_levels.MEASURES,
+    "task_latency": measures.task_latency,
     "damaged_files": proof.damaged_files,
     "foreign_commits": proof.foreign_commits,
     "unsaved_tables": proof.unsaved_tables,

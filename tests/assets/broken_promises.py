@@ -6,6 +6,7 @@ from pipeline_platform.operations import incident_store as store
 from pipeline_platform.operations.incidents import Incident
 from pipeline_platform.quality.thresholds import Remedy
 from pipeline_platform.services import Services
+from pipeline_platform.warehouse.run_records import EndedRun, Task, record_run
 
 REMEDY = Remedy(command="pipeline-platform doctor")
 
@@ -42,3 +43,19 @@ def keep_incident(services: Services, pipeline: str, began_at: datetime, minutes
             "UPDATE incidents SET state = 'RESOLVED', resolved_at = %s WHERE incident_id = %s",
             (began_at + timedelta(minutes=minutes), number),
         )
+
+
+def keep_steps(services: Services, pipeline: str, ended_at: datetime, seconds: float) -> None:
+    """Keep a run of twenty steps that all took so long."""
+    run = EndedRun(
+        run_id="slow",
+        pipeline=pipeline,
+        job=f"{pipeline}_workflow",
+        status="SUCCESS",
+        created_at=ended_at,
+        started_at=ended_at,
+        ended_at=ended_at,
+        tasks=[Task(f"step_{number}", succeeded=True, seconds=seconds) for number in range(20)],
+    )
+    with services.database.transaction() as connection:
+        record_run(connection, run)

@@ -44,7 +44,7 @@ from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse import embedded
 from pipeline_platform.warehouse.activity import foreign_queries
 from pipeline_platform.warehouse.processor_use import processor_time, record_sample
-from tests.assets.broken_promises import keep_incident, keep_probes
+from tests.assets.broken_promises import keep_incident, keep_probes, keep_steps
 from tests.assets.platform_runs import OCTOBER, deliver, running, settings_at
 from tests.drills.small_disk import fill, small_disk
 from tests.integration.landing.local_s3 import running_server
@@ -429,6 +429,14 @@ def slowly_mended(state: State) -> Verdict:
     return state.verdict("mean_time_to_recovery", ahead=ahead)
 
 
+def slow_steps(seconds: float) -> Callable[[State], Verdict]:
+    def measured(state: State) -> Verdict:
+        keep_steps(state.services, PIPELINE, datetime.now(UTC), seconds)
+        return state.verdict("task_latency")
+
+    return measured
+
+
 def third_of_next_month() -> tuple[datetime, timedelta]:
     """Return next month's first instant, and how far ahead its third day is."""
     now = datetime.now(UTC)
@@ -439,6 +447,8 @@ def third_of_next_month() -> tuple[datetime, timedelta]:
 BREAKING: dict[tuple[str, str], Callable[[State], Verdict]] = {
     ("availability", "warning"): unhealthy_hour,
     ("mean_time_to_recovery", "warning"): slowly_mended,
+    ("task_latency", "info"): slow_steps(300),
+    ("task_latency", "warning"): slow_steps(601),
     ("pipeline_success_rate", "critical"): failed_runs,
     ("data_quality_score", "warning"): of_bad_month("data_quality_score"),
     ("reconciliation_pass_rate", "warning"): of_bad_month("reconciliation_pass_rate"),

@@ -28,7 +28,7 @@ from pipeline_platform.web_events.measures import MEASURES, Scope
 from pipeline_platform.web_events.refinement import stage_days
 from pipeline_platform.web_events.run_context import load_runbook
 from pipeline_platform.web_events.tables import PIPELINE, RAW_EVENTS
-from tests.assets.broken_promises import keep_incident, keep_probes
+from tests.assets.broken_promises import keep_incident, keep_probes, keep_steps
 from tests.assets.platform_runs import settings_at
 from tests.integration.quality.mutated_tables import mutation_verdict
 from tests.integration.web_events.event_files import (
@@ -260,9 +260,19 @@ def slowly_mended(services: Services) -> Verdict:
     return verdict(services, "mean_time_to_recovery", after=MONTH + 2 * ONE_DAY - ARRIVED)
 
 
+def slow_steps(seconds: float) -> Callable[[Services], Verdict]:
+    def measured(services: Services) -> Verdict:
+        keep_steps(services, PIPELINE, ARRIVED, seconds)
+        return verdict(services, "task_latency")
+
+    return measured
+
+
 BREAKING: dict[tuple[str, str], Callable[[Services], Verdict]] = {
     ("availability", "warning"): unhealthy_hour,
     ("mean_time_to_recovery", "warning"): slowly_mended,
+    ("task_latency", "info"): slow_steps(300),
+    ("task_latency", "warning"): slow_steps(601),
     ("failed_runs", "critical"): failed_run,
     ("error_rate", "critical"): many_unreadable,
     ("refused_files", "critical"): partial(truncated, good=18),
