@@ -72,7 +72,8 @@ class Route(Part):
     """Where an alert of one kind goes, and what mends it.
 
     `ladder` names contacts in order of escalation (X-14), `channels` the ways on which each is
-    told; PLATFORM_CHANNELS has their addresses. `remedy` is the command of its messages.
+    told; PLATFORM_CHANNELS has their addresses. `remedy` is the command of its messages. Whoever is
+    told must answer within `response_minutes` (0 = at once), else as `responses` say.
     """
 
     title: str
@@ -81,6 +82,7 @@ class Route(Part):
     ladder: list[str] = Field(min_length=1)
     channels: list[str] = Field(min_length=1)
     remedy: Remedy
+    response_minutes: int | None = Field(default=None, ge=0)
 
 
 class MessageBudget(Part):
@@ -146,9 +148,10 @@ class Alerts(Part):
     `failed_runs` and `capacity` are routes; `contracts` and `overdue` are routes by severity: of a
     failed expectation, and of an asset that is late (critical) or soon will be (warning).
     `failed_ingests` stands in for the route's command where taking in files failed. Whoever
-    `database` names is told when the database itself does not answer, and whoever `daemon` names
-    when Dagster's daemon is silent. Nobody
-    is passed over before `escalates_after_minutes`, also where an answer is wanted at once.
+    `database` names is told when the database itself does not answer, whoever `daemon` names when
+    Dagster's daemon is silent, and whoever `health` names when anything else does not work that
+    `GET /health` asks. Nobody is passed over before `escalates_after_minutes`, also where an answer
+    is wanted at once.
     """
 
     failed_runs: str
@@ -156,6 +159,7 @@ class Alerts(Part):
     capacity: str
     database: str | None = None
     daemon: str | None = None
+    health: str | None = None
     stuck_runs: StuckRuns
     contracts: dict[Severity, str]
     overdue: dict[Severity, str]
@@ -172,6 +176,7 @@ class Alerts(Part):
             ("capacity", self.capacity, None),
             *([("database", self.database, None)] if self.database else []),
             *([("daemon", self.daemon, None)] if self.daemon else []),
+            *([("health", self.health, None)] if self.health else []),
             ("stuck_runs", self.stuck_runs.route, None),
             *((f"contracts.{one}", name, one) for one, name in self.contracts.items()),
             *((f"overdue.{one}", name, one) for one, name in self.overdue.items()),
@@ -212,6 +217,12 @@ class Alerting(Part):
         An incident may be older than the runbook: whoever renames a route must not silence it.
         """
         return self.routes.get(name) or self.routes[self.alerts.failed_runs]
+
+    def response_minutes(self, name: str) -> int:
+        """Return within how many minutes somebody must have answered what goes to a route."""
+        route = self.route_named(name)
+        own = route.response_minutes
+        return self.responses[route.severity] if own is None else own
 
     def waits_minutes(self, route: str, level: int, response_minutes: int) -> int:
         """Return how long the contact at a level of the ladder has to answer."""
@@ -284,8 +295,12 @@ class Reports(Part):
 
 
 class SecuredThings(Part):
-    """What of AWS a pipeline uses, by name: the security review looks at it (XC-12)."""
+    """What of AWS a pipeline uses, by name: the security review looks at it (XC-12).
 
+    Breaches of these are told on the pipeline's own `route`; without one, by the platform's people.
+    """
+
+    route: str | None = None
     roles: list[str] = Field(default_factory=list)
     buckets: list[str] = Field(default_factory=list)
     trails: list[str] = Field(default_factory=list)
@@ -521,6 +536,8 @@ class Runbook(Alerting):
                 )
         if (self.mutations is None) != (MUTATION_SCORE not in self.thresholds):
             raise ValueError(f"mutations and the threshold {MUTATION_SCORE} need each other")
+        if self.security.route is not None and self.security.route not in self.routes:
+            raise ValueError(f"security.route {self.security.route} is not one of the routes")
         if self.score_weights and abs(sum(self.score_weights.values()) - 1) > 1e-9:
             raise ValueError("score_weights must add up to 1")
         return self
@@ -538,10 +555,23 @@ class Runbook(Alerting):
         return frozenset(row for t in self.thresholds.values() for row in t.requirements)
 
 
-def _resolved(document: dict[str, Any]) -> dict[str, Any]:
-    """Fill what a threshold takes from elsewhere: name, response time, sample, shared bands."""
+def _answered_within(document: dict[str, Any], band: dict[str, Any]) -> int | None:
+    """Return the response time of a band's route, else of its severity."""
+    route = (document.get("routes") or {}).get(band.get("route")) or {}
     responses = document.get("responses") or {}
+    return route.get("response_minutes", responses.get(band.get("severity")))
+
+
+def _resolved(document: dict[str, Any]) -> dict[str, Any]:
+    """Fill what a threshold takes from elsewhere: name, response time, sample, shared bands.
+
+    A limit that is the name of a promise of `service_level` is that number, and `slow_step_seconds`
+    is the limit of `prometheus.slow_steps`.
+    """
     samples = (document.get("rulings") or {}).get("minimum_samples") or {}
+    alerts = document.get("alerts") or {}
+    slow_steps = (alerts.get("prometheus") or {}).get("slow_steps") or {}
+    promised = {**(alerts.get("service_level") or {}), "slow_step_seconds": slow_steps.get("limit")}
     raw: dict[str, dict[str, Any]] = document.get("thresholds") or {}
     thresholds = {}
     for name, given in raw.items():
@@ -552,7 +582,11 @@ def _resolved(document: dict[str, Any]) -> dict[str, Any]:
                 raise ValueError(f"threshold {name} takes its bands from {other}, which has none")
             threshold["bands"] = raw[other]["bands"]
         threshold["bands"] = [
-            {"response_minutes": responses.get(band.get("severity")), **band}
+            {
+                "response_minutes": _answered_within(document, band),
+                **band,
+                "limit": promised.get(band.get("limit"), band.get("limit")),
+            }
             for band in threshold.get("bands") or []
         ]
         sample = threshold.get("minimum_sample")

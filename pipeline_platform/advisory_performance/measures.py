@@ -24,6 +24,7 @@ from pipeline_platform.advisory_performance.tables import (
     TIME_WEIGHTED_RETURNS,
     VALUATIONS,
 )
+from pipeline_platform.operations import service_levels
 from pipeline_platform.partition_ranges import (
     dates_in,
     month_of,
@@ -386,6 +387,8 @@ MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "database_query_response": _query_response,
     "unused_indexes": _unused_indexes,
     "monitoring_gap": monitoring_gap,
+    **service_levels.MEASURES,
+    "task_latency": measures.task_latency,
     "longest_query": machine.longest_query,
     "clock_skew": machine.clock_skew,
     "disk_used": machine.disk_used,

@@ -15,7 +15,9 @@ from pipeline_platform.api.problems import add_handlers
 from pipeline_platform.api.rate_limit import RateLimit
 from pipeline_platform.api.request_log import RequestLog
 from pipeline_platform.api.security import Gate
+from pipeline_platform.api.sharing import Shared
 from pipeline_platform.api.tokens import Tokens
+from pipeline_platform.operations.health import Probes
 
 RECORD_EVERY_SECONDS = 15.0
 _log = logging.getLogger("pipeline_platform.api")
@@ -44,7 +46,8 @@ def create_app(platform: Platform) -> FastAPI:
     settings = platform.services.settings
     known = settings.api_tokens.get_secret_value() if settings.api_tokens else ""
     app.state.platform = platform
-    app.state.probes = health.Probes(platform)
+    app.state.probes = Probes(platform.services, platform.history.instance, platform.runbooks)
+    app.state.health = Shared(app.state.probes.report, health.SHARED_SECONDS)
     app.state.metrics = metrics.Metrics(platform)
     app.state.gate = Gate(
         platform.services, Tokens.parse(known), RateLimit(settings.api_requests_per_minute)

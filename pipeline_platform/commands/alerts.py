@@ -27,6 +27,7 @@ from pipeline_platform.operations.channels import (
     send,
 )
 from pipeline_platform.operations.event_log import EventLog
+from pipeline_platform.operations.health_watch import HealthWatch, with_findings
 from pipeline_platform.operations.outage import end_outage, is_answering, tell_of_outage
 from pipeline_platform.operations.plan import alertings
 from pipeline_platform.run_context import utc_now
@@ -94,7 +95,8 @@ def send_now(
                 count = store.retry_undelivered(connection, utc_now())
             errors.print(f"{count} deliveries that were given up are tried again.")
         log = EventLog(location.instance, location.graph, alertings())
-        done = Router(location.services).round(log.read)
+        found = HealthWatch(location.services, location.instance).look()
+        done = Router(location.services).round(with_findings(log.read, found))
         console.print(done.in_words(), highlight=False)
     raise typer.Exit(FOUND_FAULTS if done.failed else 0)
 

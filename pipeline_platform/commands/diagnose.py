@@ -13,6 +13,7 @@ from pipeline_platform.commands.output import FOUND_FAULTS, AsJson, plain_failur
 from pipeline_platform.commands.printing import show_rows
 from pipeline_platform.operations import incident_store as store
 from pipeline_platform.operations.doctor import Examined, examine
+from pipeline_platform.operations.health import Probes
 from pipeline_platform.operations.incidents import Incident
 from pipeline_platform.operations.plan import alertings, runbooks
 from pipeline_platform.run_context import utc_now
@@ -61,11 +62,7 @@ def diagnose(
 
 def _stored(location: CodeLocation, pipeline: str, since: datetime) -> dict[str, list[Row]]:
     """Ask what the database knows: dependencies, open incidents, errors."""
-    # The HTTP service's libraries take a second to import.
-    from pipeline_platform.api.health import Probes  # noqa: PLC0415
-    from pipeline_platform.commands.serve import platform_at  # noqa: PLC0415
-
-    probes = Probes(platform_at(location))
+    probes = Probes(location.services, location.instance, runbooks())
     dependencies = probes.report().dependencies
     probes.close()
     with location.services.database.connection() as connection:

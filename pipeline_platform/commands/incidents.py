@@ -21,7 +21,12 @@ from pipeline_platform.commands.printing import show_rows
 from pipeline_platform.failures import BadInputError
 from pipeline_platform.operations import alerting
 from pipeline_platform.operations import incident_store as store
-from pipeline_platform.operations.incident_words import days_in_words, postmortem_page
+from pipeline_platform.operations.incident_figures import expected_green
+from pipeline_platform.operations.incident_words import (
+    days_in_words,
+    expected_in_words,
+    postmortem_page,
+)
 from pipeline_platform.operations.incidents import Incident
 from pipeline_platform.operations.plan import alertings
 from pipeline_platform.operations.service_levels import stored_figures
@@ -67,6 +72,8 @@ def show(number: Number, as_json: AsJson = False) -> None:
             lines = store.timeline(connection, number)
             told = store.deliveries(connection, number)
             dry_run = store.dry_run_of(connection, number)
+            changes = store.changes_of(connection, number)
+            expected = expected_green(found.cause, store.mended_like(connection, found))
             lost = store.undelivered(connection, [number])
         facts = {
             **_row(found, lost.get(number, [])),
@@ -78,6 +85,10 @@ def show(number: Number, as_json: AsJson = False) -> None:
             "resolution": found.resolution,
             "command": found.remedy.command,
             "dry run": None if dry_run is None else dry_run.in_words(),
+            "changed before": None if changes is None else changes.in_words(),
+            "expected": None
+            if found.state == "RESOLVED"
+            else expected_in_words(expected, found.opened_at),
         }
         broken: list[Mapping[str, object]] = [
             {
@@ -137,7 +148,8 @@ def postmortem(
             found = store.incident(connection, number)
             faults = list(store.faults(connection, number).values())
             lines = store.timeline(connection, number)
-        page = postmortem_page(found, faults, lines)
+            changes = store.changes_of(connection, number)
+        page = postmortem_page(found, faults, lines, changes)
         if out is None:
             typer.echo(page)
             return
@@ -174,6 +186,7 @@ def figures(
                     "recover min": _number(one.recover_minutes),
                     "between h": _number(one.between_minutes, per=60),
                     "watched %": _number(one.watched_pct),
+                    "probed h": _number(one.probed_minutes or None, per=60) or "no probes",
                     "available %": _number(one.availability_pct, digits=3) or "not measured",
                     "budget left min": _number(one.budget_left_minutes),
                     "keeps": _kept((one.keeps_availability, one.keeps_recovery)),

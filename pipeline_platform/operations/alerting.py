@@ -20,8 +20,9 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from pipeline_platform.failures import BadInputError
+from pipeline_platform.failures import BadInputError, UnavailableError
 from pipeline_platform.operations import incident_store as store
+from pipeline_platform.operations.changes import changes_since_green
 from pipeline_platform.operations.channels import (
     Message,
     channel_addresses,
@@ -29,9 +30,11 @@ from pipeline_platform.operations.channels import (
     recipient_of,
     send,
 )
-from pipeline_platform.operations.faults import Finding, after
+from pipeline_platform.operations.faults import Finding, after, greens
+from pipeline_platform.operations.incident_figures import expected_green
 from pipeline_platform.operations.incident_words import (
     SHOWN_CHARACTERS,
+    Changes,
     DryRun,
     body_of,
     digest_of,
@@ -48,6 +51,7 @@ from pipeline_platform.operations.incidents import (
     release,
 )
 from pipeline_platform.operations.plan import alertings
+from pipeline_platform.operations.platform_states import present_state, remember_state
 from pipeline_platform.quality.thresholds import Remedy
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.runbook import Alerting
@@ -61,7 +65,8 @@ DELIVERIES_PER_ROUND = 50
 DRY_RUN_SECONDS = 20
 SECONDS_PER_ROUND = 40
 """Dagster ends a sensor's evaluation after 60 seconds; what is left is the next round's."""
-_LOCK = "pipeline_platform.alerts"
+LOCK = "pipeline_platform.alerts"
+"""The advisory lock that one round holds."""
 
 
 @dataclass(frozen=True)
@@ -119,12 +124,26 @@ class Router:
             delivered, failed = self._deliver(ends_at)
             return replace(done, delivered=delivered, failed=failed)
 
+    def round_when_free(self, read: Read) -> Round:
+        """Do one round after those that are under way; UnavailableError if they do not end.
+
+        For who has findings of its own: nobody else would bring them.
+        """
+        for _ in range(2 * SECONDS_PER_ROUND):
+            done = self.round(read)
+            if done.is_alone:
+                return done
+            time.sleep(1)
+        raise UnavailableError(
+            f"Rounds of alerts were under way for {2 * SECONDS_PER_ROUND} seconds; try again."
+        )
+
     @contextmanager
     def _alone(self) -> Iterator[bool]:
         """Hold the lock of rounds; PostgreSQL takes it from a process that dies."""
         with self.services.database.connection() as connection:
             row = connection.execute(
-                "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (_LOCK,)
+                "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (LOCK,)
             ).fetchone()
             connection.commit()
             is_alone = bool(row and row[0])
@@ -133,7 +152,7 @@ class Router:
             finally:
                 if is_alone:
                     connection.execute(
-                        "SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (_LOCK,)
+                        "SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (LOCK,)
                     )
                     connection.commit()
 
@@ -156,7 +175,9 @@ class Router:
                 if is_complete:
                     judged = judge(judged.incidents, judged.faults, alertings(), now)
                     store.remember_watch(connection, now)
+                    remember_state(connection, present_state(self.services.settings), now)
                 store.save_judgement(connection, judged, before, now)
+                store.save_greens(connection, greens(faults, reading.findings))
                 store.save_positions(connection, reading.reached)
                 if reading.reached == position and not reading.findings:
                     break
@@ -205,6 +226,10 @@ class Router:
         with self.services.database.connection() as connection:
             incident = store.incident(connection, message.incident_id)
             dry_run = store.dry_run_of(connection, message.incident_id)
+            changes = store.changes_of(connection, message.incident_id)
+            expected = expected_green(incident.cause, store.mended_like(connection, incident))
+        if changes is None and message.kind != "resolved":
+            changes = self._changes(incident)
         wants_dry_run = incident.remedy.dry_run is not None and message.kind != "resolved"
         if dry_run is None and wants_dry_run:
             dry_run = self._dry_run(incident.remedy, ends_at)
@@ -217,7 +242,14 @@ class Router:
         with self.services.database.transaction() as connection:
             faults = list(store.faults(connection, message.incident_id).values())
             body = body_of(
-                incident, message.kind, faults, told, dry_run, escalates_at(incident, alerting)
+                incident,
+                message.kind,
+                faults,
+                told,
+                dry_run,
+                changes or Changes(None),
+                expected,
+                escalates_at(incident, alerting),
             )
             store.mark_sent(
                 connection, message.message_id, title_of(incident, message.kind), body, now
@@ -232,6 +264,16 @@ class Router:
                 f"{message.route} is configured."
             )
             store.add_line(connection, message.incident_id, now, "told", sentence)
+
+    def _changes(self, incident: Incident) -> Changes:
+        """Look for what changed before an incident, once: the next message says the same."""
+        assert incident.incident_id is not None  # noqa: S101 -- it is a stored one
+        with self.services.database.connection() as connection:
+            faults = list(store.faults(connection, incident.incident_id).values())
+        changes = changes_since_green(self.services, incident, faults)
+        with self.services.database.transaction() as connection:
+            store.save_changes(connection, incident.incident_id, changes)
+        return changes
 
     def _dry_run(self, remedy: Remedy, ends_at: float) -> DryRun:
         command = str(remedy.dry_run)
@@ -395,7 +437,13 @@ def resolve(services: Services, incident_id: int, person: str, reason: str, now:
             for one in faults.values()
         ]
         sentence = f"{person}: {reason}"
-        changed = replace(incident, state="RESOLVED", resolved_at=now, resolution=sentence)
+        changed = replace(
+            incident,
+            state="RESOLVED",
+            resolved_at=now,
+            resolution=sentence,
+            resolved_by=person,
+        )
         event = Event(incident.pipeline, incident.cause, "resolved", now, sentence)
         before = Judgement((incident,), tuple(faults.values()), ())
         judged = Judgement((changed,), tuple(set_aside), (event,))

@@ -1,6 +1,6 @@
 """When the platform's own work runs: cost, sizes, backups, pages by schedule; alerts always."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 
 import dagster as dg
@@ -8,9 +8,11 @@ import dagster as dg
 from pipeline_platform.operations import backups
 from pipeline_platform.operations.alerting import Router
 from pipeline_platform.operations.assets import DAILY_COST, GROUP
+from pipeline_platform.operations.capacity_alerts import look_ahead, tell_of
 from pipeline_platform.operations.cloudwatch import publish_checks, publish_days
 from pipeline_platform.operations.event_log import EventLog
 from pipeline_platform.operations.growth import remember_sizes
+from pipeline_platform.operations.health_watch import HealthWatch, with_findings
 from pipeline_platform.operations.plan import alertings, operations_plan, runbooks
 from pipeline_platform.operations.reports.pages import markdown_table
 from pipeline_platform.operations.retention import Retention, row_of
@@ -38,16 +40,31 @@ cost_job = dg.define_asset_job(
 )
 
 
-@dg.op(description="Size of the database and, if the lake is a folder, of what its disk holds.")
+@dg.op(description="Sizes of database and disk; forecasts that meet a limit become incidents.")
 def measure_sizes(context: dg.OpExecutionContext, services: ServicesParam) -> None:
-    """Remember today's sizes, from which `capacity` forecasts."""
-    sizes = remember_sizes(services, utc_now())
-    context.add_output_metadata({f"{name}_bytes": size for name, size in sizes.items()})
+    """Remember today's sizes, look ahead from all that is known, and tell of limits."""
+    now = utc_now()
+    sizes = remember_sizes(services, now)
+    with handled_failures(context):
+        found = look_ahead(services, runbooks(), now.date())
+        tell_of(services, found, now)
+    rows: list[Mapping[str, object]] = [
+        {"series": one.series.title, "outlook": one.sentence} for one in found
+    ]
+    context.add_output_metadata(
+        {
+            **{f"{name}_bytes": size for name, size in sizes.items()},
+            "outlooks": dg.MetadataValue.md(markdown_table(rows)),
+        }
+    )
 
 
-@dg.job(name=f"{GROUP}_daily_sizes", description="What capacity is forecast from (SA-48, SW-66).")
+@dg.job(
+    name=f"{GROUP}_daily_sizes",
+    description="What capacity is forecast from, and who is told of it (SA-48, SA-90, SW-66).",
+)
 def sizes_job() -> None:
-    """Remember sizes once a day."""
+    """Remember sizes, and look ahead, once a day."""
     measure_sizes()
 
 
@@ -181,6 +198,7 @@ def sensors(environment: Environment) -> Sequence[dg.SensorDefinition]:
         jobs = list(repository.get_all_jobs())
         RunRecorder(repository.asset_graph, jobs, context.instance).record_ended(services)
         log = EventLog(context.instance, repository.asset_graph, alertings())
-        return dg.SkipReason(Router(services).round(log.read).in_words())
+        found = HealthWatch(services, context.instance).look()
+        return dg.SkipReason(Router(services).round(with_findings(log.read, found)).in_words())
 
     return [alerts]

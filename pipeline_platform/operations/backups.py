@@ -95,6 +95,7 @@ def recovery_drill(
     return dg.MaterializeResult(
         metadata={
             "proven": result.in_words(),
+            "not_compared": dg.MetadataValue.json(list(result.skipped)),
             "backup": result.backup_id,
             "recovery_minutes": result.seconds / 60,
             **({} if age is None else {"data_age_minutes": age}),
@@ -118,16 +119,24 @@ drill_job = dg.define_asset_job(
 )
 
 
-def _copied(services: Services) -> dict[str, int]:
-    """Copy to the second place, if there is one, what it lacks (SA-93)."""
+def _copied(services: Services) -> dict[str, int | str]:
+    """Copy to the second place, if there is one, what it lacks (SA-93); say if there is none."""
     if not services.settings.second_backups_location:
-        return {}
+        return {"second_copy": "skipped: PLATFORM_SECOND_BACKUPS_LOCATION is not set"}
     return {"copied_files": sum(1 for _ in copy_backups(services.settings, dry_run=False))}
 
 
 def _metadata(backup: PlatformBackup) -> dict[str, Any]:
     lake = backup.lake.tables if backup.lake else ()
+    empty = [".".join(one.identifier) for one in lake if one.snapshot_id is None]
+    database = backup.database
     return {
+        "database": "skipped: this backup is of the lake alone"
+        if database is None
+        else f"{database.kind}, {len(database.contents)} tables counted"
+        if database.is_exact
+        else f"{database.kind}; others wrote while tables were counted: a drill can't compare them",
+        "tables_without_snapshot": dg.MetadataValue.json(empty),
         "backup": backup.id,
         "bytes": backup.size_bytes,
         "seconds": (backup.ended_at - backup.began_at).total_seconds(),

@@ -135,7 +135,7 @@ def finding_of(outlook: Outlook, alerting: Alerting, at: datetime) -> Finding | 
         at=at,
         severity=route.severity,
         route=name,
-        response_minutes=alerting.responses[route.severity],
+        response_minutes=alerting.response_minutes(name),
         sentence=outlook.sentence,
         remedy=route.remedy.filled(pipeline=alerting.pipeline, asset=subject, run=""),
     )

@@ -225,7 +225,7 @@ def _of_route(alerting: Alerting, name: str, route: Route) -> Answer:
         for band in threshold.bands
         if band.route == name
     ]
-    longest = max(minutes, default=alerting.responses[route.severity])
+    longest = max(minutes, default=alerting.response_minutes(name))
     return Answer(
         pipeline=alerting.pipeline,
         requirements=route.requirements,

@@ -100,7 +100,7 @@ class EventLog:
         evaluation = event.asset_check_evaluation_data
         asset = evaluation.asset_key.to_user_string()
         runbook, threshold = self._thresholds.get((asset, evaluation.check_name), (None, None))
-        alerting = runbook or self.alertings.get(evaluation.asset_key.path[0])
+        alerting = runbook or self.alertings.get(_owner(evaluation))
         outcome = outcome_of(evaluation)
         is_told = threshold is None or threshold.is_told
         if alerting is None or not is_told or outcome not in {"pass", "fail"}:
@@ -150,10 +150,11 @@ class EventLog:
             return band.severity, band.route, band.response_minutes
         if route in alerting.routes:
             named = alerting.routes[route].severity
-            return named, route, alerting.responses[named]
+            return named, route, alerting.response_minutes(route)
         is_error = evaluation.severity == dg.AssetCheckSeverity.ERROR
         severity: Severity = "critical" if is_error else "warning"
-        return severity, alerting.alerts.contracts[severity], alerting.responses[severity]
+        contracts = alerting.alerts.contracts[severity]
+        return severity, contracts, alerting.response_minutes(contracts)
 
     def _of_run(self, record: dg.EventLogRecord, kind: dg.DagsterEventType) -> list[Finding]:
         run = self._runs.get(record.run_id)
@@ -179,7 +180,7 @@ class EventLog:
                 run_id=run.run_id,
                 severity=route.severity,
                 route=alerting.alerts.failed_runs,
-                response_minutes=alerting.responses[route.severity],
+                response_minutes=alerting.response_minutes(alerting.alerts.failed_runs),
                 sentence="" if is_fine else why_failed(self.instance, run),
                 touches=() if is_fine else self._downstream(planned, with_themselves=True),
                 remedy=remedy.filled(pipeline=alerting.pipeline, asset=subject, run=run.run_id),
@@ -214,7 +215,7 @@ class EventLog:
                     at=min(record.updated_at, now),
                     severity=severity,
                     route=route,
-                    response_minutes=alerting.responses[severity],
+                    response_minutes=alerting.response_minutes(route),
                     sentence=f"{asset} {word}: its last data are older than its runbook allows.",
                     touches=self._downstream([key]),
                     remedy=alerting.routes[route].remedy.filled(
@@ -294,6 +295,12 @@ class EventLog:
                     waiting.append(child)
         own = set() if with_themselves else set(assets)
         return tuple(key.to_user_string() for key in seen if key not in own)
+
+
+def _owner(evaluation: dg.AssetCheckEvaluation) -> str:
+    """Return whose check it is: whom its result names, else whom its asset is of."""
+    named = evaluation.metadata.get("pipeline")
+    return str(named.value) if named is not None else evaluation.asset_key.path[0]
 
 
 def subject_of(run: dg.DagsterRun) -> str:

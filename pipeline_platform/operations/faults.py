@@ -12,7 +12,7 @@ from typing import Literal
 
 from pipeline_platform.quality.thresholds import Remedy, Severity
 
-Kind = Literal["run", "check", "overdue", "capacity"]
+Kind = Literal["run", "check", "overdue", "capacity", "health"]
 State = Literal["RED", "GREEN", "DISMISSED"]
 Days = tuple[tuple[date, date], ...]
 """Ranges of days, each with its first day and the day after its last; sorted, with gaps."""
@@ -90,6 +90,22 @@ def after(faults: Mapping[Key, Fault], findings: Iterable[Finding]) -> dict[Key,
         if changed is not None:
             known[key] = changed
     return known
+
+
+def greens(faults: Mapping[Key, Fault], findings: Iterable[Finding]) -> dict[Key, datetime]:
+    """Return when each thing was seen to work last; of what is broken now, before it broke.
+
+    `faults` are those after the findings. A thing that is broken for some days and works for others
+    is broken.
+    """
+    seen: dict[Key, datetime] = {}
+    for one in findings:
+        key = (one.pipeline, one.name)
+        fault = faults.get(key)
+        is_broken = fault is not None and fault.state == "RED" and one.at > fault.began_at
+        if one.is_fine and not is_broken:
+            seen[key] = max(one.at, seen.get(key, one.at))
+    return seen
 
 
 def union(one: Days, other: Days) -> Days:

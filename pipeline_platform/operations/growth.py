@@ -5,7 +5,7 @@ keep none, so their size is remembered once a day by a schedule, and each time t
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
 from itertools import accumulate
 from pathlib import Path
@@ -40,6 +40,18 @@ def table_series(services: Services, table: LakeTable, today: date) -> Iterator[
         f"{name}/rows_per_day", f"{name}: rows a day", "rows", days, rows, "multiplicative"
     )
     yield Series(f"{name}/bytes", f"{name}: size", "bytes", days, size_bytes, "additive")
+
+
+def series_of(services: Services, pipelines: Iterable[str], today: date) -> list[Series]:
+    """Return the series of every table of these pipelines, and of database and disk."""
+    found = [
+        one
+        for pipeline in pipelines
+        for table in services.lake.tables(pipeline)
+        for one in table_series(services, table, today)
+    ]
+    with services.database.connection() as connection:
+        return [*found, *sampled_series(connection)]
 
 
 def remember_sizes(services: Services, now: datetime) -> dict[str, int]:

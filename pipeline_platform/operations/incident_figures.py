@@ -1,13 +1,14 @@
 """Figures from incidents: time to detect and to recover, availability, error budget (XC-4).
 
 Pure. A pipeline is down while it has a critical incident, from when the cause became critical until
-it was green again. Only time in which the platform was watched is counted: a month without any is
-not measured, and not 100 % (B-14).
+it was green again, and while a probe of the platform's health fails. Only time in which the
+platform was watched is counted: a month without any is not measured, and not 100 % (B-14).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from statistics import median
 
 from pipeline_platform.operations.incidents import Incident
 from pipeline_platform.runbook import ServiceLevel
@@ -17,13 +18,30 @@ Period = tuple[datetime, datetime]
 
 
 @dataclass(frozen=True)
+class ProbedPeriod:
+    """A time in which every probe of the platform's health said the same, and how many did."""
+
+    started_at: datetime
+    ended_at: datetime
+    probes: int
+    is_healthy: bool
+
+    @property
+    def period(self) -> Period:
+        """When it was."""
+        return self.started_at, self.ended_at
+
+
+@dataclass(frozen=True)
 class MonthFigures:
     """One pipeline's month (UTC); minutes and percent, None where nothing was measured.
 
     `incidents` began in the month. `detect_minutes` is the mean time from when they broke until
     they were noticed (MTTD), `recover_minutes` until they were resolved (MTTR, without those still
     open), `between_minutes` the watched time for each (MTBF). `budget_minutes` is how long the
-    pipeline may be down in the watched time, `budget_left_minutes` what is left of it.
+    pipeline may be down in the watched time, `budget_left_minutes` what is left of it. The platform
+    was probed for `probed_minutes`, and not healthy for `unhealthy_minutes` of them: what it needs
+    did not work, so no pipeline was available (SA-88).
     """
 
     pipeline: str
@@ -36,6 +54,8 @@ class MonthFigures:
     between_minutes: float | None
     watched_minutes: float
     watched_pct: float
+    probed_minutes: float
+    unhealthy_minutes: float
     down_minutes: float
     availability_pct: float | None
     budget_minutes: float | None
@@ -44,18 +64,48 @@ class MonthFigures:
     keeps_recovery: bool | None
 
 
+@dataclass(frozen=True)
+class ExpectedGreen:
+    """How long it took before, in minutes from being noticed until green, `count` times.
+
+    `is_same_cause`: of this cause; else of others that the same command mends.
+    """
+
+    count: int
+    median: float
+    longest: float
+    is_same_cause: bool
+
+
+def expected_green(cause: str, past: Sequence[Incident]) -> ExpectedGreen | None:
+    """Expect what it took before (B-12): of the cause, else of what the same command mended.
+
+    `past` are resolved incidents of either kind. What a person closed by hand was not seen green,
+    so it says nothing; without a past nothing is expected.
+    """
+    mended = [one for one in past if one.resolved_at is not None and one.resolved_by is None]
+    own = [one for one in mended if one.cause == cause]
+    took = [
+        max(0.0, (one.resolved_at - one.opened_at).total_seconds() / 60)
+        for one in own or mended
+        if one.resolved_at is not None
+    ]
+    return ExpectedGreen(len(took), median(took), max(took), bool(own)) if took else None
+
+
 def month_figures(
     incidents: Sequence[Incident],
     watched: Sequence[Period],
     service_levels: Mapping[str, ServiceLevel],
     months: Sequence[datetime],
     now: datetime,
+    probed: Sequence[ProbedPeriod] = (),
 ) -> list[MonthFigures]:
     """Return one row for each month (its first instant) and pipeline, the newest month first."""
     return [
         _figures(
             pipeline, [one for one in incidents if one.pipeline == pipeline], watched, level,
-            (month, min(next_month(month), max(now, month))), now,
+            (month, min(next_month(month), max(now, month))), now, probed,
         )
         for month in sorted(months, reverse=True)
         for pipeline, level in sorted(service_levels.items())
@@ -99,16 +149,15 @@ def _figures(
     level: ServiceLevel,
     month: Period,
     now: datetime,
+    probed: Sequence[ProbedPeriod],
 ) -> MonthFigures:
-    seen = common(watched, [month])
-    down = common(
-        common(
-            [(one.severe_at, one.resolved_at or now) for one in incidents
-             if one.severity == "critical"],
-            [month],
-        ),
-        seen,
-    )  # fmt: skip
+    asked = common([one.period for one in probed], [month])
+    unhealthy = common([one.period for one in probed if not one.is_healthy], [month])
+    seen = common([*watched, *asked], [month])
+    critical = [
+        (one.severe_at, one.resolved_at or now) for one in incidents if one.severity == "critical"
+    ]
+    down = common([*critical, *unhealthy], seen)
     began = [one for one in incidents if month[0] <= one.began_at < month[1]]
     recovered = [
         (one.resolved_at - one.began_at).total_seconds() / 60
@@ -134,6 +183,8 @@ def _figures(
         between_minutes=watched_minutes / len(began) if began and is_measured else None,
         watched_minutes=watched_minutes,
         watched_pct=100 * watched_minutes / length if length else 0.0,
+        probed_minutes=minutes(asked),
+        unhealthy_minutes=minutes(unhealthy),
         down_minutes=down_minutes,
         availability_pct=availability,
         budget_minutes=budget,

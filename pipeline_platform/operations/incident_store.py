@@ -13,12 +13,14 @@ from psycopg.types.range import Range
 from pipeline_platform.failures import NotFoundError
 from pipeline_platform.operations.faults import Days, Fault, Key
 from pipeline_platform.operations.incident_figures import Period
-from pipeline_platform.operations.incident_words import DryRun, TimelineLine
+from pipeline_platform.operations.incident_words import Changes, DryRun, TimelineLine
 from pipeline_platform.operations.incidents import TOLD, Incident, Judgement, WaitingMessage
 from pipeline_platform.quality.stored_text import storable
 from pipeline_platform.quality.thresholds import Remedy
 from pipeline_platform.warehouse.database import Connection
 
+PAST_INCIDENTS = 20
+"""From so many of the last ones it is told how long a cause takes."""
 GREEN_KEPT = timedelta(days=1)
 """Longer than events are read again, so that an old finding can't break a thing anew."""
 WATCH_GAP = timedelta(minutes=5)
@@ -26,7 +28,7 @@ WATCH_GAP = timedelta(minutes=5)
 _INCIDENT = (
     "incident_id, pipeline, cause, title, severity, route, response_minutes, remedy, began_at,"
     " severe_at, opened_at, told_at, state, level, acknowledged_at, acknowledged_by, resolved_at,"
-    " resolution"
+    " resolution, resolved_by"
 )
 
 
@@ -265,6 +267,7 @@ def save_incident(conn: Connection, one: Incident) -> int:
                 level = %(level)s,
                 acknowledged_at = %(acknowledged_at)s, acknowledged_by = %(acknowledged_by)s,
                 resolved_at = %(resolved_at)s, resolution = %(resolution)s,
+                resolved_by = %(resolved_by)s,
                 dry_run = CASE WHEN remedy = %(remedy)s THEN dry_run END
             WHERE incident_id = %(incident_id)s RETURNING incident_id
         """
@@ -306,6 +309,58 @@ def save_dry_run(conn: Connection, incident_id: int, dry_run: DryRun) -> None:
         "UPDATE incidents SET dry_run = %s WHERE incident_id = %s",
         (Jsonb({**dry_run.__dict__, "output": storable(dry_run.output)}), incident_id),
     )
+
+
+def changes_of(conn: Connection, incident_id: int) -> Changes | None:
+    """Return what changed before an incident; None before its first message was written."""
+    row = conn.execute(
+        "SELECT changes FROM incidents WHERE incident_id = %s", (incident_id,)
+    ).fetchone()
+    if row is None or row[0] is None:
+        return None
+    since = row[0]["since"]
+    return Changes(datetime.fromisoformat(since) if since else None, tuple(row[0]["lines"]))
+
+
+def save_changes(conn: Connection, incident_id: int, changes: Changes) -> None:
+    """Keep what changed before an incident."""
+    since = None if changes.since is None else changes.since.isoformat()
+    kept = {"since": since, "lines": [storable(line) for line in changes.lines]}
+    conn.execute(
+        "UPDATE incidents SET changes = %s WHERE incident_id = %s", (Jsonb(kept), incident_id)
+    )
+
+
+def mended_like(conn: Connection, about: Incident) -> list[Incident]:
+    """Return the latest incidents that were green again: of the same cause, of the same command."""
+    return [
+        one
+        for same in (
+            "cause = %(cause)s",
+            "cause <> %(cause)s AND remedy ->> 'command' = %(command)s",
+        )
+        for one in _incidents(
+            conn,
+            f"state = 'RESOLVED' AND resolved_by IS NULL AND pipeline = %(pipeline)s AND {same}"
+            " ORDER BY incident_id DESC LIMIT %(limit)s",
+            {
+                "pipeline": about.pipeline,
+                "cause": about.cause,
+                "command": about.remedy.command,
+                "limit": PAST_INCIDENTS,
+            },
+        )
+    ]
+
+
+def save_greens(conn: Connection, greens: Mapping[Key, datetime]) -> None:
+    """Keep when things were seen to work last."""
+    with conn.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO last_greens AS known VALUES (%s, %s, %s) ON CONFLICT (pipeline, fault)"
+            " DO UPDATE SET green_at = excluded.green_at WHERE known.green_at < excluded.green_at",
+            [(*key, at) for key, at in greens.items()],
+        )
 
 
 def routes_that_wait(conn: Connection) -> list[tuple[str, str]]:

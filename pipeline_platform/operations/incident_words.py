@@ -1,7 +1,8 @@
 """What messages about incidents say, and the post-mortem page that is filled in beforehand.
 
 Pure: text from what is known. A message says what happened, since when, what it touches, the one
-safe command, and what its dry run said (B-12).
+safe command, what its dry run said, what changed since all was green, and when it will be green
+again if such a cause was mended before (B-12).
 """
 
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pipeline_platform.operations.faults import ALL_DAYS, Days, Fault
+from pipeline_platform.operations.incident_figures import ExpectedGreen
 from pipeline_platform.operations.incidents import Incident
 from pipeline_platform.quality.thresholds import Remedy
 
@@ -17,6 +19,7 @@ SHOWN_ASSETS = 10
 SHOWN_MESSAGES = 30
 SHOWN_CHARACTERS = 1500
 TITLE_LENGTH = 160
+NOTHING_CHANGED = ("nothing that the platform records",)
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,24 @@ class DryRun:
             return f"Dry run of `{self.command}`: {self.output}"
         head = f"Dry run, `{self.command}`, ended with code {self.exit_code}:"
         return "\n".join([head, *(f"    {line}" for line in self.output.splitlines())])
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What changed since the last green, a line for each kind of thing.
+
+    `since` is None where the thing was never seen to work.
+    """
+
+    since: datetime | None
+    lines: tuple[str, ...] = ()
+
+    def in_words(self) -> str:
+        """Say what changed; that nothing is recorded is said, too."""
+        if self.since is None:
+            return "Changed since the last green: not known, it was never seen green."
+        head = f"Changed since the last green ({_instant(self.since)}):"
+        return "\n".join([head, *(f"- {line}" for line in self.lines or NOTHING_CHANGED)])
 
 
 @dataclass(frozen=True)
@@ -65,6 +86,8 @@ def body_of(
     faults: Sequence[Fault],
     told: Sequence[str],
     dry_run: DryRun | None,
+    changes: Changes,
+    expected: ExpectedGreen | None,
     answer_by: datetime | None,
 ) -> str:
     """Return everything that whoever is told must know; `told` are the titles of who was."""
@@ -97,10 +120,12 @@ def body_of(
     touched = _touched(red)
     more = f" and {len(touched) - SHOWN_ASSETS} more" if len(touched) > SHOWN_ASSETS else ""
     lines.append(f"Touches: {', '.join(touched[:SHOWN_ASSETS]) or 'nothing else known'}{more}")
+    lines.append(changes.in_words())
     lines.append(f"Command: {incident.remedy.command}")
     lines.append(_dry_run_in_words(incident.remedy, dry_run))
+    lines.append(expected_in_words(expected, incident.opened_at))
     if answer_by is not None:
-        lines.append(f"Answer by {_instant(answer_by)}, else the next on the ladder is told.")
+        lines.append(_answer_in_words(incident, answer_by))
     lines.append(f"Acknowledge: pipeline-platform incidents acknowledge {number}")
     lines.append(f"Told: {', '.join(told)}")
     return "\n".join(lines)
@@ -126,7 +151,10 @@ def digest_of(pipeline: str, route: str, lines: Sequence[tuple[str, str]]) -> tu
 
 
 def postmortem_page(
-    incident: Incident, faults: Sequence[Fault], timeline: Sequence[TimelineLine]
+    incident: Incident,
+    faults: Sequence[Fault],
+    timeline: Sequence[TimelineLine],
+    changes: Changes | None,
 ) -> str:
     """Return a post-mortem in Markdown: facts are filled in, the rest is asked (SA-70, SC-35)."""
     ended = incident.resolved_at
@@ -164,6 +192,10 @@ def postmortem_page(
 |---|---|
 {table}
 
+## What changed before
+
+{"Not looked for: no message of it was written." if changes is None else changes.in_words()}
+
 ## Timeline (UTC)
 
 | when | what | in words |
@@ -195,6 +227,23 @@ def days_in_words(faults: Sequence[Fault]) -> str:
     return ", ".join(f"{one}" if one == other else f"{one} to {other}" for one, other in last)
 
 
+def expected_in_words(expected: ExpectedGreen | None, opened_at: datetime) -> str:
+    """Say when it will be green, and from how many times before that is known."""
+    if expected is None:
+        return "Expected time to green: not known yet, nothing like it was mended before."
+    median, longest = (timedelta(minutes=one) for one in (expected.median, expected.longest))
+    what = "this cause" if expected.is_same_cause else "what the same command mends"
+    took = (
+        f"{_span(median)}, once before"
+        if expected.count == 1
+        else f"{_span(median)} in the median of {expected.count} times, {_span(longest)} at most"
+    )
+    return (
+        f"Expected time to green: about {_instant(opened_at + median)}; from being noticed until "
+        f"green {what} took {took}."
+    )
+
+
 def _touched(faults: Sequence[Fault]) -> list[str]:
     """Return the assets that faults are about or reach; a job is none."""
     named = {asset for one in faults for asset in (one.subject, *one.touches)}
@@ -205,6 +254,13 @@ def _dry_run_in_words(remedy: Remedy, dry_run: DryRun | None) -> str:
     if remedy.dry_run is None:
         return "It only reads; nothing is changed by it."
     return f"Dry run: {remedy.dry_run}" if dry_run is None else dry_run.in_words()
+
+
+def _answer_in_words(incident: Incident, answer_by: datetime) -> str:
+    """Say until when somebody must answer; who must at once is passed over a little later."""
+    if incident.response_minutes == 0:
+        return f"Answer at once; at {_instant(answer_by)} the next on the ladder is told."
+    return f"Answer by {_instant(answer_by)}, else the next on the ladder is told."
 
 
 def _instant(at: datetime) -> str:

@@ -21,6 +21,8 @@ TOLD: frozenset[EventKind] = frozenset({"opened", "worsened", "escalated", "reso
 PLATFORM = "operations"
 BEHIND = "behind"
 """The cause of late data where no run is known to have failed."""
+UNHEALTHY = "health"
+"""The cause of everything that the platform needs and that does not work."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Incident:
     """One cause that is or was broken; while it is not resolved, a cause has one incident only.
 
     `began_at` is when it broke, `severe_at` when it became as bad as it is, `opened_at` when it was
-    noticed, `told_at` when the contact at `level` of the route's ladder was told.
+    noticed, `told_at` when the contact at `level` of the route's ladder was told. `resolved_by` is
+    who closed it by hand, None if it was green again by itself.
     """
 
     pipeline: str
@@ -49,6 +52,7 @@ class Incident:
     acknowledged_by: str | None = None
     resolved_at: datetime | None = None
     resolution: str | None = None
+    resolved_by: str | None = None
 
     @property
     def key(self) -> Key:
@@ -218,6 +222,8 @@ def base_cause(fault: Fault) -> str:
     """Return what a fault's incident is called where it is the first: a run, a table, a series."""
     if fault.kind == "run":
         return fault.name
+    if fault.kind == "health":
+        return UNHEALTHY
     if fault.follows_failed_runs:
         return BEHIND
     if fault.kind == "check":

@@ -23,6 +23,7 @@ from pipeline_platform.operations.channels import (
     recipient_of,
     send,
 )
+from pipeline_platform.operations.health_periods import remember_outage
 from pipeline_platform.operations.incidents import Incident
 from pipeline_platform.quality.thresholds import Remedy
 from pipeline_platform.recovery.backups import is_ours
@@ -110,7 +111,7 @@ def _is_due(outage: Outage, alerting: Alerting, now: datetime) -> bool:
         return True
     if outage.level + 1 >= len(alerting.routes[route].ladder):
         return False
-    response = alerting.responses[alerting.routes[route].severity]
+    response = alerting.response_minutes(route)
     waits = timedelta(minutes=alerting.waits_minutes(route, outage.level, response))
     return now >= outage.told_at + waits
 
@@ -171,7 +172,7 @@ def _keep(services: Services, alerting: Alerting, outage: Outage, now: datetime)
         title=TITLE,
         severity=route.severity,
         route=name,
-        response_minutes=alerting.responses[route.severity],
+        response_minutes=alerting.response_minutes(name),
         remedy=_remedy(alerting),
         began_at=outage.began_at,
         severe_at=outage.began_at,
@@ -187,6 +188,7 @@ def _keep(services: Services, alerting: Alerting, outage: Outage, now: datetime)
         store.save_incident(connection, replace(ended, incident_id=number))
         store.add_line(connection, number, outage.began_at, "opened", TITLE)
         store.add_line(connection, number, now, "resolved", "The database answers again.")
+        remember_outage(connection, outage.began_at, now)
 
 
 def _remedy(alerting: Alerting) -> Remedy:

@@ -22,6 +22,8 @@ GAPS = f"{OPERATING_PAGE}#monitoring-gaps"
 SLOW_SHARE = 0.95
 """SP-8 speaks of the 95th percentile."""
 _GAP_ROWS = ("SP-16", "B-14")
+PROMISES = ("availability", "mean_time_to_recovery", "task_latency")
+"""Thresholds that Prometheus sees by itself, also while nobody evaluates their checks."""
 _SETTLED_MINUTES = 5
 """Prometheus scrapes every minute or so: what is missing for less is no gap."""
 
@@ -49,7 +51,10 @@ class Rule:
 
 
 def check_rules(runbook: Runbook) -> list[Rule]:
-    """Return a rule for each band of each threshold: it fires when the check fails with it."""
+    """Return a rule for each band of each threshold: it fires when the check fails with it.
+
+    What is promised of a month, and steps, have rules of their own.
+    """
     return [
         Rule(
             alert=metric_name(threshold.name),
@@ -65,6 +70,7 @@ def check_rules(runbook: Runbook) -> list[Rule]:
             remedy=threshold.remedy,
         )
         for threshold in runbook.thresholds.values()
+        if threshold.name not in PROMISES
         for band in threshold.severest_first
     ]
 
@@ -263,7 +269,7 @@ def _of_run(
 ) -> Rule:
     """Return a rule that goes where the runbook sends what is late."""
     route = alerting.alerts.overdue[severity]
-    minutes = alerting.responses[severity]
+    minutes = alerting.response_minutes(route)
     return Rule(
         alert, expression, severity, route, minutes, summary, page, place, requirements, for_minutes
     )

@@ -109,8 +109,8 @@ def _evidence(
 
 def _union(all_of_them: Sequence[SecuredThings]) -> SecuredThings:
     names = ("roles", "buckets", "trails", "secrets")
-    return SecuredThings(
-        **{
+    return SecuredThings.model_validate(
+        {
             name: sorted({one for things in all_of_them for one in getattr(things, name)})
             for name in names
         }

@@ -42,7 +42,7 @@ def daemon_findings(
             at=now - timedelta(seconds=oldest) if silent else now,
             severity=route.severity,
             route=alerting.alerts.daemon,
-            response_minutes=alerting.responses[route.severity],
+            response_minutes=alerting.response_minutes(alerting.alerts.daemon),
             sentence=f"Dagster's daemon is silent: {told}. Nothing is started or watched.",
             remedy=route.remedy.filled(pipeline=name, asset="daemon", run=""),
         )
@@ -86,7 +86,7 @@ def stuck_run_findings(
                 run_id=run_id or None,
                 severity=route.severity,
                 route=limit.route,
-                response_minutes=alerting.responses[route.severity],
+                response_minutes=alerting.response_minutes(limit.route),
                 sentence=(
                     f"The run {run_id} of {job} has not ended for {minutes:.0f} minutes, but must "
                     f"within {limit.after_minutes}.{more}"

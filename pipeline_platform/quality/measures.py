@@ -31,6 +31,7 @@ SECONDS_PER_DAY = 86_400
 HISTORY_LENGTH = 60
 RUN_WINDOW = timedelta(days=7)
 FILE_WINDOW = timedelta(days=1)
+STEP_WINDOW = timedelta(days=1)
 STREAM_WINDOW = timedelta(hours=1)
 
 
@@ -174,6 +175,27 @@ def refused_files(scope: Scope[Run]) -> Labelled:
     )
     refused = [f"{name}: {rule}" for name, rule in rows if rule is not None]
     return {ALL: percentage("refused_files", len(refused), len(rows), offenders=refused)}
+
+
+def task_latency(scope: Scope[Run]) -> Labelled:
+    """Return the 95th percentile of what the steps of the last day's runs took, in seconds (SP-8).
+
+    The steps above it offend, the slowest first.
+    """
+    rows = scope.rows(
+        "SELECT step.key, step.value::float8 FROM pipeline_runs"
+        " CROSS JOIN LATERAL jsonb_each(task_seconds) AS step"
+        " WHERE pipeline_id = %(pipeline)s AND ended_at > %(since)s ORDER BY 2 DESC",
+        since=scope.run.now() - STEP_WINDOW,
+    )
+    if not rows:
+        return {ALL: unmeasured("task_latency", "no step of a recorded run ended in the last day")}
+    # The smallest time that 95 of 100 steps keep.
+    place = len(rows) * 5 // 100
+    offenders = tuple(f"{step} {seconds:.0f} s" for step, seconds in rows[:place])
+    return {
+        ALL: Measurement("task_latency", rows[place][1], sample_size=len(rows), offenders=offenders)
+    }
 
 
 def success_rate(scope: Scope[Run]) -> Labelled:

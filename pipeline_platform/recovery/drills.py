@@ -35,7 +35,7 @@ SPACE_FACTOR = 4
 
 
 @dataclass
-class _Found:
+class Found:
     """What a drill has found so far."""
 
     recovered_until: datetime | None = None
@@ -43,13 +43,15 @@ class _Found:
     lake_tables: int = 0
     lake_rows: int = 0
     rules: int = 0
+    skipped: tuple[str, ...] = ()
 
 
 class DrillResult(Part):
     """What a drill found out.
 
     `seconds` is from the first byte read until everything was verified. `recovered_until` is the
-    latest change of the database that came back.
+    latest change of the database that came back. `skipped` says what could not be compared, which
+    is no proof (SW-47).
     """
 
     backup_id: str
@@ -62,6 +64,7 @@ class DrillResult(Part):
     lake_rows: int
     rules: int
     faults: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
 
     @property
     def data_age_minutes(self) -> float | None:
@@ -75,7 +78,10 @@ class DrillResult(Part):
         age = self.data_age_minutes
         outcome = f"{len(self.faults)} faults" if self.faults else "proven"
         data = "" if age is None else f", data age {age:.0f} min"
-        return f"{outcome} {self.ended_at:%Y-%m-%d %H:%M} UTC, {self.seconds / 60:.1f} min{data}"
+        left = f", {len(self.skipped)} not compared" if self.skipped else ""
+        return (
+            f"{outcome} {self.ended_at:%Y-%m-%d %H:%M} UTC, {self.seconds / 60:.1f} min{data}{left}"
+        )
 
 
 def drill(
@@ -89,7 +95,7 @@ def drill(
     """
     _require_space(settings, backup)
     began_at, started = clock(), time.monotonic()
-    found = _Found()
+    found = Found()
     faults: list[str] = []
     try:
         with _scratch(settings) as scratch, _restored(scratch, sets, backup, found) as (url, said):
@@ -149,26 +155,36 @@ def _scratch(settings: Settings) -> Iterator[Settings]:
 
 @contextmanager
 def _restored(
-    scratch: Settings, sets: BackupSets, backup: PlatformBackup, found: _Found
+    scratch: Settings, sets: BackupSets, backup: PlatformBackup, found: Found
 ) -> Iterator[tuple[str, list[str]]]:
     """Bring the database back; lend its address and what is wrong with it."""
     part = backup.database
     if part is None:
+        found.skipped += ("the database: this backup is of the lake alone",)
         url = embedded.start(scratch, is_durable=False)
         try:
             yield url, []
         finally:
             embedded.stop(scratch)
         return
-    found.database_tables = len(part.contents)
     lend = _from_base if part.kind == "base" else _from_dumps
     with lend(scratch, sets, part, found) as lent:
         yield lent
 
 
+def is_comparable(part: DatabasePart, found: Found) -> bool:
+    """Tell whether tables can be compared with what they held; what can't is noted as skipped."""
+    if part.is_exact:
+        found.database_tables = len(part.contents)
+        return True
+    reason = "others wrote while they were counted, so there is nothing exact to compare with"
+    found.skipped += (f"{len(part.contents)} tables of the database: {reason}",)
+    return False
+
+
 @contextmanager
 def _from_base(
-    scratch: Settings, sets: BackupSets, part: DatabasePart, found: _Found
+    scratch: Settings, sets: BackupSets, part: DatabasePart, found: Found
 ) -> Iterator[tuple[str, list[str]]]:
     files = ServerFiles(scratch.home)
     files.prepare()
@@ -176,7 +192,7 @@ def _from_base(
     faults = []
     try:
         with unpacked(sets, files, part, files.data):
-            if part.is_exact:
+            if is_comparable(part, found):
                 at_proof = Target(lsn=part.proved_lsn)
                 with physical_backup.recovered(
                     files,
@@ -198,7 +214,7 @@ def _from_base(
 
 @contextmanager
 def _from_dumps(
-    scratch: Settings, sets: BackupSets, part: DatabasePart, found: _Found
+    scratch: Settings, sets: BackupSets, part: DatabasePart, found: Found
 ) -> Iterator[tuple[str, list[str]]]:
     url = embedded.start(scratch, is_durable=False)
     try:
@@ -208,6 +224,7 @@ def _from_dumps(
             file.fetch(sets.store, path)
             load(urls[path.stem], path)
         found.recovered_until = part.proved_at
+        found.database_tables = len(part.contents)
         held = {Path(file.key).stem: urls[Path(file.key).stem] for file in part.files}
         yield url, differences(part.contents, contents(held))
     finally:
@@ -219,11 +236,12 @@ def _look_at_lake(
     sets: BackupSets,
     backup: PlatformBackup,
     url: str,
-    found: _Found,
+    found: Found,
     clock: Callable[[], datetime],
 ) -> list[str]:
     """Rebuild the lake in the scratch folder and judge it; return what is wrong."""
     if backup.lake is None:
+        found.skipped += ("the lake: this backup has none",)
         return []
     settings = scratch.model_copy(update={"database_url": SecretStr(url)})
     with Services(settings) as services:

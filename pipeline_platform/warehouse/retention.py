@@ -65,6 +65,7 @@ TABLES: Mapping[str, Forgetful] = {
     "figure_reads": Forgetful("read_at"),
     "idempotent_requests": Forgetful("created_at"),
     "processor_samples": Forgetful("sampled_at"),
+    "health_periods": Forgetful("ended_at"),
     # Its timeline, messages and deliveries go with it.
     "incidents": Forgetful(
         "resolved_at",
@@ -76,6 +77,8 @@ TABLES: Mapping[str, Forgetful] = {
         "incident_id IS NULL AND NOT EXISTS"
         " (SELECT FROM incident_messages AS told WHERE told.digest_id = old.message_id)",
     ),
+    # The latest tells what the platform runs with now.
+    "platform_states": Forgetful("seen_at", _has_newer("platform_states", "seen_at", "true")),
     "cost_readings": Forgetful("read_at", _has_newer("cost_readings", "read_at", "true")),
 }
 

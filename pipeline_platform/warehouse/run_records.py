@@ -101,8 +101,8 @@ def record_run(conn: Connection, run: EndedRun) -> bool:
         INSERT INTO pipeline_runs (
             run_id, pipeline_id, job_name, status, created_at, started_at, ended_at,
             extraction_duration_ms, transformation_duration_ms, loading_duration_ms, errors,
-            succeeded_tasks, failed_tasks
-        ) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
+            succeeded_tasks, failed_tasks, task_seconds
+        ) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
         """,
         (
             run.run_id,
@@ -118,6 +118,7 @@ def record_run(conn: Connection, run: EndedRun) -> bool:
             Jsonb([vars(error) for error in run.errors]),
             sum(task.succeeded for task in run.tasks),
             sum(not task.succeeded for task in run.tasks),
+            Jsonb({task.name: task.seconds for task in run.tasks}),
         ),
     )
     if inserted.rowcount == 0:

@@ -15,6 +15,7 @@ import duckdb
 
 from pipeline_platform.lake.engine import sql_text
 from pipeline_platform.lake.relations import as_view
+from pipeline_platform.operations import service_levels
 from pipeline_platform.partition_ranges import ONE_DAY, dates_in, day_range, partition_key
 from pipeline_platform.quality import measures
 from pipeline_platform.quality.measurements import Measurement, percentage, unmeasured
@@ -356,6 +357,8 @@ MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "query_time": partial(_query_times, name="query_time"),
     "slow_queries": partial(_query_times, name="slow_queries"),
     "monitoring_gap": monitoring_gap,
+    **service_levels.MEASURES,
+    "task_latency": measures.task_latency,
     "damaged_files": proof.damaged_files,
     "foreign_commits": proof.foreign_commits,
     "unsaved_tables": proof.unsaved_tables,

@@ -27,6 +27,7 @@ from pipeline_platform.advisory_performance.tables import PIPELINE, VENDOR_ROWS
 from pipeline_platform.operations.cost_readings import cost_measures, read_costs
 from pipeline_platform.operations.plan import operations_plan
 from pipeline_platform.orchestration.pipeline_runs import work_tags
+from pipeline_platform.partition_ranges import month_of, shifted
 from pipeline_platform.quality.audit import judged
 from pipeline_platform.quality.measurements import Verdict
 from pipeline_platform.quality.measures import files_in_time, measure
@@ -43,6 +44,7 @@ from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse import embedded
 from pipeline_platform.warehouse.activity import foreign_queries
 from pipeline_platform.warehouse.processor_use import processor_time, record_sample
+from tests.assets.broken_promises import keep_incident, keep_probes, keep_steps
 from tests.assets.platform_runs import OCTOBER, deliver, running, settings_at
 from tests.drills.small_disk import fill, small_disk
 from tests.integration.landing.local_s3 import running_server
@@ -412,7 +414,41 @@ def contracts_of_one_rule(state: State) -> Verdict:
     return mutation_verdict(State(services, state.request).scope().run, rules=1)
 
 
+def unhealthy_hour(state: State) -> Verdict:
+    """Fail an hour of two days' probes, and look on the third of next month."""
+    month, ahead = third_of_next_month()
+    keep_probes(state.services, month, failing_minutes=60)
+    return state.verdict("availability", ahead=ahead)
+
+
+def slowly_mended(state: State) -> Verdict:
+    """Mend next month's only incident after half an hour."""
+    month, ahead = third_of_next_month()
+    keep_probes(state.services, month, failing_minutes=0)
+    keep_incident(state.services, PIPELINE, month, minutes=30)
+    return state.verdict("mean_time_to_recovery", ahead=ahead)
+
+
+def slow_steps(seconds: float) -> Callable[[State], Verdict]:
+    def measured(state: State) -> Verdict:
+        keep_steps(state.services, PIPELINE, datetime.now(UTC), seconds)
+        return state.verdict("task_latency")
+
+    return measured
+
+
+def third_of_next_month() -> tuple[datetime, timedelta]:
+    """Return next month's first instant, and how far ahead its third day is."""
+    now = datetime.now(UTC)
+    month = datetime.combine(shifted(month_of(now.date()), 1), datetime.min.time(), UTC)
+    return month, month + timedelta(days=2) - now
+
+
 BREAKING: dict[tuple[str, str], Callable[[State], Verdict]] = {
+    ("availability", "warning"): unhealthy_hour,
+    ("mean_time_to_recovery", "warning"): slowly_mended,
+    ("task_latency", "info"): slow_steps(300),
+    ("task_latency", "warning"): slow_steps(601),
     ("pipeline_success_rate", "critical"): failed_runs,
     ("data_quality_score", "warning"): of_bad_month("data_quality_score"),
     ("reconciliation_pass_rate", "warning"): of_bad_month("reconciliation_pass_rate"),

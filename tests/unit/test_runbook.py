@@ -16,6 +16,7 @@ from pipeline_platform.advisory_performance.rulings import (
     Tolerances,
 )
 from pipeline_platform.failures import InvalidRunbookError
+from pipeline_platform.operations.plan import alertings
 
 RUNBOOK = Path(advisory_performance.__file__).parent / "runbook.yaml"
 REQUIRED_ROWS = {
@@ -160,6 +161,7 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "route without a response time": (
         lambda d: (
             d["responses"].pop("info"),
+            d["thresholds"]["task_latency"]["bands"].pop(0),
             d["routes"]["cost_anomalies"].update(severity="info"),
         ),
         "route cost_anomalies is info, which has no response time",
@@ -395,3 +397,22 @@ def test_a_day_of_retention_is_longer_than_the_longest_run(request: pytest.Fixtu
     longest = instance["run_monitoring"]["max_runtime_seconds"]
     retries = instance["run_retries"]["max_retries"]
     assert longest * (1 + retries) < 24 * 3600
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "route"),
+    [
+        (name, route)
+        for name, alerting in alertings().items()
+        for route, one in alerting.routes.items()
+        if {"SA-89", "SW-59"} & {*one.requirements}
+    ],
+)
+def test_what_a_row_wants_answered_at_once_is(pipeline: str, route: str) -> None:
+    """SA-89, X-4."""
+    assert alertings()[pipeline].response_minutes(route) == 0
+
+
+def test_a_route_without_a_time_of_its_own_has_that_of_its_severity() -> None:
+    web = alertings()["web_events"]
+    assert web.response_minutes("data_lag") == web.responses["critical"]

@@ -186,16 +186,17 @@ def service_level(reviewed: Reviewed) -> Section:
             "critical": one.critical,
             "detected after min": _rounded(one.detect_minutes),
             "recovered after min": _rounded(one.recover_minutes),
+            "probed min": _rounded(one.probed_minutes, 0),
             "available %": _rounded(one.availability_pct, 3),
             "budget left min": _rounded(one.budget_left_minutes),
         }
         for one in stored_figures(reviewed.services, 2, reviewed.now, [runbook])
     ]
-    sentence = (
-        "Nobody watched this month: availability is not measured."
-        if rows[0]["available %"] is None
-        else f"Promised are {runbook.alerts.service_level.availability_pct:g} % availability."
-    )
+    sentence = f"Promised are {runbook.alerts.service_level.availability_pct:g} % availability."
+    if rows[0]["available %"] is None:
+        sentence = "Nobody watched this month: availability is not measured."
+    elif not rows[0]["probed min"]:
+        sentence += " No probe of the health was recorded this month: incidents alone tell."
     return Section("Service level", rows, sentence)
 
 

@@ -4,7 +4,7 @@ What can't be answered is said with its reason, never left out (B-14).
 """
 
 from pipeline_platform.operations.capacity import outlooks
-from pipeline_platform.operations.growth import sampled_series, table_series
+from pipeline_platform.operations.growth import series_of
 from pipeline_platform.operations.maintenance import leftovers
 from pipeline_platform.operations.reports.costs import cost_of
 from pipeline_platform.operations.reports.pages import Plot, Row, Section
@@ -55,13 +55,7 @@ def temporary_files(reviewed: Reviewed) -> Section:
 def capacity(reviewed: Reviewed) -> Section:
     """Return how tables, database and disk grow, and when a limit is met (SW-66, SA-50)."""
     services, today = reviewed.services, reviewed.now.date()
-    series = [
-        one
-        for table in services.lake.tables(reviewed.pipeline)
-        for one in table_series(services, table, today)
-    ]
-    with services.database.connection() as connection:
-        series += sampled_series(connection)
+    series = series_of(services, [reviewed.pipeline], today)
     limits = {name: one.limit for name, one in reviewed.runbook.capacity.items()}
     found = outlooks(series, limits, today=today, horizon_days=FORECAST_DAYS)
     crossing = [one for one in found if one.is_crossed or (one.crossing and one.crossing.median)]

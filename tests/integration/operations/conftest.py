@@ -1,10 +1,13 @@
 from collections.abc import Iterator
 
 import pytest
+from pydantic import SecretStr
 
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 from tests.integration.landing.local_s3 import running_server
+from tests.integration.operations.desk import Desk
+from tests.integration.operations.local_channels import LocalChannels
 from tests.integration.operations.local_costs import LocalCosts
 
 
@@ -33,3 +36,13 @@ def paid(settings: Settings) -> Settings:
 def services(paid: Settings) -> Iterator[Services]:
     with Services(paid) as opened:
         yield opened
+
+
+@pytest.fixture
+def desk(settings: Settings) -> Iterator[Desk]:
+    """A platform of which only the channel `slack` is configured, as a webhook."""
+    with LocalChannels() as channels:
+        address = SecretStr(f"json://{channels.address}/hook")
+        given = settings.model_copy(update={"channels": {"slack": address}})
+        with Services(given) as services:
+            yield Desk(services, channels)

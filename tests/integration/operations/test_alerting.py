@@ -1,17 +1,16 @@
 """Rounds over a real database and a real HTTP channel: what is kept, told, retried and ended."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any
+from collections.abc import Mapping
+from datetime import datetime
+from threading import Timer
 
 import psycopg
 import pytest
-from pydantic import SecretStr
 
 from pipeline_platform.failures import BadInputError, NotFoundError
 from pipeline_platform.operations import incident_store as store
 from pipeline_platform.operations.alerting import (
+    LOCK,
     MAX_ATTEMPTS,
     CommandLine,
     Reading,
@@ -21,76 +20,15 @@ from pipeline_platform.operations.alerting import (
     resolve,
 )
 from pipeline_platform.operations.faults import Finding
-from pipeline_platform.operations.incident_words import DryRun
-from pipeline_platform.operations.incidents import Incident
 from pipeline_platform.operations.plan import alertings
 from pipeline_platform.quality.thresholds import Remedy
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
+from tests.integration.operations.desk import Desk, broken, mended
 from tests.integration.operations.local_channels import LocalChannels
-from tests.unit.operations.broken_things import NOON, PIPELINE, finding
+from tests.unit.operations.broken_things import PIPELINE
 
 ROUTE = "quality_degradation"
-
-
-@dataclass
-class Desk:
-    """One platform whose clock stands still until it is set, and one channel that it tells."""
-
-    services: Services
-    channels: LocalChannels
-    minute: float = 0
-    dry_runs: list[str] = field(default_factory=list)
-
-    def now(self) -> datetime:
-        return NOON + timedelta(minutes=self.minute)
-
-    def round(self, *findings: Finding, at: float | None = None) -> Round:
-        self.minute = self.minute if at is None else at
-        router = Router(self.services, self.now, self._dry_run)
-        return router.round(lambda reached, _: Reading(findings, reached, is_complete=True))
-
-    def _dry_run(self, command: str) -> DryRun:
-        self.dry_runs.append(command)
-        return DryRun(command, 0, "3 records pass now", 0.1)
-
-    @property
-    def told(self) -> list[Mapping[str, Any]]:
-        return [one.body for one in self.channels.requests]
-
-    @property
-    def kinds(self) -> list[str]:
-        return [one["kind"] for one in self.told]
-
-    def incidents(self) -> Sequence[Incident]:
-        with self.services.database.connection() as connection:
-            return list(reversed(store.incidents(connection)))
-
-    def deliveries(self, number: int) -> list[dict[str, Any]]:
-        with self.services.database.connection() as connection:
-            return store.deliveries(connection, number)
-
-    def timeline(self, number: int) -> list[str]:
-        with self.services.database.connection() as connection:
-            return [line.kind for line in store.timeline(connection, number)]
-
-
-@pytest.fixture
-def desk(settings: Settings) -> Iterator[Desk]:
-    """A platform of which only the channel `slack` is configured, as a webhook."""
-    with LocalChannels() as channels:
-        address = SecretStr(f"json://{channels.address}/hook")
-        given = settings.model_copy(update={"channels": {"slack": address}})
-        with Services(given) as services:
-            yield Desk(services, channels)
-
-
-def broken(event_id: int, name: str = "check:a", **others: object) -> Finding:
-    return finding(name, event_id=event_id, **others)
-
-
-def mended(event_id: int, name: str = "check:a", **others: object) -> Finding:
-    return finding(name, event_id=event_id, is_fine=True, **others)
 
 
 def test_a_failed_check_is_told_with_its_command_and_the_dry_run_done(desk: Desk) -> None:
@@ -149,6 +87,20 @@ def test_a_part_of_a_long_log_is_kept_and_judged_only_at_its_end(desk: Desk) -> 
     ]
     Router(desk.services, desk.now, desk._dry_run).round(lambda _, __: parts.pop(0))
     assert [one.title for one in desk.incidents()] == ["check:b is broken."]
+
+
+def test_whoever_has_findings_of_its_own_waits_for_the_round_that_is_under_way(desk: Desk) -> None:
+    router = Router(desk.services, desk.now, desk._dry_run)
+    with desk.services.database.connection() as held:
+        held.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (LOCK,))
+        held.commit()
+        ended = Timer(0.3, held.execute, ("SELECT pg_advisory_unlock_all()",))
+        ended.start()
+        done = router.round_when_free(
+            lambda reached, _: Reading((broken(1),), reached, is_complete=True)
+        )
+        ended.join()
+    assert (done.is_alone, done.opened) == (True, 1)
 
 
 def test_a_round_leaves_the_work_to_one_that_is_under_way(desk: Desk) -> None:

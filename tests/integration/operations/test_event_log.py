@@ -136,6 +136,13 @@ def test_a_failed_check_has_the_severity_route_and_time_of_its_band(platform: Pl
     assert fault.touches == ("web_events/gold/sessions",)
 
 
+def test_a_failed_run_is_answered_at_once_where_one_row_says_so(platform: Platform) -> None:
+    """X-4: SW-59 says immediate, SW-11 15 minutes; the stricter holds."""
+    platform.run("web_events_workflow", FIRST, fails={"web_events"})
+    fault = platform.red()["run:web_events_workflow"]
+    assert (fault.route, fault.response_minutes) == ("pipeline_failures", 0)
+
+
 def test_a_failed_expectation_of_a_contract_has_the_route_of_contracts(platform: Platform) -> None:
     platform.run("web_events_workflow", FIRST, fails={"event_id_is_there"})
     fault = platform.red()["check:web_events/silver/web_events:event_id_is_there"]

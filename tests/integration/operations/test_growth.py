@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline_platform.cli import app
-from pipeline_platform.commands import capacity
 from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.operations import capacity_alerts
 from pipeline_platform.operations import incident_store as store
 from pipeline_platform.operations.automation import sizes_job
 from pipeline_platform.operations.growth import (
@@ -140,24 +140,26 @@ def test_nobody_is_told_what_would_be_the_case_on_another_day(settings):
     assert (result.exit_code, "another day" in result.stderr) == (2, True)
 
 
-def test_a_limit_that_is_crossed_opens_an_incident_and_one_that_is_not_any_more_ends_it(
-    services, monkeypatch
+def test_the_job_of_every_day_opens_an_incident_of_a_crossed_limit_and_ends_it(
+    settings, monkeypatch
 ):
-    made = runbooks()["web_events"]
     name = f"{DATABASE}/bytes"
     first = utc_now().date() - timedelta(days=40)
-    with services.database.transaction() as connection:
-        for number in range(40):
-            record_size(
-                connection, name.split("/", maxsplit=1)[0], first + timedelta(days=number), 10**12
-            )
-    for limit, states in ((1.0, ["OPEN"]), (1e15, ["RESOLVED"])):
-        known = made.model_copy(
-            update={"capacity": {name: CapacityLimit(limit=limit, requirements=["SW-66"])}}
-        )
-        monkeypatch.setattr(capacity, "runbooks", lambda known=known: {"web_events": known})
-        monkeypatch.setattr(capacity, "runbook_of", lambda _, known=known: known)
-        found = capacity.look_ahead(services, 90, pipeline=None, as_of=None)
-        capacity._tell(services, found)
-        with services.database.connection() as connection:
-            assert [one.state for one in store.incidents(connection)] == states
+    states = []
+    with running(settings) as platform:
+        with platform.services.database.transaction() as connection:
+            for number in range(40):
+                record_size(connection, DATABASE, first + timedelta(days=number), 10**12)
+        for limit in (1.0, 1e15):
+            known = {
+                **runbooks(),
+                "web_events": runbooks()["web_events"].model_copy(
+                    update={"capacity": {name: CapacityLimit(limit=limit, requirements=["SW-66"])}}
+                ),
+            }
+            monkeypatch.setattr(capacity_alerts, "runbooks", lambda known=known: known)
+            assert platform.run(sizes_job.name).success
+            with platform.services.database.connection() as connection:
+                states.append([(one.cause, one.state) for one in store.incidents(connection)])
+    cause = f"capacity:{name}"
+    assert states == [[(cause, "OPEN")], [(cause, "RESOLVED")]]

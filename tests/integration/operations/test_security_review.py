@@ -28,6 +28,7 @@ from tests.integration.landing.local_s3 import REGION
 from tests.integration.operations.local_costs import LocalCosts
 
 ROLE, BUCKET, TRAIL = "WebEventsProcessorRole", "s3-tables-bucket", "web-events-audit-trail"
+ADVISORY_ROLE = "GlueServiceRole"
 SECRET = "advisory-etl/db-password"
 NOW = datetime.now(UTC)
 MONTH = timedelta(days=30)
@@ -216,6 +217,25 @@ def test_a_failed_check_is_told_to_whom_security_breaches_are(settings: Settings
     assert (one.is_fine, one.route, one.severity) == (False, "security_breaches", "critical")
 
 
+def test_a_breach_of_what_a_pipeline_uses_is_told_on_its_own_route_and_on_no_other(
+    cloud, seeing: Services
+) -> None:
+    """SA-89: a role of advisory's with a new wildcard."""
+    client("iam").create_role(RoleName=ADVISORY_ROLE, AssumeRolePolicyDocument="{}")
+    review(seeing, NOW - MONTH)
+    client("iam").put_role_policy(
+        RoleName=ADVISORY_ROLE, PolicyName="DataAccessPolicy", PolicyDocument=json.dumps(WIDE)
+    )
+    with running(seeing.settings) as platform:
+        platform.run("operations_security_review")
+        graph = platform.definitions.resolve_asset_graph()
+        log = EventLog(platform.instance, graph, alertings(), is_watching_freshness=False)
+        broken = [one for one in log.read({}, datetime.now(UTC)).findings if not one.is_fine]
+    told = [(one.pipeline, one.route, one.severity, one.response_minutes) for one in broken]
+    assert told == [("advisory_performance", "security_breaches", "critical", 0)]
+    assert f"role {ADVISORY_ROLE}" in broken[0].sentence
+
+
 @pytest.mark.parametrize(
     "change", [lambda routes: routes.pop("tags"), lambda routes: routes.update(tags="nobody")]
 )
@@ -289,4 +309,5 @@ def test_the_asset_has_a_check_for_each_aspect_and_keeps_the_review(settings: Se
         "rotation": "not measurable",
         "audit_trail": "not measurable",
         "tags": "not measurable",
+        "breaches_of_advisory_performance": "not measurable",
     }

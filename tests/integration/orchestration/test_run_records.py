@@ -1,16 +1,20 @@
 """Ended runs as records: stages, errors, and counters that nothing sets back."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
 
 from pipeline_platform.failures import BadInputError, NotFoundError
+from pipeline_platform.operations.plan import runbooks
 from pipeline_platform.orchestration.failures import FAILURE_TAG, handled_failures
 from pipeline_platform.orchestration.run_records import RunRecorder
+from pipeline_platform.quality.measures import Scope, task_latency
+from pipeline_platform.run_context import RunContext
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse import run_records
-from pipeline_platform.warehouse.run_records import Task, stage_milliseconds
+from pipeline_platform.warehouse.run_records import EndedRun, Task, stage_milliseconds
 
 PIPELINE = "weather"
 
@@ -54,6 +58,22 @@ def totals(services: Services) -> dict[tuple[str, str], int]:
     with services.database.connection() as connection:
         rows = run_records.task_totals(connection)
     return {(row["pipeline_id"], row["status"]): row["task_count"] for row in rows}
+
+
+def test_the_time_of_most_steps_is_measured_from_the_last_days_runs(services) -> None:
+    """SP-8: of a hundred steps five took longer, and those of the day before do not count."""
+    now = datetime(2026, 11, 25, 12, tzinfo=UTC)
+    times = {"run-now": [*range(1, 96), *[900] * 5], "run-before": [5000] * 50}
+    with services.database.transaction() as connection:
+        for run_id, seconds in times.items():
+            ended_at = now - timedelta(hours=1 if run_id == "run-now" else 25)
+            tasks = [Task(f"step_{n}", True, float(one)) for n, one in enumerate(seconds)]
+            made = EndedRun(run_id, PIPELINE, "all", "SUCCESS", ended_at, ended_at, ended_at, tasks)
+            run_records.record_run(connection, made)
+    runbook = runbooks()["web_events"].model_copy(update={"pipeline": PIPELINE})
+    run_now = RunContext(services, "check", clock=lambda: now, runbook=runbook)
+    (found,) = task_latency(Scope(run_now, ())).values()
+    assert (found.value, found.sample_size, found.offenders[0]) == (95, 100, "step_97 900 s")
 
 
 def test_each_layer_is_a_stage(instance) -> None:

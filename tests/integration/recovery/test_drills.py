@@ -14,7 +14,8 @@ from pipeline_platform.quality.measures import measure
 from pipeline_platform.recovery.backup_sets import BackupSets, PlatformBackup
 from pipeline_platform.recovery.backup_sets import Verdict as Verified
 from pipeline_platform.recovery.backups import create_backup
-from pipeline_platform.recovery.drills import DrillResult, drill, last_drill
+from pipeline_platform.recovery.drills import DrillResult, Found, drill, is_comparable, last_drill
+from pipeline_platform.recovery.proof import compared_tables
 from pipeline_platform.recovery.verification import verify_backup
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
@@ -59,6 +60,43 @@ def test_a_drill_of_a_broken_backup_says_so(backed_up: BackedUp, copied: BackupS
     next(Path(copied.store.location).glob("database/*/base.tar.gz")).write_bytes(b"broken")
     found = drill(copied.settings, copied, backed_up.backup, clock=utc_now)
     assert "is damaged" in found.faults[0]
+
+
+def test_tables_that_can_not_be_compared_are_said_and_not_counted_as_proven(
+    backed_up: BackedUp,
+) -> None:
+    """SW-47."""
+    part = backed_up.backup.database.model_copy(update={"is_exact": False})
+    found = Found()
+    assert not is_comparable(part, found)
+    assert found.database_tables == 0
+    assert found.skipped[0].startswith(f"{len(part.contents)} tables of the database: others wrote")
+
+
+def test_a_drill_says_in_its_line_what_was_not_compared(result: DrillResult) -> None:
+    told = result.model_copy(update={"skipped": ("the lake: this backup has none",)}).in_words()
+    assert told.endswith(", 1 not compared")
+
+
+def test_a_drill_of_a_sound_backup_compares_everything(result: DrillResult) -> None:
+    assert (result.skipped, result.database_tables > 0) == ((), True)
+
+
+def test_a_table_whose_saved_snapshot_is_forgotten_is_said_to_be_not_compared(
+    backed_up: BackedUp,
+) -> None:
+    """SW-47: a comparison that is left out is no silent pass."""
+    tables = backed_up.services.lake.table_sizes()
+    name = min(tables)
+    lake = backed_up.backup.lake
+    forgotten = [
+        one.model_copy(update={"snapshot_id": 1}) if ".".join(one.identifier) == name else one
+        for one in lake.tables
+    ]
+    changed = lake.model_copy(update={"tables": tuple(forgotten)})
+    newest = backed_up.backup.model_copy(update={"lake": changed})
+    wrong, skipped = compared_tables(backed_up.services.lake, newest, tables)
+    assert (name in wrong, skipped) == (False, [name])
 
 
 @dataclass

@@ -18,6 +18,7 @@ class Ran:
 
     succeeded: Mapping[str, bool]
     passed: Mapping[str, Mapping[str, bool]]
+    said: Mapping[str, str]
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +35,11 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
                 job: {one.check_name: one.passed for one in result.get_asset_check_evaluations()}
                 for job, result in ended.items()
             },
+            {
+                name: str(one.value)
+                for made in ended[BACKUP].get_asset_materialization_events()
+                for name, one in made.materialization.metadata.items()
+            },
         )
 
 
@@ -45,6 +51,12 @@ def test_the_job_succeeds(ran: Ran, job: str) -> None:
 @pytest.mark.parametrize("check", ["backup_age", "backup_faults", "unsaved_tables"])
 def test_after_the_backup_its_checks_pass(ran: Ran, check: str) -> None:
     assert ran.passed[BACKUP][check]
+
+
+def test_what_the_backup_skipped_is_in_its_metadata(ran: Ran) -> None:
+    """SW-47."""
+    assert ran.said["second_copy"] == "skipped: PLATFORM_SECOND_BACKUPS_LOCATION is not set"
+    assert ran.said["database"].startswith("base")
 
 
 def test_without_a_second_place_its_check_does_not_pass(ran: Ran) -> None:

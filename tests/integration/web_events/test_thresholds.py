@@ -28,6 +28,7 @@ from pipeline_platform.web_events.measures import MEASURES, Scope
 from pipeline_platform.web_events.refinement import stage_days
 from pipeline_platform.web_events.run_context import load_runbook
 from pipeline_platform.web_events.tables import PIPELINE, RAW_EVENTS
+from tests.assets.broken_promises import keep_incident, keep_probes, keep_steps
 from tests.assets.platform_runs import settings_at
 from tests.integration.quality.mutated_tables import mutation_verdict
 from tests.integration.web_events.event_files import (
@@ -53,6 +54,7 @@ THRESHOLDS = {name: one for name, one in RUNBOOK.thresholds.items() if name not 
 BANDS = [(name, band.severity) for name, one in THRESHOLDS.items() for band in one.bands]
 UNPUBLISHED = {one.name for one in RUNBOOK.blocking_thresholds}
 ONE_DAY = timedelta(days=1)
+MONTH = datetime(2031, 3, 1, tzinfo=UTC)
 BOT = "Googlebot/2.1 (+http://www.google.com/bot.html)"
 
 
@@ -245,7 +247,32 @@ def deleted_by_hand(services: Services) -> Verdict:
     return verdict(services, "foreign_commits")
 
 
+def unhealthy_hour(services: Services) -> Verdict:
+    """Fail an hour of two days' probes, and look on the third of the month."""
+    keep_probes(services, MONTH, failing_minutes=60)
+    return verdict(services, "availability", after=MONTH + 2 * ONE_DAY - ARRIVED)
+
+
+def slowly_mended(services: Services) -> Verdict:
+    """Mend the month's only incident after half an hour."""
+    keep_probes(services, MONTH, failing_minutes=0)
+    keep_incident(services, PIPELINE, MONTH, minutes=30)
+    return verdict(services, "mean_time_to_recovery", after=MONTH + 2 * ONE_DAY - ARRIVED)
+
+
+def slow_steps(seconds: float) -> Callable[[Services], Verdict]:
+    def measured(services: Services) -> Verdict:
+        keep_steps(services, PIPELINE, ARRIVED, seconds)
+        return verdict(services, "task_latency")
+
+    return measured
+
+
 BREAKING: dict[tuple[str, str], Callable[[Services], Verdict]] = {
+    ("availability", "warning"): unhealthy_hour,
+    ("mean_time_to_recovery", "warning"): slowly_mended,
+    ("task_latency", "info"): slow_steps(300),
+    ("task_latency", "warning"): slow_steps(601),
     ("failed_runs", "critical"): failed_run,
     ("error_rate", "critical"): many_unreadable,
     ("refused_files", "critical"): partial(truncated, good=18),

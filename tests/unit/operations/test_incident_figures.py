@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline_platform.operations.incident_figures import (
     MonthFigures,
+    ProbedPeriod,
     common,
     minutes,
     month_figures,
@@ -37,9 +38,35 @@ def incident(
     )  # fmt: skip
 
 
-def november(*incidents: Incident, watched=WATCHED, now=DECEMBER) -> MonthFigures:
-    (row,) = month_figures(incidents, watched, {PIPELINE: LEVEL}, [NOVEMBER], now)
+def november(*incidents: Incident, watched=WATCHED, now=DECEMBER, probed=()) -> MonthFigures:
+    (row,) = month_figures(incidents, watched, {PIPELINE: LEVEL}, [NOVEMBER], now, probed)
     return row
+
+
+def probed(began: float, lasted: float, *, is_healthy: bool) -> ProbedPeriod:
+    """Return a probed time that began so many minutes after the month did."""
+    start = NOVEMBER + timedelta(minutes=began)
+    return ProbedPeriod(start, start + timedelta(minutes=lasted), 2, is_healthy)
+
+
+def test_a_failing_probe_is_time_in_which_nothing_was_available() -> None:
+    row = november(probed=[probed(0, 900, is_healthy=True), probed(900, 100, is_healthy=False)])
+    assert (row.probed_minutes, row.unhealthy_minutes, row.down_minutes) == (1000, 100, 100)
+
+
+def test_a_failing_probe_during_an_incident_counts_once() -> None:
+    row = november(incident(0, 60), probed=[probed(30, 60, is_healthy=False)])
+    assert row.down_minutes == 90
+
+
+def test_what_was_probed_was_watched() -> None:
+    row = november(watched=[], probed=[probed(0, 300, is_healthy=True)])
+    assert (row.watched_minutes, row.availability_pct) == (300, 100)
+
+
+def test_without_probes_availability_is_that_of_incidents_and_none_are_counted() -> None:
+    row = november(incident(0, 43))
+    assert (row.probed_minutes, row.down_minutes) == (0, 43)
 
 
 def test_mean_times_to_detect_and_to_recover() -> None:
