@@ -26,6 +26,7 @@ try:
         impact,
         incidents,
         landing,
+        lineage,
         logs,
         maintenance,
         marts,
@@ -98,6 +99,7 @@ app.add_typer(incidents.app, name="incidents")
 app.add_typer(bots.app, name="bots")
 app.add_typer(cloudwatch.app, name="cloudwatch")
 app.add_typer(landing.app, name="landing")
+app.add_typer(lineage.app, name="lineage")
 app.add_typer(partitions.app, name="partitions")
 app.add_typer(marts.app, name="marts")
 app.add_typer(stopping.app, name="pipelines")

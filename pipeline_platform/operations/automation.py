@@ -11,6 +11,8 @@ from pipeline_platform.operations.assets import DAILY_COST, GROUP
 from pipeline_platform.operations.cloudwatch import publish_checks, publish_days
 from pipeline_platform.operations.event_log import EventLog
 from pipeline_platform.operations.growth import remember_sizes
+from pipeline_platform.operations.lineage_assets import lineage_export
+from pipeline_platform.operations.lineage_export import NOT_CONFIGURED
 from pipeline_platform.operations.plan import alertings, operations_plan, runbooks
 from pipeline_platform.operations.reports.pages import markdown_table
 from pipeline_platform.operations.retention import Retention, row_of
@@ -183,4 +185,14 @@ def sensors(environment: Environment) -> Sequence[dg.SensorDefinition]:
         log = EventLog(context.instance, repository.asset_graph, alertings())
         return dg.SkipReason(Router(services).round(log.read).in_words())
 
-    return [alerts]
+    @sensor_from_runbook(operations_plan(), "lineage", None, environment)
+    def lineage(context: dg.SensorEvaluationContext, services: ServicesParam) -> dg.SkipReason:
+        """Tell what is new; what can't be told now is told by a later round."""
+        if services.settings.lineage_url is None:
+            return dg.SkipReason(NOT_CONFIGURED)
+        repository = context.repository_def
+        assert repository is not None  # noqa: S101 -- a sensor is evaluated in its code location
+        told = lineage_export(services, repository.asset_graph, context.instance).send()
+        return dg.SkipReason(told.in_words())
+
+    return [alerts, lineage]
