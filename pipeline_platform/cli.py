@@ -50,6 +50,7 @@ try:
         stopping,
         undo,
         vendor,
+        verifying,
         web,
     )
     from pipeline_platform.commands.command_log import logged_command
@@ -83,6 +84,7 @@ app.command()(impact.impact)
 app.command()(explanation.explain)
 app.command()(doctor.doctor)
 app.command()(diagnose.diagnose)
+app.command()(verifying.verify)
 app.command("morning-check")(report_pages.morning)
 app.command("partition-status")(history.partition_status)
 app.command()(dbt_operation.dbt_operation)

@@ -48,7 +48,7 @@ ACTS = {
     *("incidents acknowledge", "incidents resolve", "web relabel publish"),
     *("web relabel discard", "maintenance run", "maintenance drain", "optimize", "retention"),
     *("backup create", "backup prune", "restore", "undo", "rerun", "run end", "db end"),
-    *("db reindex", "pipelines stop", "pipelines resume"),
+    *("db reindex", "pipelines stop", "pipelines resume", "pipelines execute"),
 }
 """Commands that change what the platform holds or does."""
 ACTS_ELSEWHERE = {
