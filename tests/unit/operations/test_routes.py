@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_platform.operations.plan import alertings
+from pipeline_platform.operations.plan import alertings, runbooks
+from pipeline_platform.runbook import Runbook
 from tests.unit.operations.broken_things import Desk, finding
 
 FILE = Path(__file__).with_name("routes.csv")
@@ -18,7 +19,13 @@ ROUTES = list(csv.DictReader(FILE.open(encoding="utf-8")))
 LAST_MINUTE = 600
 
 
-def told(pipeline: str, route: str, severity: str) -> list[str]:
+def told(
+    pipeline: str,
+    route: str,
+    severity: str,
+    response_minutes: int | None = None,
+    last_minute: int = LAST_MINUTE,
+) -> list[str]:
     """Break one thing and never answer; return each minute at which somebody is told, and whom."""
     alerting = alertings()[pipeline]
     ladder = alerting.routes[route].ladder
@@ -26,10 +33,10 @@ def told(pipeline: str, route: str, severity: str) -> list[str]:
         finding(event_id=1, severity=severity),
         pipeline=pipeline,
         route=route,
-        response_minutes=alerting.responses[severity],
+        response_minutes=response_minutes or alerting.responses[severity],
     )
     desk, found = Desk(), []
-    for minute in range(0, LAST_MINUTE, 5):
+    for minute in range(0, last_minute, 5):
         if desk.round([] if minute else [broken], minute).events:
             (incident,) = desk.open
             found.append(f"{minute} {ladder[incident.level]}")
@@ -71,3 +78,26 @@ def test_four_levels_are_told_after_half_an_hour_an_hour_and_two(monkeypatch) ->
         "60 third",
         "120 fourth",
     ]
+
+
+PRIORITIES = {"P0": 15, "P1": 60, "P2": 240, "P3": 1440}
+"""SP-14 to SP-17: minutes in which each must be answered."""
+
+
+@pytest.mark.parametrize("priority", PRIORITIES)
+def test_each_priority_is_passed_on_when_its_own_time_is_over(priority: str) -> None:
+    minutes = PRIORITIES[priority]
+    assert told("advisory_performance", "data_corruption", "critical", minutes, 2 * minutes) == [
+        "0 data_engineering",
+        f"{minutes} platform_engineering",
+    ]
+
+
+@pytest.mark.parametrize("priority", PRIORITIES)
+def test_a_band_of_a_runbook_takes_each_priority(priority: str) -> None:
+    document = runbooks()["advisory_performance"].model_dump()
+    band = document["thresholds"]["data_validity"]["bands"][0]
+    band["response_minutes"] = PRIORITIES[priority]
+    runbook = Runbook.model_validate(document)
+    bands = runbook.thresholds["data_validity"].bands
+    assert bands[0].response_minutes == PRIORITIES[priority]
