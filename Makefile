@@ -9,10 +9,10 @@ RUN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check generate format bench requirements stop clean
+.PHONY: help demo dev test check contracts.validate generate format bench requirements stop clean
 
 help: ## Show what can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.runtime $(VENV)/.engine-$(ENGINE) ## Install, start PostgreSQL, take sample files to gold, evaluate every check (ENGINE=spark: on Spark)
 	PLATFORM_ENGINE=$(ENGINE) $(RUN)/pipeline-platform demo
@@ -34,6 +34,9 @@ check: $(VENV)/.development ## Lint, format, types, import rules, definitions, g
 generate: $(VENV)/.development ## Write anew what is made from runbooks and definitions: pages, dashboards, rules, snapshots
 	$(RUN)/python -m tests.platform.test_definitions_snapshot
 	$(RUN)/pipeline-platform generate
+
+contracts.validate: $(VENV)/.runtime ## Judge every published table by its contract, with Great Expectations (exit code 1: a rule is broken)
+	$(RUN)/pipeline-platform quality audit --engine great-expectations
 
 format: $(VENV)/.development ## Rewrite the code in the house's format
 	$(RUN)/ruff check --fix-only .

@@ -26,6 +26,7 @@ try:
         impact,
         incidents,
         landing,
+        lineage,
         logs,
         maintenance,
         marts,
@@ -49,6 +50,7 @@ try:
         stopping,
         undo,
         vendor,
+        verifying,
         web,
     )
     from pipeline_platform.commands.command_log import logged_command
@@ -82,6 +84,7 @@ app.command()(impact.impact)
 app.command()(explanation.explain)
 app.command()(doctor.doctor)
 app.command()(diagnose.diagnose)
+app.command()(verifying.verify)
 app.command("morning-check")(report_pages.morning)
 app.command("partition-status")(history.partition_status)
 app.command()(dbt_operation.dbt_operation)
@@ -98,6 +101,7 @@ app.add_typer(incidents.app, name="incidents")
 app.add_typer(bots.app, name="bots")
 app.add_typer(cloudwatch.app, name="cloudwatch")
 app.add_typer(landing.app, name="landing")
+app.add_typer(lineage.app, name="lineage")
 app.add_typer(partitions.app, name="partitions")
 app.add_typer(marts.app, name="marts")
 app.add_typer(stopping.app, name="pipelines")

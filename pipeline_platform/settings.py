@@ -110,6 +110,11 @@ class Settings(BaseModel):
     cloudwatch_region: str | None = Field(default=None, pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")
     security_source: Literal["aws"] | None = None
 
+    lineage_url: str | None = Field(
+        default=None, pattern=r"^(https?://[^\s/@]+(/[^\s@]*)?|file:///\S+)$"
+    )
+    lineage_api_key: SecretStr | None = None
+
     log_format: Literal["human", "json"] | None = None
     log_level: str | None = Field(default=None, pattern=rf"^{_LEVEL}(,[a-z][a-z0-9_]*={_LEVEL})*$")
 

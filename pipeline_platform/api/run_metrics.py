@@ -22,6 +22,7 @@ def run_state(platform: Platform) -> Iterator[Metric]:
         latest = run_records.latest_tasks(connection)
         stage_times = run_records.latest_stages(connection)
         counts = run_records.run_counts(connection, now - ONE_DAY)
+        shares = run_records.success_rates(connection, now - ONE_DAY)
         successes = run_records.last_successes(connection)
     tasks = CounterMetricFamily(
         "potato_pipeline_tasks",
@@ -80,14 +81,11 @@ def run_state(platform: Platform) -> Iterator[Metric]:
     for row in successes:
         last.add_metric([row["pipeline_id"]], row["ended_at"].timestamp())
     runs = gauge("pipeline_runs", "Runs that ended in 24 hours.", ["pipeline", "status"])
-    rates = gauge("pipeline_success_rate_pct", "Successful among runs of 24 hours.", ["pipeline"])
-    ended: dict[str, dict[str, int]] = {}
     for row in counts:
         runs.add_metric([row["pipeline_id"], row["status"].lower()], row["run_count"])
-        ended.setdefault(row["pipeline_id"], {})[row["status"]] = row["run_count"]
-    for pipeline, by_status in ended.items():
-        # What somebody stopped neither succeeded nor failed.
-        judged = sum(by_status.values()) - by_status.get(run_records.STOPPED, 0)
-        if judged:
-            rates.add_metric([pipeline], 100 * by_status.get("SUCCESS", 0) / judged)
+    rates = gauge(
+        "pipeline_success_rate_pct", "Successful among runs of work of 24 hours.", ["pipeline"]
+    )
+    for row in shares:
+        rates.add_metric([row["pipeline_id"]], row["success_pct"])
     yield from (tasks, durations, seconds, peaks, stages, last, runs, rates)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pipeline_platform.commands.arguments import Limit, parse_day
+from pipeline_platform.commands.audit import acting
 from pipeline_platform.commands.lake_tables import table_named
 from pipeline_platform.commands.maintenance import maintainer_of
 from pipeline_platform.commands.output import (
@@ -119,7 +120,10 @@ def prune(
 ) -> None:
     """Remove backups that are too old, and what no other needs (SA-91)."""
     with plain_failures(), services() as opened:
-        rows = [asdict(one) for one in remove_old_backups(opened, now=utc_now(), dry_run=dry_run)]
+        with acting(opened, "prune backups", "platform", dry_run=dry_run) as action:
+            found = list(remove_old_backups(opened, now=utc_now(), dry_run=dry_run))
+            action.state_after = {"files removed": len(found)}
+        rows = [asdict(one) for one in found]
         title = "Files that would go" if dry_run else "Files that went"
         show_rows(title, rows, as_json=as_json, empty="none.")
 

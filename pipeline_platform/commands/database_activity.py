@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pipeline_platform.commands.arguments import Limit, parse_duration
+from pipeline_platform.commands.audit import acting
 from pipeline_platform.commands.output import FOUND_FAULTS, AsJson, plain_failures, services
 from pipeline_platform.commands.printing import show_rows
 from pipeline_platform.failures import BadInputError
@@ -120,7 +121,11 @@ def reindex(
     rebuilds left is dropped.
     """
     with plain_failures(), services() as opened:
-        rows = [asdict(one) for one in rebuild_bloated(opened.database, table, dry_run=dry_run)]
+        with acting(opened, "reindex", table, dry_run=dry_run) as action:
+            done = list(rebuild_bloated(opened.database, table, dry_run=dry_run))
+            action.state_before = {one.index_name: one.bytes_before for one in done}
+            action.state_after = {one.index_name: one.bytes_after for one in done}
+        rows = [asdict(one) for one in done]
         title = "Would be rebuilt" if dry_run else "Rebuilt"
         show_rows(title, rows, as_json=as_json, empty="no index needs it.")
 

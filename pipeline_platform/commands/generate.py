@@ -6,6 +6,7 @@ them is not what its runbook says.
 
 import csv
 import json
+from collections.abc import Sequence
 from datetime import date, timedelta
 from importlib import import_module
 from importlib.util import find_spec
@@ -20,8 +21,9 @@ from pipeline_platform.commands.output import FOUND_FAULTS, console, errors, pla
 from pipeline_platform.operations import coverage
 from pipeline_platform.operations.cloudwatch_template import template
 from pipeline_platform.operations.dashboards import dashboard
-from pipeline_platform.operations.plan import alertings, runbooks
+from pipeline_platform.operations.plan import alertings, operations_plan, runbooks
 from pipeline_platform.operations.prometheus_rules import rule_file
+from pipeline_platform.operations.security import AUDIT_TRAIL_ROWS, ROTATION_ROWS, Aspect
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.runbook import Runbook
 from pipeline_platform.runbook_page import (
@@ -117,8 +119,37 @@ def evidence() -> coverage.Evidence:
         for one in _table(ROOT / "tests" / "unit" / "quality" / "crossings.csv")
     ]
     declared = json.loads((ROOT / "tests" / "platform" / "definitions.json").read_text("utf-8"))
-    operating = (ROOT / OPERATING_PAGE).read_text("utf-8")
-    return coverage.Evidence(declared["checks"], crossings, operating)
+    lines = _table(ROOT / "tests" / "unit" / "operations" / "routes.csv")
+    return coverage.Evidence(
+        declared["checks"],
+        crossings,
+        (ROOT / OPERATING_PAGE).read_text("utf-8"),
+        routes={(one["pipeline"], one["route"]): one["told"] for one in lines},
+        outside_tests=(ROOT / coverage.OUTSIDE_TESTS).read_text("utf-8"),
+        security=security_limits(),
+    )
+
+
+def security_limits() -> list[coverage.SecurityLimit]:
+    """Return what the security review holds secrets and audit trails to, and what tests cross."""
+    lines = _table(ROOT / "tests" / "unit" / "operations" / "security_limits.csv")
+    outside = {one["aspect"]: str(timedelta(seconds=int(one["outside_seconds"]))) for one in lines}
+    plan = operations_plan().security
+    wanted: list[tuple[Aspect, str, str, Sequence[str]]] = [
+        ("rotation", "secrets", f"at most {plan.rotated_days} days old", ROTATION_ROWS),
+        (
+            "audit trail",
+            "trails",
+            f"delivered within {plan.delivered_hours} hours",
+            AUDIT_TRAIL_ROWS,
+        ),
+    ]
+    return [
+        coverage.SecurityLimit(
+            aspect, listed, must_be, plan.routes[aspect], rows, outside.get(aspect)
+        )
+        for aspect, listed, must_be, rows in wanted
+    ]
 
 
 def own_runbook(pipeline: str) -> Runbook:

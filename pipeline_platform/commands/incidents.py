@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from pipeline_platform.commands.arguments import Limit, one_of
+from pipeline_platform.commands.audit import acting
 from pipeline_platform.commands.output import (
     FOUND_FAULTS,
     AsJson,
@@ -119,7 +120,9 @@ def acknowledge(number: Number, by: Person = "") -> None:
     """Say that you work on it: it is not escalated any more."""
     with plain_failures(), services() as opened:
         person = by or getpass.getuser()
-        found = alerting.acknowledge(opened, number, person, utc_now())
+        with acting(opened, "acknowledge", f"incident {number}") as action:
+            found = alerting.acknowledge(opened, number, person, utc_now())
+            action.state_after = {"by": found.acknowledged_by}
         console.print(f"{found.acknowledged_by} works on incident {number}.", markup=False)
 
 
@@ -133,7 +136,9 @@ def resolve(
     with plain_failures(), services() as opened:
         if not reason.strip():
             raise BadInputError("Give a reason; whoever reads the incident later needs it.")
-        alerting.resolve(opened, number, by or getpass.getuser(), reason.strip(), utc_now())
+        person = by or getpass.getuser()
+        with acting(opened, "resolve", f"incident {number}", reason=reason.strip()):
+            alerting.resolve(opened, number, person, reason.strip(), utc_now())
         console.print(f"Incident {number} is resolved; who was told of it is told.", markup=False)
 
 

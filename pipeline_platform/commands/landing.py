@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from pipeline_platform.commands.arguments import pipeline_named
+from pipeline_platform.commands.audit import acting
 from pipeline_platform.commands.output import (
     FOUND_FAULTS,
     TRY_AGAIN,
@@ -77,7 +78,10 @@ def ingest(pipeline: Pipeline = ADVISORY, as_json: AsJson = False) -> None:
         waiting = len(landing_of(intake).list("incoming"))
         outcomes: list[FileOutcome] = []
         started = time.perf_counter()
-        with progress("Landing to bronze", waiting, as_json=as_json) as bar:
+        with (
+            acting(opened, "ingest", pipeline_named(pipeline)) as action,
+            progress("Landing to bronze", waiting, as_json=as_json) as bar,
+        ):
             for outcome in ingest_arrivals(intake):
                 outcomes.append(outcome)
                 seconds = time.perf_counter() - started
@@ -88,6 +92,8 @@ def ingest(pipeline: Pipeline = ADVISORY, as_json: AsJson = False) -> None:
                     total=max(waiting, len(outcomes)),
                     rate=f"{rows:,} rows, {rows / seconds:,.0f}/s",
                 )
+            action.state_before = {"waiting": waiting}
+            action.state_after = Counter(one.status for one in outcomes)
         show_outcomes("Files", outcomes, as_json=as_json, empty="none was waiting.")
         code = exit_code(outcomes)
         if code != TRY_AGAIN:
@@ -105,7 +111,10 @@ def withdraw(
 ) -> None:
     """Take a published file back out of bronze into quarantine, and request its partitions."""
     with plain_failures(), services() as opened:
-        partitions = withdraw_file(intake_of(opened, pipeline), sha256, reason)
+        name = pipeline_named(pipeline)
+        with acting(opened, "withdraw", f"{name} {sha256}", reason=reason) as action:
+            partitions = withdraw_file(intake_of(opened, pipeline), sha256, reason)
+            action.state_after = {"partitions requested": list(partitions)}
         console.print(f"Withdrawn. To process again: {', '.join(partitions) or 'nothing'}.")
 
 
@@ -117,7 +126,9 @@ def reread(
 ) -> None:
     """Read a published file again with its mapping as it is now, and request its partitions."""
     with plain_failures(), services() as opened:
-        outcome = read_anew(intake_of(opened, pipeline), sha256)
+        with acting(opened, "reread", f"{pipeline_named(pipeline)} {sha256}") as action:
+            outcome = read_anew(intake_of(opened, pipeline), sha256)
+            action.state_after = {"status": outcome.status, "rows": outcome.published_rows}
         show_outcomes("Files", [outcome], as_json=as_json)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from pipeline_platform.commands.arguments import Limit, parse_day, pipeline_named
+from pipeline_platform.commands.audit import acting
 from pipeline_platform.commands.lake_tables import runbook_of, table_named, tables_of
 from pipeline_platform.commands.output import (
     FOUND_FAULTS,
@@ -68,7 +69,9 @@ def optimize(
     with plain_failures(), services() as opened:
         named = table_named(table)
         operations: tuple[Operation, ...] = OPERATIONS if kind == "all" else (kind,)
+        target = f"{'/'.join(named.asset_key)}, {kind}"
         with (
+            acting(opened, "optimize", target, dry_run=dry_run),
             maintainer_of(opened, named.pipeline) as maintainer,
             showing_progress(as_json=as_json),
         ):
@@ -89,7 +92,11 @@ def run(
     """Do now what the pipeline's schedule does: all tables, then temporary files (SW-34, SA-42)."""
     with plain_failures(), services() as opened:
         name = pipeline_named(pipeline)
-        with maintainer_of(opened, name) as maintainer, showing_progress(as_json=as_json):
+        with (
+            acting(opened, "maintain", name, dry_run=dry_run),
+            maintainer_of(opened, name) as maintainer,
+            showing_progress(as_json=as_json),
+        ):
             reports = [
                 *maintainer.maintain(tables_of(name), dry_run=dry_run),
                 maintainer.clean_up(dry_run=dry_run),
@@ -104,16 +111,18 @@ def drain(dry_run: DryRun = False, as_json: AsJson = False) -> None:
         with opened.database.connection() as connection:
             found = stray_months(connection)
         rows = []
-        for one in tracked(found, "months"):
-            moved = None if dry_run else _drain(opened, one)
-            rows.append(
-                {
-                    "table": one.table,
-                    "month": f"{one.month:%Y-%m}",
-                    "rows": one.rows if moved is None else moved,
-                    "partition": one.partition,
-                }
-            )
+        with acting(opened, "drain", "default partitions", dry_run=dry_run) as action:
+            for one in tracked(found, "months"):
+                moved = None if dry_run else _drain(opened, one)
+                rows.append(
+                    {
+                        "table": one.table,
+                        "month": f"{one.month:%Y-%m}",
+                        "rows": one.rows if moved is None else moved,
+                        "partition": one.partition,
+                    }
+                )
+            action.state_after = {"rows moved": sum(one.rows for one in found)}
         title = "Would be moved" if dry_run else "Moved to partitions of their own"
         show_rows(title, rows, as_json=as_json, empty="nothing, default partitions are empty.")
 

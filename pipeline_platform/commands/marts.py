@@ -7,6 +7,7 @@ import dagster as dg
 import typer
 
 from pipeline_platform.commands.arguments import check_period, parse_day, pipeline_named
+from pipeline_platform.commands.audit import acting
 from pipeline_platform.commands.job_runs import WorkflowEnd, run_job, show_end
 from pipeline_platform.commands.output import (
     FOUND_FAULTS,
@@ -52,7 +53,10 @@ def build(
     """
     with plain_failures(), services() as opened, showing_progress(as_json=as_json):
         check_period(first, last)
-        ended = build_marts_of(opened, pipeline_named(pipeline), marts or [], first, last)
+        name = pipeline_named(pipeline)
+        with acting(opened, "build marts", f"{name} {first} to {last}") as action:
+            ended = build_marts_of(opened, name, marts or [], first, last)
+            action.state_after = {"runs": [ended.run_id]}
         show_end(ended, as_json=as_json)
     raise typer.Exit(0 if ended.is_fine else FOUND_FAULTS)
 

@@ -26,6 +26,7 @@ from pipeline_platform.quality.mutation_scores import (
     run_of,
     score_table,
     survivors,
+    without_contract,
 )
 from pipeline_platform.runbook import MUTATION_SCORE
 
@@ -50,10 +51,10 @@ def mutations(
         scores = [
             score_table(run, contract, partition) for contract in _wanted(runbook.pipeline, table)
         ]
+        uncovered = [] if table else without_contract(opened, runbook.pipeline)
     if not as_json:
-        show_rows(
-            "Mutations that a check caught, in percent", rows_of_scores(scores), as_json=False
-        )
+        rows = rows_of_scores(scores, uncovered)
+        show_rows("Mutations that a check caught, in percent", rows, as_json=False)
     show_rows(
         "Damage that no check notices",
         survivors(scores),

@@ -14,6 +14,7 @@ from pipeline_platform.commands.arguments import (
     parse_month,
     pipeline_named,
 )
+from pipeline_platform.commands.audit import acting
 from pipeline_platform.commands.job_runs import WorkflowEnd, run_job, show_end, together
 from pipeline_platform.commands.output import (
     FOUND_FAULTS,
@@ -84,13 +85,17 @@ def process(
     """
     with plain_failures(), services() as opened, showing_progress(as_json=as_json):
         names = _pipelines(pipeline)
-        if first or last:
-            if pipeline is None:
-                raise BadInputError("Say whose months or days these are, with --pipeline.")
-            span = request_range(opened, names[0], first, last)
-            ended = [run_workflow(opened, names[0], *span, anyway=anyway)]
-        else:
-            ended = [one for name in names for one in process_waiting(opened, name, anyway=anyway)]
+        with acting(opened, "process", " ".join(names)) as action:
+            if first or last:
+                if pipeline is None:
+                    raise BadInputError("Say whose months or days these are, with --pipeline.")
+                span = request_range(opened, names[0], first, last)
+                ended = [run_workflow(opened, names[0], *span, anyway=anyway)]
+            else:
+                ended = [
+                    one for name in names for one in process_waiting(opened, name, anyway=anyway)
+                ]
+            action.state_after = {"runs": [one.run_id for one in ended]}
         if not ended:
             show_rows("Partitions", [], as_json=as_json, empty="none has new rows.")
             return
@@ -113,7 +118,11 @@ def reconcile(
     """Rule anew on advisory_performance under changed tolerances, without loading (SA-63)."""
     with plain_failures(), services() as opened, showing_progress(as_json=as_json):
         check_period(first, last)
-        ended = run_workflow(opened, ADVISORY, first, last, anyway=anyway, job=reconcile_job.name)
+        with acting(opened, "reconcile", f"{ADVISORY} {first:%Y-%m} to {last:%Y-%m}") as action:
+            ended = run_workflow(
+                opened, ADVISORY, first, last, anyway=anyway, job=reconcile_job.name
+            )
+            action.state_after = {"runs": [ended.run_id]}
         show_end(ended, as_json=as_json)
     raise typer.Exit(0 if ended.is_fine else FOUND_FAULTS)
 

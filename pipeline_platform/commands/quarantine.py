@@ -1,6 +1,7 @@
 """`pipeline-platform quarantine`: what is held and why, replay it or give it up (XC-6, B-9)."""
 
 import uuid
+from collections import Counter
 from datetime import date
 from functools import partial
 from typing import Annotated, Literal
@@ -11,6 +12,7 @@ from pipeline_platform.advisory_performance.replay import Selection, preview_rep
 from pipeline_platform.advisory_performance.run_context import RunContext, shipped_mappings
 from pipeline_platform.advisory_performance.vendors import load_mappings
 from pipeline_platform.commands.arguments import Limit, Vendor, parse_month, pipeline_named
+from pipeline_platform.commands.audit import acting
 from pipeline_platform.commands.event_replay import replay_events
 from pipeline_platform.commands.job_runs import WorkflowEnd, together
 from pipeline_platform.commands.output import (
@@ -146,14 +148,15 @@ def replay_held(
             )
         name = pipeline_named(pipeline)
         if name != ADVISORY:
-            is_good = replay_events(
-                opened,
-                chosen,
-                mappings,
-                dry_run=dry_run,
-                process=partial(_process, opened, name, anyway=anyway) if process else None,
-                as_json=as_json,
-            )
+            with acting(opened, "replay", f"{name} {chosen.in_words}", dry_run=dry_run):
+                is_good = replay_events(
+                    opened,
+                    chosen,
+                    mappings,
+                    dry_run=dry_run,
+                    process=partial(_process, opened, name, anyway=anyway) if process else None,
+                    as_json=as_json,
+                )
             raise typer.Exit(0 if is_good else FOUND_FAULTS)
         run = RunContext(
             opened,
@@ -165,8 +168,10 @@ def replay_held(
             show_preview(preview)
         done, ended = None, None
         if not dry_run and not preview.changes_nothing:
-            done = replay(run, preview)
-            ended = _process(opened, name, anyway=anyway) if process else None
+            with acting(opened, "replay", f"{name} {chosen.in_words}") as action:
+                done = replay(run, preview)
+                ended = _process(opened, name, anyway=anyway) if process else None
+                action.state_after = Counter(one.status for one in done.outcomes)
         if as_json:
             show_facts("Replay", as_document(preview, done, ended), as_json=True)
         elif done is not None:
@@ -192,7 +197,11 @@ def discard(
         numbers = [int(one) for one in identities if _is_number(one)]
         hashes = [one for one in identities if not _is_number(one)]
         name = pipeline_named(pipeline)
-        with opened.database.transaction() as connection:
+        target = f"{name} {' '.join(identities)}"
+        with (
+            acting(opened, "discard", target, reason=reason),
+            opened.database.transaction() as connection,
+        ):
             if numbers:
                 discard_rows(connection, name, numbers, resolution=reason, now=utc_now())
             for sha256 in hashes:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline_platform.commands.arguments import FromDay, Limit, ToDay, check_period
+from pipeline_platform.commands.audit import acting
 from pipeline_platform.commands.event_effects import effect_tables, mart_effects
 from pipeline_platform.commands.output import AsJson, console, plain_failures, services
 from pipeline_platform.commands.printing import show_facts, show_rows
@@ -103,7 +104,9 @@ def publish(proposal: ProposalId, as_json: AsJson = False) -> None:
     made the proposal must be in force.
     """
     with plain_failures(), services() as opened:
-        done = proposals.publish(_run(opened), proposal)
+        with acting(opened, "publish proposal", proposal) as action:
+            done = proposals.publish(_run(opened), proposal)
+            action.state_after = {"days published": len(done.partitions)}
         facts = {
             "proposal": proposal,
             "snapshot": done.publication.snapshot_id if done.publication else None,
@@ -118,7 +121,8 @@ def publish(proposal: ProposalId, as_json: AsJson = False) -> None:
 def discard(proposal: ProposalId, as_json: AsJson = False) -> None:
     """Throw a proposal and its files away; nothing that is published changes."""
     with plain_failures(), services() as opened:
-        proposals.discard(_run(opened), proposal)
+        with acting(opened, "discard proposal", proposal):
+            proposals.discard(_run(opened), proposal)
         show_facts("Thrown away", {"proposal": proposal}, as_json=as_json)
 
 

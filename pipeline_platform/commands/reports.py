@@ -72,9 +72,14 @@ def files(
     hours: Annotated[float, typer.Option(min=0, help="How far back.")] = 24,
     as_json: AsJson = False,
 ) -> None:
-    """List the files processed in the last hours, newest first (SA-25); `runs` lists Dagster's."""
+    """List the files processed in the last hours, newest first (SA-25); `runs` lists Dagster's.
+
+    By the beginning of its hash `impact`, `landing withdraw` and others know a file.
+    """
     with _reading() as connection:
         found = warehouse_reports.recent_etl_runs(connection, utc_now(), days=hours / 24)
+        if not as_json:
+            found = [{**one, "file_sha256": one["file_sha256"][:12]} for one in found]
         show_rows(f"Files of the last {hours:g} hours", found, as_json=as_json, empty="none.")
 
 

@@ -11,6 +11,7 @@ from pipeline_platform.commands.lake_tables import table_named
 from pipeline_platform.commands.maintenance import maintainer_of
 from pipeline_platform.commands.output import (
     AsJson,
+    errors,
     plain_failures,
     services,
     showing_progress,
@@ -175,7 +176,7 @@ def _source(
 
 
 def _restore_lake(source: str | None, to: str | None, dry_run: bool, as_json: bool) -> None:
-    with services() as opened:
+    with Services(_moved(Settings.from_env(), to)) as opened:
         sets = BackupSets(opened.settings)
         backup = sets.chosen(source, "lake")
         if dry_run:
@@ -204,6 +205,19 @@ def _restore_lake(source: str | None, to: str | None, dry_run: bool, as_json: bo
             ]
     title = f"Lake from {backup.id}: {'would be restored' if dry_run else 'restored'}"
     show_rows(title, rows, as_json=as_json, empty="the backup has no table.")
+    if to is not None and not dry_run:
+        errors.print(
+            f"The lake is now at {to}: set PLATFORM_PROCESSED_LOCATION to it before anything runs.",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def _moved(settings: Settings, to: str | None) -> Settings:
+    """Return settings of a platform whose lake is there: a bucket is written as no folder is."""
+    if to is None:
+        return settings
+    return Settings.of({**dict(settings), "processed_location": to})
 
 
 def _restore_database(

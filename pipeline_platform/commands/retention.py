@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline_platform.commands.audit import acting
 from pipeline_platform.commands.code_location import code_location
 from pipeline_platform.commands.output import FOUND_FAULTS, AsJson, console, errors
 from pipeline_platform.commands.printing import show_rows
@@ -41,7 +42,9 @@ def retention(
         )
         if apply:
             location.recorder.record_ended(location.services)  # what goes must have been counted
-        found = list(wanted.apply() if apply else wanted.look())
+        with acting(location.services, "retain", "every place", dry_run=not apply) as action:
+            found = list(wanted.apply() if apply else wanted.look())
+            action.state_after = {one.place: one.removed for one in found if one.removed}
         rows = [row_of(one) for one in found]
         show_rows("Retention", rows, as_json=as_json)
         if not as_json and not apply:

@@ -1,13 +1,16 @@
-"""`pipeline-platform pipelines`: what there is, and stop and resume (XC-5, SA-67, SC-29, SC-30)."""
+"""`pipeline-platform pipelines`: list, execute, stop, resume (XC-5, SA-67, SC-29, SC-30, SP-24)."""
 
 import getpass
-from datetime import timedelta
+import uuid
+from datetime import date, timedelta
 from typing import Annotated
 
 import typer
 
 from pipeline_platform.commands.arguments import (
+    ToDay,
     one_of,
+    parse_day,
     parse_duration,
     pipeline_named,
     pipeline_names,
@@ -15,14 +18,15 @@ from pipeline_platform.commands.arguments import (
 from pipeline_platform.commands.code_location import CodeLocation, code_location
 from pipeline_platform.commands.first_records import first_records
 from pipeline_platform.commands.output import AsJson, console
-from pipeline_platform.commands.printing import show_rows
+from pipeline_platform.commands.printing import show_facts, show_rows
 from pipeline_platform.failures import BadInputError
 from pipeline_platform.orchestration.history import pipelines
+from pipeline_platform.orchestration.launching import Workflows
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.warehouse import stops
 from pipeline_platform.warehouse.operator_actions import Action, audited, command_line_actor
 
-app = typer.Typer(help="Pipelines: list, stop and resume them, one or all.")
+app = typer.Typer(help="Pipelines: list, execute, stop and resume them.")
 Pipeline = Annotated[
     str | None, typer.Argument(help="Its name or the beginning of it; without one, all.")
 ]
@@ -56,6 +60,34 @@ def list_pipelines(as_json: AsJson = False) -> None:
                 }
             )
         show_rows("Pipelines", rows, as_json=as_json)
+
+
+@app.command()
+def execute(
+    pipeline: Annotated[str, typer.Argument(help="Its name or the beginning of it.")],
+    first: Annotated[
+        date, typer.Option("--from", parser=parse_day, metavar="YYYY-MM-DD", help="First day.")
+    ],
+    last: ToDay = None,
+    as_json: AsJson = False,
+) -> None:
+    """Queue a run of the workflow over the partitions of a day, or up to --to (SP-24, SC-5).
+
+    As POST /pipelines/{id}/execute does: the daemon begins it, `watch RUN` follows it. `partitions
+    process` does what waits at once, without a daemon.
+    """
+    with code_location() as location:
+        name = one_of(pipeline, pipelines(location.graph))
+        workflows = Workflows(location.definitions, location.instance)
+        begin, end = workflows.partitions(name, first, last or first)
+        actor, run_id = command_line_actor(), str(uuid.uuid4())
+        facts = {"run": run_id, "pipeline": name, "partitions": f"{begin} to {end}"}
+        with audited(location.services.database, Action(actor, "execute", name)) as action:
+            stops.require_running(location.services.database, name)
+            span = date.fromisoformat(begin), date.fromisoformat(end)
+            workflows.start(name, *span, run_id=run_id, actor=actor)
+            action.state_after = facts
+        show_facts("Queued", facts, as_json=as_json)
 
 
 @app.command()

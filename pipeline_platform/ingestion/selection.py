@@ -19,6 +19,12 @@ class Selection:
     file_sha256: str | None = None
     partition_key: str | None = None
 
+    @property
+    def in_words(self) -> str:
+        """What is selected, in few words."""
+        named = {name: value for name, value in vars(self).items() if value is not None}
+        return ", ".join(f"{name} {value}" for name, value in named.items()) or "everything held"
+
 
 @dataclass(frozen=True)
 class Replayable:

@@ -13,6 +13,8 @@ from pipeline_platform.operations.cloudwatch import publish_checks, publish_days
 from pipeline_platform.operations.event_log import EventLog
 from pipeline_platform.operations.growth import remember_sizes
 from pipeline_platform.operations.health_watch import HealthWatch, with_findings
+from pipeline_platform.operations.lineage_assets import lineage_export
+from pipeline_platform.operations.lineage_export import NOT_CONFIGURED
 from pipeline_platform.operations.plan import alertings, operations_plan, runbooks
 from pipeline_platform.operations.reports.pages import markdown_table
 from pipeline_platform.operations.retention import Retention, row_of
@@ -201,4 +203,14 @@ def sensors(environment: Environment) -> Sequence[dg.SensorDefinition]:
         found = HealthWatch(services, context.instance).look()
         return dg.SkipReason(Router(services).round(with_findings(log.read, found)).in_words())
 
-    return [alerts]
+    @sensor_from_runbook(operations_plan(), "lineage", None, environment)
+    def lineage(context: dg.SensorEvaluationContext, services: ServicesParam) -> dg.SkipReason:
+        """Tell what is new; what can't be told now is told by a later round."""
+        if services.settings.lineage_url is None:
+            return dg.SkipReason(NOT_CONFIGURED)
+        repository = context.repository_def
+        assert repository is not None  # noqa: S101 -- a sensor is evaluated in its code location
+        told = lineage_export(services, repository.asset_graph, context.instance).send()
+        return dg.SkipReason(told.in_words())
+
+    return [alerts, lineage]

@@ -11,6 +11,9 @@ from typing import Any, Literal
 Aspect = Literal["access", "encryption", "rotation", "audit trail", "tags"]
 ASPECTS: tuple[Aspect, ...] = ("access", "encryption", "rotation", "audit trail", "tags")
 Outcome = Literal["pass", "fail", "not measurable"]
+ROTATION_ROWS = ("SA-44", "SC-50")
+AUDIT_TRAIL_ROWS = ("SA-47", "SW-46")
+"""The rows behind the two limits that are numbers."""
 OUTCOMES: tuple[Outcome, ...] = ("fail", "not measurable", "pass")
 """The worst first."""
 
@@ -157,7 +160,7 @@ def _encryption(seen: Evidence) -> Iterator[Finding]:
 
 
 def _rotation(seen: Evidence, limits: Limits, now: datetime) -> Iterator[Finding]:
-    rows = ("SA-44", "SC-50")
+    rows = ROTATION_ROWS
     for name, changed in seen.secrets.items():
         if isinstance(changed, Unseen):
             yield Finding("rotation", name, "not measurable", changed.reason, rows)
@@ -169,7 +172,7 @@ def _rotation(seen: Evidence, limits: Limits, now: datetime) -> Iterator[Finding
 
 
 def _audit_trail(seen: Evidence, limits: Limits, now: datetime) -> Iterator[Finding]:
-    rows = ("SA-47", "SW-46")
+    rows = AUDIT_TRAIL_ROWS
     for name, trail in seen.trails.items():
         subject = f"trail {name}"
         if isinstance(trail, Unseen):

@@ -26,6 +26,7 @@ from pipeline_platform.quality.mutation_scores import (
     run_of,
     score_table,
     survivors,
+    without_contract,
 )
 from pipeline_platform.runbook import MUTATION_SCORE, Runbook, Schedule
 from pipeline_platform.settings import Environment
@@ -62,7 +63,7 @@ def mutations_asset(runbook: Runbook) -> dg.AssetsDefinition:
             measurement, verdict = measure(Scope(run, ()), threshold, measures)
             record_measured(services, pipeline, threshold, measurement, verdict, context.run.run_id)
         yield dg.MaterializeResult(
-            metadata=_metadata(scores),
+            metadata=_metadata(scores, without_contract(services, pipeline)),
             check_results=[threshold_result(threshold, measurement, verdict)],
         )
 
@@ -95,10 +96,13 @@ def mutations_schedule(
     return schedules_from_runbook(nightly, dict.fromkeys(declared, job), environment)
 
 
-def _metadata(scores: Sequence[TableScore]) -> dict[str, dg.MetadataValue]:
-    missed = survivors(scores)
+def _metadata(
+    scores: Sequence[TableScore], uncovered: Sequence[str]
+) -> dict[str, dg.MetadataValue]:
+    missed, rows = survivors(scores), rows_of_scores(scores, uncovered)
     metadata: dict[str, dg.MetadataValue] = {
-        "scores": dg.MetadataValue.md(markdown_table(rows_of_scores(scores)) if scores else "none"),
+        "scores": dg.MetadataValue.md(markdown_table(rows) if rows else "none"),
+        "tables_without_contract": dg.MetadataValue.json(list(uncovered)),
         "survivors": dg.MetadataValue.md(markdown_table(missed) if missed else "none"),
         "survived": dg.MetadataValue.int(len(missed)),
         "blind_checks": dg.MetadataValue.json({one.table: {**one.blind} for one in scores}),

@@ -41,6 +41,11 @@ def belongs(run: dg.DagsterRun, pipeline: str) -> bool:
     )
 
 
+def is_work(run: dg.DagsterRun) -> bool:
+    """Tell whether a run takes in or computes something: by its job, or assets chosen in the UI."""
+    return WORK_TAG in run.tags or run.job_name == IMPLICIT_ASSET_JOB_NAME
+
+
 @dataclass(frozen=True)
 class PipelineRuns:
     """The runs of a pipeline that an instance remembers since some instant."""

@@ -12,7 +12,7 @@ from dagster._core.storage.dagster_run import RunRecord
 from pipeline_platform.failures import NotFoundError
 from pipeline_platform.orchestration.failures import FAILURE_TAG, PEAK_MEMORY, STOPPED_TAG
 from pipeline_platform.orchestration.history import pipelines
-from pipeline_platform.orchestration.pipeline_runs import ENDED, belongs
+from pipeline_platform.orchestration.pipeline_runs import ENDED, belongs, is_work
 from pipeline_platform.orchestration.run_failures import FAILURES, errors_of, kind_of
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse.run_records import (
@@ -103,6 +103,7 @@ class RunRecorder:
             tasks=tasks,
             errors=errors,
             failure_kind=kind_of(run, errors),
+            is_work=is_work(run),
         )
 
     def _keep_kind(self, run: dg.DagsterRun, ended: EndedRun) -> None:

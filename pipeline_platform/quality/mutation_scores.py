@@ -27,6 +27,8 @@ from pipeline_platform.runbook import MUTATION_SCORE, Runbook
 from pipeline_platform.services import Services
 
 PACKAGE = Path(__file__).parents[1]
+NOT_MEASURABLE = "not measurable"
+NO_CONTRACT = "no contract says what its rows must be"
 Outcome = Literal["caught", "survived", "not applicable"]
 
 
@@ -137,22 +139,43 @@ def labelled(scores: Sequence[TableScore]) -> Labelled:
     return {one.table: one.measurement() for one in scores}
 
 
-def rows_of_scores(scores: Sequence[TableScore]) -> list[dict[str, object]]:
-    """Return one row a table: its score and what it is of."""
-    return [
-        {
-            "table": one.table,
-            "score": one.measurement().value,
-            "caught": len(one.with_outcome("caught")),
-            "survived": len(one.with_outcome("survived")),
-            "not applicable": len(one.with_outcome("not applicable")),
-            "partition": None if one.partition is None else str(one.partition),
-            "rows": one.copied_rows,
-            "of rows": one.partition_rows,
-            "blind checks": ", ".join(one.blind) or None,
-        }
-        for one in scores
-    ]
+def without_contract(services: Services, pipeline: str) -> list[str]:
+    """Return the published tables of a pipeline that no contract is about: `layer/noun`.
+
+    Nobody says what their rows must be, so there is nothing to score; what is made by code from
+    tables with a contract (gold), or is as it was delivered (bronze).
+    """
+    asked = {one.asset for one in contracts_of(pipeline)}
+    return sorted(
+        f"{one.layer}/{one.name}"
+        for one in services.lake.tables(pipeline)
+        if "/".join(one.asset_key) not in asked
+    )
+
+
+def rows_of_scores(
+    scores: Sequence[TableScore], uncovered: Sequence[str] = ()
+) -> list[dict[str, object]]:
+    """Return one row a table: its score and what it is of, or why it has none (B-14)."""
+    rows = [_row_of_score(one) for one in scores]
+    empty = dict.fromkeys(rows[0] if rows else ("table", NOT_MEASURABLE))
+    return rows + [{**empty, "table": one, NOT_MEASURABLE: NO_CONTRACT} for one in uncovered]
+
+
+def _row_of_score(one: TableScore) -> dict[str, object]:
+    measured = one.measurement()
+    return {
+        "table": one.table,
+        "score": measured.value,
+        "caught": len(one.with_outcome("caught")),
+        "survived": len(one.with_outcome("survived")),
+        "not applicable": len(one.with_outcome("not applicable")),
+        "partition": None if one.partition is None else str(one.partition),
+        "rows": one.copied_rows,
+        "of rows": one.partition_rows,
+        "blind checks": ", ".join(one.blind) or None,
+        NOT_MEASURABLE: measured.not_measurable_reason,
+    }
 
 
 def survivors(scores: Sequence[TableScore]) -> list[dict[str, object]]:

@@ -50,7 +50,7 @@ class RunError:
 
 @dataclass(frozen=True)
 class EndedRun:
-    """A run of a pipeline with its steps."""
+    """A run of a pipeline with its steps; `is_work` if it took in or computed something."""
 
     run_id: str
     pipeline: str
@@ -62,6 +62,7 @@ class EndedRun:
     tasks: Sequence[Task] = field(default_factory=tuple)
     errors: Sequence[RunError] = field(default_factory=tuple)
     failure_kind: FailureKind | None = None
+    is_work: bool = True
 
 
 def stage_milliseconds(tasks: Sequence[Task]) -> dict[Stage, int | None]:
@@ -101,8 +102,9 @@ def record_run(conn: Connection, run: EndedRun) -> bool:
         INSERT INTO pipeline_runs (
             run_id, pipeline_id, job_name, status, created_at, started_at, ended_at,
             extraction_duration_ms, transformation_duration_ms, loading_duration_ms, errors,
-            succeeded_tasks, failed_tasks, task_seconds
-        ) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
+             succeeded_tasks, failed_tasks, task_seconds, is_work
+        ) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+         ON CONFLICT DO NOTHING
         """,
         (
             run.run_id,
@@ -119,6 +121,7 @@ def record_run(conn: Connection, run: EndedRun) -> bool:
             sum(task.succeeded for task in run.tasks),
             sum(not task.succeeded for task in run.tasks),
             Jsonb({task.name: task.seconds for task in run.tasks}),
+            run.is_work,
         ),
     )
     if inserted.rowcount == 0:
@@ -219,12 +222,27 @@ def task_totals(conn: Connection) -> list[dict[str, Any]]:
 
 
 def run_counts(conn: Connection, since: datetime) -> list[dict[str, Any]]:
-    """Return pipeline_id, status and run_count of runs that ended since an instant (SP-6)."""
+    """Return pipeline_id, status and run_count of all runs that ended since an instant."""
     return _rows(
         conn,
         "SELECT pipeline_id, status, count(*) AS run_count FROM pipeline_runs"
         " WHERE ended_at >= %(since)s GROUP BY 1, 2 ORDER BY 1, 2",
         {"since": since},
+    )
+
+
+def success_rates(conn: Connection, since: datetime) -> list[dict[str, Any]]:
+    """Return pipeline_id and success_pct of the runs of work that ended since an instant (SP-6).
+
+    As the threshold on it counts them (X-1): what somebody stopped neither succeeded nor failed,
+    and a pipeline without any such run has no rate.
+    """
+    return _rows(
+        conn,
+        "SELECT pipeline_id, 100.0::float8 * count(*) FILTER (WHERE status = 'SUCCESS') / count(*)"
+        " AS success_pct FROM pipeline_runs"
+        " WHERE ended_at >= %(since)s AND is_work AND status <> %(stopped)s GROUP BY 1 ORDER BY 1",
+        {"since": since, "stopped": STOPPED},
     )
 
 

@@ -130,6 +130,26 @@ def test_an_impact_needs_one_thing_to_start_from(processed: Processed, arguments
     assert processed.shell("impact", *arguments).exit_code == 2
 
 
+def test_lineage_of_a_run_leads_from_gold_to_silver(processed: Processed, run_id) -> None:
+    events = processed.shell.json("lineage", "send", "--dry-run")
+    (made,) = [
+        one
+        for one in events
+        if one["job"]["name"] == "advisory_performance.gold.time_weighted_returns"
+        and one["eventType"] == "COMPLETE"
+    ]
+    assert {one["name"] for one in made["inputs"]} == {
+        "advisory_performance_silver.valuations",
+        "advisory_performance_silver.external_flows",
+    }
+    assert made["run"]["facets"]["parent"]["run"]["runId"] == run_id
+
+
+def test_lineage_without_a_service_says_what_to_set(processed: Processed) -> None:
+    result = processed.shell("lineage", "send")
+    assert (result.exit_code, "PLATFORM_LINEAGE_URL" in result.stderr) == (2, True)
+
+
 def test_a_preview_of_an_undo_changes_nothing(processed: Processed, run_id) -> None:
     before = processed.shell.json("run", "show", run_id)["published"]
     found = processed.shell.json("undo", run_id)

@@ -1,10 +1,14 @@
 """Published tables judged anew, by either engine."""
 
 import json
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from tests.integration.commands.conftest import Processed, Shell
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("table", ["valuations", "external_flows", "reported_returns"])
@@ -33,3 +37,28 @@ def test_a_broken_rule_is_told_by_the_exit_code(shell: Shell) -> None:
 
 def test_a_table_without_a_contract_is_wrong_use(shell: Shell) -> None:
     assert shell("quality", "audit", "nothing").exit_code == 2
+
+
+def test_without_a_table_each_published_one_with_a_contract_is_judged(
+    processed: Processed,
+) -> None:
+    result = processed.shell("quality", "audit", "--engine", "great-expectations", "--json")
+    found = json.loads(result.stdout)
+    assert {one["table"] for one in found} == {
+        f"advisory_performance/{name}"
+        for name in ("valuations", "external_flows", "reported_returns")
+    }
+    assert result.exit_code == int(any(one["outcome"] == "fail" for one in found))
+
+
+def test_where_nothing_is_published_there_is_nothing_to_judge(shell: Shell) -> None:
+    assert "nothing is published" in shell("quality", "audit").output
+
+
+def test_the_make_target_of_the_runbook_judges_all_by_great_expectations() -> None:
+    """SP-27."""
+    told = subprocess.run(
+        ["make", "--dry-run", "--always-make", "contracts.validate"],
+        cwd=ROOT, capture_output=True, text=True, check=True, timeout=60,
+    ).stdout.splitlines()[-1]  # fmt: skip
+    assert told.endswith("pipeline-platform quality audit --engine great-expectations")

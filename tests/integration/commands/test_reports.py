@@ -65,6 +65,13 @@ def test_issues_are_counted_by_type(processed: Processed) -> None:
     assert {"record", "file"} <= {one["issue_type"] for one in found}
 
 
+def test_a_file_is_listed_with_the_hash_by_which_commands_know_it(processed: Processed) -> None:
+    listed = {one["file_sha256"] for one in processed.shell.json("reports", "files")}
+    with processed.shell.services() as services, services.database.connection() as connection:
+        known = connection.execute("SELECT file_sha256 FROM etl_processing_log").fetchall()
+    assert listed == {sha256 for (sha256,) in known}
+
+
 def test_partitions_are_listed_largest_first(processed: Processed) -> None:
     sizes = [one["total_bytes"] for one in processed.shell.json("reports", "partitions")]
     assert sizes == sorted(sizes, reverse=True)

@@ -9,6 +9,7 @@ import pytest
 from pipeline_platform.failures import BadInputError, NotFoundError
 from pipeline_platform.operations.plan import runbooks
 from pipeline_platform.orchestration.failures import FAILURE_TAG, handled_failures
+from pipeline_platform.orchestration.pipeline_runs import PipelineRuns, work_tags
 from pipeline_platform.orchestration.run_records import RunRecorder
 from pipeline_platform.quality.measures import Scope, task_latency
 from pipeline_platform.run_context import RunContext
@@ -151,3 +152,32 @@ def test_removing_old_records_sets_no_counter_back(instance, services) -> None:
     instance.delete_run(run_id)
     found.record_ended(services)
     assert totals(services) == {(PIPELINE, "success"): 1}
+
+
+@dg.op
+def look() -> None:
+    """Look at something, as a check does."""
+
+
+@dg.job(name=f"{PIPELINE}_health")
+def health() -> None:
+    look()
+
+
+def test_the_rate_is_of_the_runs_that_the_threshold_counts(instance, services) -> None:
+    """X-1: successes of checks hide no failure of work, here as there."""
+    work = dg.define_asset_job(f"{PIPELINE}_all", "*", tags=work_tags(PIPELINE))
+    definitions = dg.Definitions(
+        [asset("bronze", fails=True)], jobs=[work, health], executor=dg.in_process_executor
+    )
+    jobs = list(definitions.resolve_all_job_defs())
+    found = RunRecorder(definitions.resolve_asset_graph(), jobs, instance)
+    for job in (f"{PIPELINE}_all", f"{PIPELINE}_health", f"{PIPELINE}_health"):
+        definitions.resolve_job_def(job).execute_in_process(instance=instance, raise_on_error=False)
+    found.record_ended(services)
+    since = datetime.now(UTC) - timedelta(days=1)
+    with services.database.connection() as connection:
+        rates = run_records.success_rates(connection, since)
+    counted = [one for _, one in PipelineRuns(instance, PIPELINE, since).ended()]
+    assert rates == [{"pipeline_id": PIPELINE, "success_pct": 100 * sum(counted) / len(counted)}]
+    assert counted == [False]

@@ -16,9 +16,11 @@ from pipeline_platform.quality.mutation_scores import (
     Mutated,
     TableScore,
     contracts_of,
+    rows_of_scores,
     run_of,
     score_table,
     survivors,
+    without_contract,
 )
 from pipeline_platform.quality.observations import history
 from pipeline_platform.run_context import RunContext
@@ -85,6 +87,17 @@ def test_a_mutation_is_caught_by_the_check_that_is_meant_for_it(
 ) -> None:
     _, score, _, _ = scored
     assert check in outcome(score, kind, *columns).caught_by
+
+
+def test_a_table_without_a_contract_is_named_and_has_no_score(scored) -> None:
+    services, score, _, _ = scored
+    uncovered = without_contract(services, PIPELINE)
+    rows = {row["table"]: row for row in rows_of_scores([score], uncovered)}
+    assert uncovered == ["bronze/raw_events"]
+    assert [rows["bronze/raw_events"][name] for name in ("score", "not measurable")] == [
+        None,
+        "no contract says what its rows must be",
+    ]
 
 
 def test_what_no_check_looks_at_survives(scored) -> None:

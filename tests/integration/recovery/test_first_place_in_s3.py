@@ -86,7 +86,8 @@ def test_nothing_of_it_lies_in_the_home_folder(place: Place, backup: Any) -> Non
 
 
 def test_it_is_listed(place: Place, backup: Any) -> None:
-    assert [one["backup"] for one in place.json("backup", "list")] == [backup["backup"]]
+    found = [(one["backup"], one["reason"]) for one in place.json("backup", "list")]
+    assert found == [(backup["backup"], "test")]
 
 
 def test_it_is_verified(place: Place, backup: Any) -> None:
@@ -116,6 +117,22 @@ def test_the_lake_comes_back(restored: Services) -> None:
 def test_everything_is_stopped_until_somebody_resumes_it(restored: Services) -> None:
     with restored.database.connection() as connection:
         assert EVERYTHING in stops(connection)
+
+
+def test_the_whole_lake_comes_back_in_another_bucket_with_its_catalog(
+    restored: Services, place: Place
+) -> None:
+    """SW-50."""
+    elsewhere = f"s3://{BUCKET}/disaster"
+    before = rows_of(restored, BALANCES)
+    told = place("restore", "--all", "--to", elsewhere, "--json")
+    assert {one["outcome"] for one in json.loads(told.stdout)} == {"rebuilt"}
+    assert "set PLATFORM_PROCESSED_LOCATION to it" in told.stderr
+    moved = place.settings.model_copy(update={"processed_location": elsewhere})
+    with Services(moved) as services:
+        assert rows_of(services, BALANCES) == before
+        files = services.lake.files(BALANCES)
+    assert {file.startswith(f"{elsewhere}/") for file in files} == {True}
 
 
 def test_a_damaged_object_is_a_fault(restored: Services, place: Place, backup: Any) -> None:

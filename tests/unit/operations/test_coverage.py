@@ -8,6 +8,7 @@ import pytest
 from pipeline_platform.commands.generate import FOLDER, covered, evidence, requirement_rows
 from pipeline_platform.operations.coverage import EVERY, Evidence, Row, answers, holes
 from pipeline_platform.operations.plan import alertings, runbooks
+from pipeline_platform.runbook import SecuredThings
 
 RATE = "`web_events` thresholds.error_rate"
 
@@ -32,6 +33,40 @@ def without_test(given: Evidence) -> Evidence:
 
 def without_line(given: Evidence) -> Evidence:
     return replace(given, operating=given.operating.replace("`error_rate`", ""))
+
+
+def test_a_route_that_no_test_follows_is_named() -> None:
+    kept = {key: told for key, told in evidence().routes.items() if key[1] != "data_lag"}
+    assert found(requirement_rows(), replace(evidence(), routes=kept)) == [
+        "`web_events` routes.data_lag has no test that makes it fail."
+    ]
+
+
+def test_an_alert_from_outside_that_fires_in_no_test_is_named() -> None:
+    text = evidence().outside_tests.replace('"PipelineRecovery"', "")
+    holed = found(requirement_rows(), replace(evidence(), outside_tests=text))
+    assert {one.split("service_level.")[1] for one in holed} == {
+        "recovery_minutes has no test that makes it fail."
+    }
+
+
+def test_a_limit_of_the_security_review_that_no_test_crosses_is_named() -> None:
+    untested = [replace(one, outside=None) for one in evidence().security]
+    assert found(requirement_rows(), replace(evidence(), security=untested)) == [
+        "`advisory_performance` security.secrets has no test that makes it fail.",
+        "`web_events` security.trails has no test that makes it fail.",
+    ]
+
+
+def test_a_secret_that_no_runbook_names_leaves_its_row_open() -> None:
+    runbook = runbooks()["advisory_performance"]
+    bare = runbook.model_copy(update={"security": SecuredThings()})
+    row = Row("SA-44", "advisory_performance", "a secret is rotated within 90 days", "")
+    changed = answers({**alertings(), "advisory_performance": bare}, evidence())
+    assert holes([row], changed, runbooks()) == [
+        "SA-44 (a secret is rotated within 90 days) has no limit in the runbook of"
+        " advisory_performance."
+    ]
 
 
 def test_nothing_is_missing() -> None:

@@ -69,6 +69,15 @@ def test_the_rows_of_the_requirements_are_sections(pipeline: str) -> None:
     assert titles == ["Throughput", "Quality", "Performance", "Service", "Cost"]
 
 
+@OF_EACH_PIPELINE
+def test_daily_spend_and_what_machines_are_used_for_are_panels(pipeline: str) -> None:
+    """SW-58."""
+    panels = json.loads(dashboard(runbook_of(pipeline)))["panels"]
+    begin = [one["title"] for one in panels].index("Cost")
+    titles = {one["title"] for one in panels[begin:]}
+    assert titles >= {"Cost by day and service", "Memory in use", "Disk in use"}
+
+
 def test_only_a_pipeline_with_a_stream_shows_one() -> None:
     shown = {
         name: any("stream_reads" in panel.query for panel in panels_of(runbook_of(name)))

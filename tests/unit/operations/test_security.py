@@ -1,11 +1,14 @@
 """Findings of a security review: what fails, what passes, and what nobody could see."""
 
+import csv
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline_platform.operations.plan import operations_plan
 from pipeline_platform.operations.security import (
     Bucket,
     Evidence,
@@ -96,6 +99,27 @@ def test_connections_to_the_database_must_be_private(transport: str | None, expe
 )
 def test_a_secret_must_have_been_changed_lately(changed: Any, expected: str) -> None:
     assert outcome("rotation", "secret db", secrets={"secret db": changed}) == expected
+
+
+SHIPPED = list(csv.DictReader(Path(__file__).with_name("security_limits.csv").open()))
+"""What the shipped limits let pass and what they don't; the matrix of rows names it (B-1)."""
+
+
+@pytest.mark.parametrize("line", SHIPPED, ids=lambda line: line["aspect"])
+def test_the_shipped_limits_are_crossed(line: dict[str, str]) -> None:
+    plan = operations_plan().security
+    limits = Limits(plan.rotated_days, plan.delivered_hours, plan.tags)
+    ended = []
+    for name in ("inside_seconds", "outside_seconds"):
+        at = NOW - timedelta(seconds=int(line[name]))
+        seen = Evidence(secrets={"x": at}, trails={"x": Trail(True, at)})
+        found = findings(seen, limits, (), NOW)
+        ended += [one.outcome for one in found if one.aspect == line["aspect"]]
+    assert ended == ["pass", "fail"]
+
+
+def test_every_limit_in_days_or_hours_is_crossed() -> None:
+    assert {line["aspect"] for line in SHIPPED} == {"rotation", "audit trail"}
 
 
 @pytest.mark.parametrize(
