@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipeline_platform.commands.arguments import PACKAGE, parse_month
+from pipeline_platform.commands.arguments import parse_month
 from pipeline_platform.commands.output import (
     FOUND_FAULTS,
     AsJson,
@@ -16,6 +16,7 @@ from pipeline_platform.commands.output import (
 )
 from pipeline_platform.failures import NotFoundError
 from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.pipeline_folders import contract_files
 from pipeline_platform.quality.contracts import Contract
 from pipeline_platform.quality.suites import run_suite
 from pipeline_platform.quality.validation import validate
@@ -67,10 +68,7 @@ def audit(
 
 def _contract_of(table: str) -> tuple[Contract, LakeTable]:
     """Return the contract of a table (`pipeline/table` where two have one) and its declaration."""
-    paths = {
-        f"{path.parents[1].name}/{path.stem}": path
-        for path in sorted(PACKAGE.glob("*/contracts/*.yaml"))
-    }
+    paths = {f"{path.parents[1].name}/{path.stem}": path for path in contract_files()}
     found = [name for name in paths if table in (name, name.split("/")[1])]
     if len(found) != 1:
         raise NotFoundError(
