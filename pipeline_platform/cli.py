@@ -49,6 +49,7 @@ try:
         stopping,
         undo,
         vendor,
+        verify,
         web,
     )
     from pipeline_platform.commands.command_log import logged_command
@@ -92,6 +93,7 @@ app.command()(retention.retention)
 app.command()(restoring.restore)
 app.command()(recovery.recover)
 app.command()(recovery.drill)
+app.command()(verify.verify)
 app.command()(undo.undo)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(incidents.app, name="incidents")

@@ -2,6 +2,7 @@
 
 from pipeline_platform.advisory_performance import automation, definitions
 from pipeline_platform.advisory_performance.ingestion import VendorFiles
+from pipeline_platform.advisory_performance.measures import readers_queries
 from pipeline_platform.advisory_performance.run_context import RunContext
 from pipeline_platform.advisory_performance.serving import reload_months
 from pipeline_platform.advisory_performance.tables import VENDOR_ROWS
@@ -14,6 +15,7 @@ REGISTRATION = Registration(
     unit="month",
     workflow=automation.WORKFLOW,
     requested=automation.requested_range,
+    sample_queries=readers_queries,
     is_linked=True,
     reload=lambda services, run_id, months: reload_months(RunContext(services, run_id), months),
 )

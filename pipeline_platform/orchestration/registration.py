@@ -4,7 +4,7 @@ Each package has a `registration.py` with its `REGISTRATION`. Commands and the c
 it by the pipeline's name, so that a new pipeline needs no line of theirs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from importlib import import_module
@@ -27,6 +27,7 @@ class Registration:
 
     `intake` reads its files in a run of the given id. `requested` says which ranges wait for a
     run of the job `workflow`; `is_linked`: later partitions are computed from earlier ones.
+    `sample_queries` are what readers ask, by name; they must be answered after a restoration.
     `reload` loads partitions of its serving tables again from gold, in a run of the given id;
     None for a pipeline that serves nothing.
     """
@@ -37,6 +38,7 @@ class Registration:
     unit: Unit
     workflow: str
     requested: Callable[[Services], Sequence[RequestedRange]]
+    sample_queries: Callable[[Services], Mapping[str, Callable[[], object]]] = lambda _: {}
     is_linked: bool = False
     reload: Callable[[Services, str, Sequence[date]], None] | None = None
 

@@ -2,6 +2,7 @@
 
 from pipeline_platform.orchestration.registration import Registration
 from pipeline_platform.web_events import automation, definitions
+from pipeline_platform.web_events.analyst_queries import newest_queries
 from pipeline_platform.web_events.ingestion import event_files
 from pipeline_platform.web_events.tables import RAW_EVENTS
 
@@ -12,4 +13,5 @@ REGISTRATION = Registration(
     unit="day",
     workflow=automation.WORKFLOW,
     requested=automation.requested_ranges,
+    sample_queries=newest_queries,
 )

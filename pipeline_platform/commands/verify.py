@@ -1,0 +1,73 @@
+"""`pipeline-platform verify`: whether the platform holds together, also after a restoration."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated
+
+import typer
+
+from pipeline_platform.commands.arguments import pipeline_names
+from pipeline_platform.commands.output import (
+    FOUND_FAULTS,
+    AsJson,
+    errors,
+    plain_failures,
+    services,
+    showing_progress,
+)
+from pipeline_platform.commands.printing import show_rows
+from pipeline_platform.failures import BadInputError
+from pipeline_platform.orchestration.registration import registration_of
+from pipeline_platform.recovery.backup_sets import BackupSets
+from pipeline_platform.recovery.integrity import compared_with, look_at_platform
+from pipeline_platform.run_context import utc_now
+from pipeline_platform.services import Services
+
+
+def verify(
+    after_restore: Annotated[
+        bool,
+        typer.Option(
+            "--after-restore", help="Compare with a backup, too: tables, counts, checksums."
+        ),
+    ] = False,
+    backup: Annotated[
+        str | None, typer.Option(metavar="ID", help="Which backup; else the newest sound one.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look whether all holds together (SA-66), also after a restoration (SW-51); changes nothing.
+
+    Database, files and rows of the lake, contracts, records that add up, positions of streams,
+    delivered files, sample queries. Exit code 1 if anything is not as it should be.
+    """
+    with plain_failures():
+        if backup is not None and not after_restore:
+            raise BadInputError("--backup goes with --after-restore only.")
+        with services() as opened, showing_progress(as_json=as_json):
+            chosen = None
+            if after_restore:
+                chosen = compared_with(BackupSets(opened.settings), backup, backup)
+            looked = list(
+                look_at_platform(opened, utc_now(), queries=sample_queries(opened), backup=chosen)
+            )
+        rows = [
+            {
+                "aspect": one.aspect,
+                "looked at": f"{one.count} {one.unit}",
+                "faults": list(one.faults) if as_json else "\n".join(one.faults) or "none",
+            }
+            for one in looked
+        ]
+        show_rows("Verification", rows, as_json=as_json)
+    if any(one.faults for one in looked):
+        errors.print("Not everything is as it should be.", highlight=False)
+        raise typer.Exit(FOUND_FAULTS)
+
+
+def sample_queries(opened: Services) -> Mapping[str, Callable[[], object]]:
+    """Return the sample queries of every pipeline, by pipeline and name."""
+    return {
+        f"{pipeline}: {name}": ask
+        for pipeline in pipeline_names()
+        for name, ask in registration_of(pipeline).sample_queries(opened).items()
+    }
