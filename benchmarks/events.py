@@ -86,7 +86,7 @@ def ours(deliveries: Sequence[Delivery]) -> dict[str, Any]:
 
     from pipeline_platform.lake import replacement
     from pipeline_platform.services import Services
-    from pipeline_platform.web_events import agent_facts
+    from pipeline_platform.web_events import refinement
     from pipeline_platform.web_events.run_context import RunContext
     from pipeline_platform.web_events.tables import PIPELINE, RAW_EVENTS, WEB_EVENTS
 
@@ -96,7 +96,7 @@ def ours(deliveries: Sequence[Delivery]) -> dict[str, Any]:
     incoming.mkdir(parents=True, exist_ok=True)
     for delivery in deliveries:
         os.link(delivery.path, incoming / delivery.path.name)
-    agent_facts.prepare()
+    refinement.prepare()
     peaks = PeakMemory()
     with Services(settings) as services:
         for table in (RAW_EVENTS, WEB_EVENTS):
@@ -121,12 +121,12 @@ def bare(name: str, deliveries: Sequence[Delivery]) -> dict[str, Any]:
     import polars
 
     from pipeline_platform.services import Services
-    from pipeline_platform.web_events import agent_facts
+    from pipeline_platform.web_events import refinement
     from pipeline_platform.web_events.refinement import reading_of
     from pipeline_platform.web_events.run_context import RunContext
 
     del pandas, polars
-    agent_facts.prepare()
+    refinement.prepare()
     target = deliveries[0].path.with_suffix(f".{name}.parquet")
     with Services(Settings.from_env()) as services:
         run = RunContext(services, name)

@@ -50,7 +50,7 @@ try:
         stopping,
         undo,
         vendor,
-        verifying,
+        verify,
         web,
     )
     from pipeline_platform.commands.command_log import logged_command
@@ -84,7 +84,6 @@ app.command()(impact.impact)
 app.command()(explanation.explain)
 app.command()(doctor.doctor)
 app.command()(diagnose.diagnose)
-app.command()(verifying.verify)
 app.command("morning-check")(report_pages.morning)
 app.command("partition-status")(history.partition_status)
 app.command()(dbt_operation.dbt_operation)
@@ -95,6 +94,7 @@ app.command()(retention.retention)
 app.command()(restoring.restore)
 app.command()(recovery.recover)
 app.command()(recovery.drill)
+app.command()(verify.verify)
 app.command()(undo.undo)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(incidents.app, name="incidents")

@@ -9,19 +9,18 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from pipeline_platform.advisory_performance import definitions as advisory_performance
 from pipeline_platform.failures import InvalidSettingError
 from pipeline_platform.operations import definitions as operations
+from pipeline_platform.orchestration.registration import registration_of
+from pipeline_platform.pipeline_folders import pipeline_folders
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
-from pipeline_platform.web_events import definitions as web_events
 
 
 def build_defs(settings: Settings, resources: Mapping[str, object] | None = None) -> dg.Definitions:
     """Assemble the platform for one set of settings; `resources` replaces the default ones."""
     return dg.Definitions.merge(
-        advisory_performance.build_defs(settings.environment),
-        web_events.build_defs(settings.environment),
+        *(registration_of(name).definitions(settings.environment) for name in pipeline_folders()),
         operations.build_defs(settings.environment),
         dg.Definitions(
             resources=dict(resources) if resources else {"services": Services(settings)},

@@ -43,6 +43,7 @@ from pipeline_platform.quality.measures import (
 )
 from pipeline_platform.quality.monitoring_gap import monitoring_gap
 from pipeline_platform.recovery import proof
+from pipeline_platform.services import Services
 from pipeline_platform.warehouse import embedded, processor_use
 from pipeline_platform.warehouse.index_bloat import counted_since, index_use
 
@@ -328,21 +329,27 @@ def _connection_share(scope: Scope) -> Labelled:
     return {ALL: replace(share, sample_size=1)}
 
 
+READERS_QUERIES = {
+    "recent runs": "SELECT count(*) FROM recent_etl_runs",
+    "breaches of the last month": (
+        "SELECT count(*) FROM performance_data WHERE reconciliation_status != 'COMPLETED'"
+        " AND as_of_date >= (SELECT max(as_of_date) FROM performance_data) - 31"
+    ),
+    "latest day of a vendor": (
+        "SELECT data_source, max(as_of_date) FROM performance_data GROUP BY data_source"
+    ),
+}
+"""What applications ask of the serving database, by what it tells."""
+
+
+def readers_queries(services: Services) -> Mapping[str, Callable[[], object]]:
+    """Return what asks each of the applications' queries."""
+    scope = Scope(RunContext(services, "queries"), ())
+    return {label: partial(scope.rows, query) for label, query in READERS_QUERIES.items()}
+
+
 def _query_response(scope: Scope) -> Labelled:
-    probes = {
-        "recent runs": "SELECT count(*) FROM recent_etl_runs",
-        "breaches of the last month": (
-            "SELECT count(*) FROM performance_data WHERE reconciliation_status != 'COMPLETED'"
-            " AND as_of_date >= (SELECT max(as_of_date) FROM performance_data) - 31"
-        ),
-        "latest day of a vendor": (
-            "SELECT data_source, max(as_of_date) FROM performance_data GROUP BY data_source"
-        ),
-    }
-    return measures.query_times(
-        "database_query_response",
-        {label: partial(scope.rows, query) for label, query in probes.items()},
-    )
+    return measures.query_times("database_query_response", readers_queries(scope.run.services))
 
 
 UNUSED_FOR = timedelta(days=30)

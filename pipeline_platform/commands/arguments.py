@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from pipeline_platform.failures import BadInputError, NotFoundError
+from pipeline_platform.pipeline_folders import pipeline_folders
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -61,7 +62,7 @@ def parse_duration(text: str | timedelta) -> timedelta:
 
 def pipeline_names() -> list[str]:
     """Return the pipelines that have a runbook, sorted."""
-    return sorted(path.parent.name for path in PACKAGE.glob("*/runbook.yaml"))
+    return list(pipeline_folders())
 
 
 def pipeline_named(name: str) -> str:

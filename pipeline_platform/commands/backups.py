@@ -1,5 +1,6 @@
 """`pipeline-platform backup`: copies of database and lake made, listed, verified and removed."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date
 from typing import Annotated
@@ -8,7 +9,7 @@ import typer
 
 from pipeline_platform.commands.arguments import Limit, parse_day
 from pipeline_platform.commands.audit import acting
-from pipeline_platform.commands.lake_tables import table_named
+from pipeline_platform.commands.lake_tables import all_tables, table_named
 from pipeline_platform.commands.maintenance import maintainer_of
 from pipeline_platform.commands.output import (
     FOUND_FAULTS,
@@ -21,6 +22,13 @@ from pipeline_platform.commands.output import (
 from pipeline_platform.commands.printing import show_facts, show_rows
 from pipeline_platform.failures import NotFoundError
 from pipeline_platform.lake.backup import Backup, back_up
+from pipeline_platform.recovery.backup_contents import (
+    Judged,
+    SavedTable,
+    judge_contents,
+    saved_table,
+    saved_tables,
+)
 from pipeline_platform.recovery.backup_sets import BackupSets, PlatformBackup, is_id
 from pipeline_platform.recovery.backups import create_backup
 from pipeline_platform.recovery.retention import remove_old_backups
@@ -81,21 +89,27 @@ def verify(
     backup: Annotated[
         str | None,
         typer.Argument(
-            metavar="ID|FOLDER", help="A backup, or a copy of a table; else the newest."
+            metavar="ID|FOLDER",
+            help="A backup, a folder of backups (its newest), or of a copy of a table; else the "
+            "newest.",
         ),
     ] = None,
+    contents: Annotated[
+        bool,
+        typer.Option("--contents", help="Also judge its rows: their columns and contracts."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Read a whole backup and compare every file with its checksum; exit code 1 if one differs."""
     with plain_failures():
-        settings = Settings.from_env()
+        settings, sets = Settings.from_env(), None
         if backup is not None and not is_id(backup):
-            copied = Backup.open(backup, settings)
-            with showing_progress(as_json=as_json):
-                copied.verify(settings)
-            _show_copy(copied, as_json=as_json)
-            return
-        sets = BackupSets(settings)
+            sets = BackupSets(settings.model_copy(update={"backups_location": backup}))
+            if not sets.ids():
+                _verify_copy(Backup.open(backup, settings), settings, contents, as_json=as_json)
+                return
+            backup = None
+        sets = sets or BackupSets(settings)
         found = sets.newest() if backup is None else sets.get(backup)
         if found is None:
             raise NotFoundError(
@@ -103,12 +117,39 @@ def verify(
                 "--reason ...` makes one."
             )
         with showing_progress(as_json=as_json):
-            verdict = verify_backup(sets, found, utc_now())
-        facts = {**_facts(sets, found), "faults": list(verdict.faults)}
-        show_facts("Backup", facts, as_json=as_json)
-        if verdict.faults:
-            errors.print("The backup is damaged; use another one, and make a new one now.")
-            raise typer.Exit(FOUND_FAULTS)
+            faults = [*verify_backup(sets, found, utc_now()).faults]
+            judged = _judge(sets.settings, list(saved_tables(sets, found))) if contents else None
+        _show_verified("Backup", _facts(sets, found), faults, judged, as_json=as_json)
+
+
+def _verify_copy(copied: Backup, settings: Settings, contents: bool, *, as_json: bool) -> None:
+    with showing_progress(as_json=as_json):
+        copied.verify(settings)
+        judged = _judge(settings, [saved_table(copied)]) if contents else None
+    _show_verified("Backup", _copy_facts(copied), [], judged, as_json=as_json)
+
+
+def _judge(settings: Settings, tables: Sequence[SavedTable]) -> Judged:
+    declared = {"/".join(one.asset_key): one for one in all_tables()}
+    return judge_contents(settings, tables, declared, utc_now())
+
+
+def _show_verified(
+    title: str,
+    facts: dict[str, object],
+    faults: list[str],
+    judged: Judged | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Print what was verified; exit code 1 if something is wrong with it."""
+    if judged is not None:
+        facts |= {"rows read": judged.rows, "rules judged": judged.rules}
+        faults = [*faults, *judged.faults]
+    show_facts(title, {**facts, "faults": faults}, as_json=as_json)
+    if faults:
+        errors.print("The backup is damaged; use another one, and make a new one now.")
+        raise typer.Exit(FOUND_FAULTS)
 
 
 @app.command()
@@ -168,7 +209,11 @@ def _facts(sets: BackupSets, backup: PlatformBackup) -> dict[str, object]:
 
 
 def _show_copy(backup: Backup, *, as_json: bool) -> None:
-    facts = {
+    show_facts("Backup", _copy_facts(backup), as_json=as_json)
+
+
+def _copy_facts(backup: Backup) -> dict[str, object]:
+    return {
         "folder": backup.location,
         "table": "/".join(backup.table),
         "partition": backup.partition or "all",
@@ -177,4 +222,3 @@ def _show_copy(backup: Backup, *, as_json: bool) -> None:
         "files": len(backup.files),
         "bytes": sum(file.size_bytes for file in backup.files),
     }
-    show_facts("Backup", facts, as_json=as_json)

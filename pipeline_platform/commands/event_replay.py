@@ -1,4 +1,4 @@
-"""`quarantine replay` of web_events: what would pass and move, then the same for real (B-9)."""
+"""`quarantine replay`: what would pass and, of web_events, move; then the same for real (B-9)."""
 
 import uuid
 from collections.abc import Callable, Sequence
@@ -8,6 +8,7 @@ from pipeline_platform.commands.event_effects import effect_tables, mart_effects
 from pipeline_platform.commands.job_runs import WorkflowEnd, show_end
 from pipeline_platform.commands.printing import show_facts, show_rows
 from pipeline_platform.ingestion.files import FileOutcome
+from pipeline_platform.ingestion.intake import Intake
 from pipeline_platform.ingestion.replay import FilePreview, preview_files, replay_files
 from pipeline_platform.ingestion.selection import Selection
 from pipeline_platform.ingestion.trial import trial_folder
@@ -17,6 +18,8 @@ from pipeline_platform.web_events.replay_moves import Moves, day_moves
 from pipeline_platform.web_events.run_context import RunContext, shipped_sources
 from pipeline_platform.web_events.sources import load_mappings
 
+Process = Callable[[], WorkflowEnd | None]
+
 
 def replay_events(
     opened: Services,
@@ -24,21 +27,43 @@ def replay_events(
     sources: Path | None,
     *,
     dry_run: bool,
-    process: Callable[[], WorkflowEnd | None] | None,
+    process: Process | None,
     as_json: bool,
 ) -> bool:
-    """Read held files and lines again, or say what that would do; tell if all is well then.
+    """Read held files and lines of web_events again, or say what that would do and move.
 
-    `sources` is a folder of source mappings to try, `process` works on the days that wait.
+    `sources` is a folder of source mappings to try. Tells if all is well then.
     """
     known = load_mappings(sources) if sources else shipped_sources()
     run = RunContext(opened, f"cli-{uuid.uuid4()}", sources=known)
-    intake = EventFiles(run)
-    with trial_folder(run) as folder:
+
+    def moves(preview: FilePreview, folder: Path) -> Moves:
+        return day_moves(run, preview.again, folder, mart_effects)
+
+    return replay_intake(
+        EventFiles(run), chosen, moves, dry_run=dry_run, process=process, as_json=as_json
+    )
+
+
+def replay_intake(
+    intake: Intake,
+    chosen: Selection,
+    moves_of: Callable[[FilePreview, Path], Moves] | None = None,
+    *,
+    dry_run: bool,
+    process: Process | None,
+    as_json: bool,
+) -> bool:
+    """Read held files and lines of any pipeline again, or say what that would do.
+
+    `moves_of` says what would move downstream, where a pipeline can tell; `process` works on the
+    partitions that wait. Tells if all is well then.
+    """
+    with trial_folder(intake.run) as folder:
         preview = preview_files(intake, chosen, folder)
         moves = None
-        if dry_run and not preview.changes_nothing:
-            moves = day_moves(run, preview.again, folder, mart_effects)
+        if dry_run and moves_of is not None and not preview.changes_nothing:
+            moves = moves_of(preview, folder)
     done = [] if dry_run else replay_files(intake, preview)
     ended = process() if done and process is not None else None
     _show(_facts(preview, done), moves, ended, as_json=as_json)

@@ -24,6 +24,7 @@ from pipeline_platform.operations.dashboards import dashboard
 from pipeline_platform.operations.plan import alertings, operations_plan, runbooks
 from pipeline_platform.operations.prometheus_rules import rule_file
 from pipeline_platform.operations.security import AUDIT_TRAIL_ROWS, ROTATION_ROWS, Aspect
+from pipeline_platform.pipeline_folders import RUNBOOK, pipeline_folders
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.runbook import Runbook
 from pipeline_platform.runbook_page import (
@@ -85,7 +86,7 @@ def generated_files(folder: Path) -> dict[Path, str]:
         page = folder / f"{name}.md"
         own = own_runbook(name)
         text = _present(page) or new_page(own)
-        day = updated_day(updated_on(text), changed_on(PACKAGE / name / "runbook.yaml"))
+        day = updated_day(updated_on(text), changed_on(pipeline_folders()[name] / RUNBOOK))
         files[page] = with_blocks(text, generated_blocks(own, day))
     return files
 

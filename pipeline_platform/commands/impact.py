@@ -115,9 +115,7 @@ def _show(
     found = touched_by(location.services, starts, tables_of(pipeline), made_from(location))
     order = {tuple(key.path): n for n, key in enumerate(assets_of(location.graph, pipeline))}
     touched = sorted(found, key=lambda one: order.get(one.asset, len(order)))
-    with location.services.database.connection() as connection:
-        readers = readers_of(connection, "performance_data")
-    rows = [_row(location, one, readers, as_json=as_json) for one in touched]
+    rows = [_row(location, one, as_json=as_json) for one in touched]
     first = [
         {
             "table": "/".join(one.table.asset_key),
@@ -142,7 +140,7 @@ def _show(
         errors.print(f"{MOST_SHOWN} of {len(subjects)} are shown; --json has all.")
 
 
-def _row(location: CodeLocation, one: Touched, readers: list[str], *, as_json: bool) -> Row:
+def _row(location: CodeLocation, one: Touched, *, as_json: bool) -> Row:
     key = dg.AssetKey(one.asset)
     is_served = one.asset[1] == "serving"
     is_last = not location.graph.get(key).child_keys
@@ -151,12 +149,15 @@ def _row(location: CodeLocation, one: Touched, readers: list[str], *, as_json: b
         "partitions": _span(one.affected, as_json=as_json),
         "published since": None if is_served else _span(one.built, as_json=as_json),
         "by": list(one.runs) if as_json else [run[:13] for run in one.runs],
-        "read by": (readers or ["only the platform's own role"])
-        if is_served
-        else "people"
-        if is_last
-        else None,
+        "read by": _readers(location, one) if is_served else "people" if is_last else None,
     }
+
+
+def _readers(location: CodeLocation, served: Touched) -> list[str]:
+    """Return who reads a served table; PostgreSQL's has the name of its asset."""
+    with location.services.database.connection() as connection:
+        found = readers_of(connection, served.asset[-1])
+    return found or ["only the platform's own role"]
 
 
 def _span(keys: Collection[str], *, as_json: bool) -> object:

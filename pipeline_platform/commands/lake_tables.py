@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 
-from pipeline_platform.commands.arguments import PACKAGE, pipeline_names
+from pipeline_platform.commands.arguments import pipeline_names
 from pipeline_platform.failures import NotFoundError
 from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.pipeline_folders import RUNBOOK, pipeline_folders
 from pipeline_platform.runbook import Runbook
 
 
@@ -40,4 +41,4 @@ def table_named(name: str) -> LakeTable:
 
 def runbook_of(pipeline: str) -> Runbook:
     """Return a pipeline's runbook."""
-    return Runbook.load(PACKAGE / pipeline / "runbook.yaml")
+    return Runbook.load(pipeline_folders()[pipeline] / RUNBOOK)

@@ -13,6 +13,7 @@ from pipeline_platform.commands.arguments import (
     parse_day,
     parse_month,
     pipeline_named,
+    pipeline_names,
 )
 from pipeline_platform.commands.audit import acting
 from pipeline_platform.commands.job_runs import WorkflowEnd, run_job, show_end, together
@@ -24,16 +25,18 @@ from pipeline_platform.commands.output import (
     services,
     showing_progress,
 )
-from pipeline_platform.commands.pipelines import ADVISORY, WORK, Work
+from pipeline_platform.commands.pipelines import ADVISORY
 from pipeline_platform.commands.printing import show_rows
 from pipeline_platform.definitions import build_defs
 from pipeline_platform.failures import BadInputError, ConflictError
 from pipeline_platform.orchestration.instance import open_instance
+from pipeline_platform.orchestration.registration import Registration, registration_of
 from pipeline_platform.orchestration.sensors import UNFINISHED, RequestedRange
 from pipeline_platform.partition_ranges import date_range, dates_in, partition_key
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse import control
+from pipeline_platform.warehouse.stops import require_running
 
 app = typer.Typer(help="Months and days: which wait, and process them.")
 EARLIEST = date(1990, 1, 1)
@@ -133,7 +136,7 @@ def process_waiting(opened: Services, pipeline: str, *, anyway: bool) -> Iterato
     A run may request partitions anew that it found to be wrong.
     """
     done: set[str] = set()
-    while waiting := _not_in(done, WORK[pipeline].requested(opened)):
+    while waiting := _not_in(done, registration_of(pipeline).requested(opened)):
         for one in waiting:
             done.add(one.name)
             ended = run_workflow(opened, pipeline, one.first, one.last, anyway=anyway)
@@ -146,7 +149,7 @@ def request_range(
     opened: Services, pipeline: str, first: str | None, last: str | None
 ) -> tuple[date, date]:
     """Request what must be computed with a range of partitions, and return the range itself."""
-    work = WORK[pipeline]
+    work = registration_of(pipeline)
     present = dates_in(opened.lake.partitions(work.bronze))
     if not present:
         raise BadInputError(
@@ -172,9 +175,11 @@ def run_workflow(
 ) -> WorkflowEnd:
     """Run a pipeline's workflow, or another job, over a range here and say how it ended.
 
-    Raises ConflictError while another run of the workflow is unfinished.
+    Raises ConflictError while another run of the workflow is unfinished, StoppedError while the
+    pipeline is stopped.
     """
-    workflow = WORK[pipeline].workflow
+    require_running(opened.database, pipeline)
+    workflow = registration_of(pipeline).workflow
     errors.print(f"[bold]·[/bold] {pipeline}: {first} to {last}")
     instance = open_instance(opened.settings)
     if not anyway:
@@ -195,10 +200,10 @@ def refuse_second_run(instance: dg.DagsterInstance, workflow: str) -> None:
 
 
 def _pipelines(name: str | None) -> list[str]:
-    return sorted(WORK) if name is None else [pipeline_named(name)]
+    return pipeline_names() if name is None else [pipeline_named(name)]
 
 
-def _partition(work: Work, text: str) -> date:
+def _partition(work: Registration, text: str) -> date:
     return parse_month(text) if work.unit == "month" else parse_day(text)
 
 

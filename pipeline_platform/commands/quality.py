@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipeline_platform.commands.arguments import PACKAGE, parse_month
+from pipeline_platform.commands.arguments import parse_month
 from pipeline_platform.commands.output import (
     FOUND_FAULTS,
     AsJson,
@@ -18,6 +18,7 @@ from pipeline_platform.commands.output import (
 )
 from pipeline_platform.failures import NotFoundError
 from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.pipeline_folders import contract_files
 from pipeline_platform.quality.contracts import Contract, ExpectationResult
 from pipeline_platform.quality.suites import run_suite
 from pipeline_platform.quality.validation import validate
@@ -97,10 +98,7 @@ def _published(opened: Services, contracts: Mapping[str, Path]) -> list[str]:
 
 def _contracts() -> dict[str, Path]:
     """Return every contract by `pipeline/table`."""
-    return {
-        f"{path.parents[1].name}/{path.stem}": path
-        for path in sorted(PACKAGE.glob("*/contracts/*.yaml"))
-    }
+    return {f"{path.parents[1].name}/{path.stem}": path for path in contract_files()}
 
 
 def _one_of(contracts: Mapping[str, Path], table: str) -> str:

@@ -1,16 +1,16 @@
-"""`pipeline-platform verify`: whether a pipeline is well again, waiting for it if told (SP-26)."""
+"""`pipeline-platform verify PIPELINE`: whether it is well again, waiting if told (SP-26)."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import NoReturn
 
 import typer
 
-from pipeline_platform.commands.arguments import parse_duration, pipeline_named
+from pipeline_platform.commands.arguments import pipeline_named
 from pipeline_platform.commands.code_location import CodeLocation, code_location
 from pipeline_platform.commands.lake_tables import tables_of
-from pipeline_platform.commands.output import FOUND_FAULTS, AsJson, show_facts, show_rows
+from pipeline_platform.commands.output import FOUND_FAULTS, show_facts, show_rows
 from pipeline_platform.operations.plan import runbooks
 from pipeline_platform.operations.present import present_of
 from pipeline_platform.operations.reports.pages import Row
@@ -21,16 +21,7 @@ from pipeline_platform.run_context import utc_now
 SECONDS_BETWEEN_LOOKS = 5.0
 
 
-def verify(
-    pipeline: Annotated[str, typer.Argument(help="Its name or the beginning of it.")],
-    within: Annotated[
-        timedelta | None,
-        typer.Option(
-            parser=parse_duration, metavar="90s|20m|2h", help="Wait so long until all is well."
-        ),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
+def verify_pipeline(pipeline: str, within: timedelta | None, *, as_json: bool) -> NoReturn:
     """Say whether a pipeline is well: data fresh, checks green, nothing failed or late (SP-26).
 
     It also says what came last into silver. Exit code 1: something is not well, or was not in time.

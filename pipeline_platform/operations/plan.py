@@ -8,13 +8,13 @@ from typing import Self, get_args
 from pydantic import Field, model_validator
 
 from pipeline_platform.operations.security import ASPECTS, Aspect
+from pipeline_platform.pipeline_folders import RUNBOOK, pipeline_folders
 from pipeline_platform.quality.strict_yaml import read_model
 from pipeline_platform.quality.thresholds import Part
 from pipeline_platform.runbook import Alerting, Freshness, ReportName, Runbook, Schedule, Sensor
 from pipeline_platform.warehouse.retention import TABLES as FORGETFUL_TABLES
 
 FILE = Path(__file__).with_name("operations.yaml")
-PACKAGE = FILE.parents[1]
 
 
 class CostPlan(Part):
@@ -110,7 +110,7 @@ def operations_plan() -> OperationsPlan:
 @cache
 def runbooks() -> Mapping[str, Runbook]:
     """Read the runbook of every pipeline once per process, by its name."""
-    found = [Runbook.load(path) for path in sorted(PACKAGE.glob("*/runbook.yaml"))]
+    found = [Runbook.load(folder / RUNBOOK) for folder in pipeline_folders().values()]
     return {runbook.pipeline: runbook for runbook in found}
 
 

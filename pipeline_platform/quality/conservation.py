@@ -84,12 +84,14 @@ def record_entries(
 
     Without `replacing` they take the place of all that the ledger said of the same files at the
     same hop. With `replacing=(hop, partition_keys)` they take the place of all that it said of
-    these partitions at that hop, for a partition is judged anew as a whole. `pipeline` may be
-    left out where there are entries; without any it is needed to clear emptied partitions.
+    these partitions at that hop, for a partition is judged anew as a whole; what another run had
+    said is kept for an undo. `pipeline` may be left out where there are entries; without any it is
+    needed to clear emptied partitions.
     """
     pipeline = pipeline or (entries[0].pipeline if entries else None)
     if pipeline is None:
         return
+    columns = f"pipeline, hop, file_sha256, partition_key, {_COUNTS}, run_id, recorded_at"
     with conn.transaction():
         if replacing is None:
             files = sorted({(entry.hop, entry.file_sha256) for entry in entries})
@@ -105,11 +107,25 @@ def record_entries(
         else:
             hop, keys = replacing
             conn.execute(
-                "DELETE FROM conservation_ledger"
-                " WHERE pipeline = %s AND hop = %s AND partition_key = ANY(%s)",
-                (pipeline, hop, list(keys)),
+                f"""
+                WITH replaced AS (
+                    DELETE FROM conservation_ledger
+                    WHERE pipeline = %(pipeline)s AND hop = %(hop)s
+                      AND partition_key = ANY(%(keys)s)
+                    RETURNING {columns}
+                )
+                INSERT INTO replaced_ledger ({columns}, replaced_by, replaced_at)
+                SELECT {columns}, %(run_id)s, %(now)s FROM replaced WHERE run_id <> %(run_id)s
+                ON CONFLICT DO NOTHING
+                """.encode(),
+                {
+                    "pipeline": pipeline,
+                    "hop": hop,
+                    "keys": list(keys),
+                    "run_id": run_id,
+                    "now": now,
+                },
             )
-        columns = f"pipeline, hop, file_sha256, partition_key, {_COUNTS}, run_id, recorded_at"
         with (
             conn.cursor() as cursor,
             cursor.copy(f"COPY conservation_ledger ({columns}) FROM STDIN".encode()) as copy,

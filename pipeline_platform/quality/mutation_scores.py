@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pipeline_platform.failures import NotFoundError
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.partition_ranges import dates_in
+from pipeline_platform.pipeline_folders import pipeline_folders
 from pipeline_platform.progress import tracked
 from pipeline_platform.quality.contracts import Contract
 from pipeline_platform.quality.measurements import Measurement, percentage, unmeasured
@@ -26,7 +27,6 @@ from pipeline_platform.run_context import RunContext
 from pipeline_platform.runbook import MUTATION_SCORE, Runbook
 from pipeline_platform.services import Services
 
-PACKAGE = Path(__file__).parents[1]
 NOT_MEASURABLE = "not measurable"
 NO_CONTRACT = "no contract says what its rows must be"
 Outcome = Literal["caught", "survived", "not applicable"]
@@ -84,7 +84,7 @@ class TableScore:
 
 def contracts_of(pipeline: str) -> list[Contract]:
     """Read the contracts of a pipeline, by table."""
-    folder = PACKAGE / pipeline / "contracts"
+    folder = pipeline_folders()[pipeline] / "contracts"
     return [Contract.load(path) for path in sorted(folder.glob("*.yaml"))]
 
 
@@ -193,7 +193,7 @@ def survivors(scores: Sequence[TableScore]) -> list[dict[str, object]]:
 
 def _own(pipeline: str, module: str, name: str) -> Any:
     """Return what a pipeline's package has of its own under a name; None without such a module."""
-    if not (PACKAGE / pipeline / f"{module}.py").exists():
+    if not (pipeline_folders()[pipeline] / f"{module}.py").exists():
         return None
     return getattr(importlib.import_module(f"pipeline_platform.{pipeline}.{module}"), name)
 

@@ -7,7 +7,16 @@ from pipeline_platform.streams.batch_files import is_batch_name
 
 
 def deliver_unknown(services: Services, pipeline: str) -> list[str]:
-    """Take up archived files that the register does not know; return their hashes (SA-71).
+    """Take up archived files that the register does not know; return their hashes (SA-71)."""
+    zone = services.landing(pipeline)
+    found = unknown_files(services, pipeline)
+    for sha256, name in found:
+        zone.restore(sha256, name)
+    return [sha256 for sha256, _ in found]
+
+
+def unknown_files(services: Services, pipeline: str) -> list[tuple[str, str]]:
+    """Return hash and name of archived files that the register does not know.
 
     They came after the point to which the database was brought back. Batches of a stream are left
     out: the stream's position came back with the table, and they are read again from there.
@@ -18,14 +27,13 @@ def deliver_unknown(services: Services, pipeline: str) -> list[str]:
             "SELECT file_sha256 FROM etl_processing_log WHERE pipeline = %s", (pipeline,)
         ).fetchall()
     known = {row[0] for row in rows}
-    taken = []
+    unknown = []
     for item in zone.list("archive"):
         _, sha256, *name = item.key.split("/", 2)
         if sha256 in known or not name or is_batch_name(name[0]):
             continue
-        zone.restore(sha256, name[0])
-        taken.append(sha256)
-    return taken
+        unknown.append((sha256, name[0]))
+    return unknown
 
 
 def files_without_rows(services: Services, pipeline: str) -> list[str]:

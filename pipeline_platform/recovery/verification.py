@@ -12,7 +12,7 @@ from pipeline_platform.lake.engine import connect, sql_text
 from pipeline_platform.lake.export import TableExport, lost_files
 from pipeline_platform.lake.lake import Lake
 from pipeline_platform.lake.reading import live_files
-from pipeline_platform.operations.plan import PACKAGE
+from pipeline_platform.pipeline_folders import contract_files
 from pipeline_platform.progress import tracked
 from pipeline_platform.quality.contracts import Contract
 from pipeline_platform.quality.validation import validate
@@ -82,7 +82,7 @@ def contract_faults(lake: Lake, now: datetime) -> tuple[int, list[str]]:
     Only rules of severity critical are faults: the others describe what was delivered.
     """
     judged, faults = 0, []
-    for path in tracked(sorted(PACKAGE.glob("*/contracts/*.yaml")), "contracts"):
+    for path in tracked(contract_files(), "contracts"):
         contract = Contract.load(path)
         pipeline, layer, name = contract.asset.split("/")
         query = table_query(lake, (f"{pipeline}_{layer}", name))

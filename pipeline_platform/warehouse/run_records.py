@@ -102,9 +102,9 @@ def record_run(conn: Connection, run: EndedRun) -> bool:
         INSERT INTO pipeline_runs (
             run_id, pipeline_id, job_name, status, created_at, started_at, ended_at,
             extraction_duration_ms, transformation_duration_ms, loading_duration_ms, errors,
-             succeeded_tasks, failed_tasks, task_seconds, is_work
+            succeeded_tasks, failed_tasks, task_seconds, is_work
         ) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
-         ON CONFLICT DO NOTHING
+        ON CONFLICT DO NOTHING
         """,
         (
             run.run_id,

@@ -18,9 +18,9 @@ def take_refinement_back(
 ) -> None:
     """Make partitions wait again as before a run refined them; `since` is its first commit.
 
-    What the run refused is no longer held, what it let pass is held again, its account is
-    removed, and files that it completed are PUBLISHED and wait for the new request. Nobody else
-    may have worked on these partitions since.
+    What the run refused is no longer held, what it let pass is held again, the ledger has the
+    account again that the run's took the place of, and files that it completed are PUBLISHED and
+    wait for the new request. Nobody else may have worked on these partitions since.
     """
     values = {
         "pipeline": pipeline,
@@ -55,6 +55,22 @@ def take_refinement_back(
     )
     conn.execute(
         f"DELETE FROM conservation_ledger WHERE {later_hops} AND run_id = %(run_id)s".encode(),
+        values,
+    )
+    conn.execute(
+        f"""
+        WITH earlier AS (
+            DELETE FROM replaced_ledger WHERE {later_hops} AND replaced_by = %(run_id)s
+            RETURNING *
+        )
+        INSERT INTO conservation_ledger (
+            pipeline, hop, file_sha256, partition_key, arrived, published, quarantined,
+            deduplicated, held_late, run_id, recorded_at
+        )
+        SELECT pipeline, hop, file_sha256, partition_key, arrived, published, quarantined,
+            deduplicated, held_late, run_id, recorded_at
+        FROM earlier ON CONFLICT DO NOTHING
+        """.encode(),
         values,
     )
     versions = control.request_partitions(conn, pipeline, partitions, now)

@@ -10,8 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline_platform.web_events.agent_patterns import MAX_AGENT_LENGTH
-from pipeline_platform.web_events.bots import BotList, load_bot_list
-from pipeline_platform.web_events.run_context import load_runbook
+from pipeline_platform.web_events.bots import BotList
 from pipeline_platform.web_events.user_agents import describe
 
 CACHED_AGENTS = 50_000
@@ -28,12 +27,6 @@ FACTS = pa.schema(
 )
 
 _Facts = tuple[str | None, str | None, str | None, str, bool, str | None]
-
-
-def prepare() -> None:
-    """Compile all rules of agents; for a process from which those that refine are forked."""
-    load_bot_list(load_runbook().rulings.friends)
-    describe("any")
 
 
 def agent_key_sql(column: str = "user_agent") -> str:

@@ -3,11 +3,12 @@
 Each is a file of `queries/`: plain SQL over the lake's names, with `$last_date` as the newest day.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
+from pipeline_platform.partition_ranges import dates_in
 from pipeline_platform.services import Services
 from pipeline_platform.web_events.marts import MARTS
 from pipeline_platform.web_events.tables import WEB_EVENTS
@@ -21,6 +22,17 @@ DAYS = 28
 def analyst_queries() -> Mapping[str, str]:
     """Return every query by its name."""
     return {path.stem: path.read_text("utf-8") for path in sorted(QUERIES.glob("*.sql"))}
+
+
+def newest_queries(services: Services) -> Mapping[str, Callable[[], object]]:
+    """Return what asks each query over the last days that silver has; nothing without any."""
+    present = [*dates_in(services.lake.partitions(WEB_EVENTS))]
+    if not present:
+        return {}
+    return {
+        label: partial(run_query, services, sql, present[-1])
+        for label, sql in analyst_queries().items()
+    }
 
 
 def run_query(services: Services, sql: str, last_date: date) -> list[tuple[object, ...]]:

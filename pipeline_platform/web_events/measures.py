@@ -23,7 +23,7 @@ from pipeline_platform.quality.measures import ALL, FILE_WINDOW, Labelled
 from pipeline_platform.quality.monitoring_gap import monitoring_gap
 from pipeline_platform.quality.trends import FEWEST_DAYS, Points, drop, slope_per_day
 from pipeline_platform.recovery import proof
-from pipeline_platform.web_events.analyst_queries import analyst_queries, run_query
+from pipeline_platform.web_events.analyst_queries import newest_queries
 from pipeline_platform.web_events.ingestion import events_stream
 from pipeline_platform.web_events.run_context import RunContext
 from pipeline_platform.web_events.schema_drift import Shape, drift
@@ -325,14 +325,9 @@ def _stream(scope: Scope, name: str) -> Labelled:
 
 def _query_times(scope: Scope, name: str) -> Labelled:
     """Time each of the analysts' queries over the last days that silver has."""
-    services = scope.run.services
-    present = [*dates_in(services.lake.partitions(WEB_EVENTS))]
-    if not present:
+    probes = newest_queries(scope.run.services)
+    if not probes:
         return {ALL: unmeasured(name, "silver holds no day yet")}
-    probes = {
-        label: partial(run_query, services, sql, present[-1])
-        for label, sql in analyst_queries().items()
-    }
     return measures.query_times(name, probes)
 
 

@@ -32,9 +32,10 @@ from pipeline_platform.web_events.normalisation import (
     Surroundings,
     normalise,
 )
-from pipeline_platform.web_events.run_context import FOLDER, RunContext
+from pipeline_platform.web_events.run_context import FOLDER, RunContext, load_runbook
 from pipeline_platform.web_events.scoring import check_weights
 from pipeline_platform.web_events.tables import PIPELINE, RAW_EVENTS, WEB_EVENTS
+from pipeline_platform.web_events.user_agents import describe
 
 ROWS_PER_MEGABYTE = 1_000
 """How many records a piece of a backfill may hold per megabyte of the memory limit."""
@@ -47,6 +48,12 @@ MEGABYTES_PER_THREAD = 120
 def contract() -> Contract:
     """Read the data contract of silver once per process."""
     return Contract.load(FOLDER / "contracts" / "web_events.yaml")
+
+
+def prepare() -> None:
+    """Compile all rules of agents; for a process from which those that refine are forked."""
+    load_bot_list(load_runbook().rulings.friends)
+    describe("any")
 
 
 def reading_of(run: RunContext) -> Reading:

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline_platform.web_events import agent_facts as module
+from pipeline_platform.web_events import refinement
 from pipeline_platform.web_events.agent_facts import FACTS, agent_facts, agent_key_sql
 from pipeline_platform.web_events.agent_patterns import MAX_AGENT_LENGTH
 from pipeline_platform.web_events.bots import BotList, Verdict, load_bot_list
@@ -117,7 +118,7 @@ def test_characters_of_several_bytes_count_once(engine) -> None:
 
 
 def test_what_is_prepared_is_what_days_are_refined_with() -> None:
-    module.prepare()
+    refinement.prepare()
     friends = load_runbook().rulings.friends
     before = cached_lists.cache_info().misses
     load_bot_list(friends)

@@ -1,0 +1,18 @@
+"""What the platform must know of readings beside its runbook."""
+
+from pipeline_platform.readings import definitions
+from pipeline_platform.readings.ingestion import reading_files
+from pipeline_platform.readings.processing import load_days
+from pipeline_platform.readings.tables import RAW_READINGS
+
+from pipeline_platform.orchestration.registration import Registration
+
+REGISTRATION = Registration(
+    definitions=definitions.build_defs,
+    bronze=RAW_READINGS,
+    intake=reading_files,
+    unit="day",
+    workflow=definitions.WORKFLOW,
+    requested=definitions.requested_ranges,
+    reload=load_days,
+)
