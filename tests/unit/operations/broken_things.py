@@ -13,7 +13,7 @@ NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 REMEDY = Remedy(
     command="pipeline-platform landing ingest", dry_run="pipeline-platform partitions list"
 )
-ROUTES = {"critical": "data_corruption", "warning": "quality_degradation"}
+ROUTES = {"critical": "data_corruption", "warning": "quality_degradation", "info": "targets"}
 SILVER, GOLD = f"{PIPELINE}/silver/web_events", f"{PIPELINE}/gold/sessions"
 
 
@@ -40,7 +40,7 @@ def finding(
         days=days,
         severity=severity,
         route=ROUTES[severity],
-        response_minutes={"critical": 15, "warning": 120}[severity],
+        response_minutes={"critical": 15, "warning": 120, "info": 1440}[severity],
         sentence=f"{name} is broken.",
         remedy=REMEDY,
         **others,
