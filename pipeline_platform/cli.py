@@ -1,6 +1,7 @@
 """`pipeline-platform`: one command for each thing that an operator does."""
 
 import sys
+import traceback
 
 try:
     import typer
@@ -54,6 +55,7 @@ try:
         web,
     )
     from pipeline_platform.commands.command_log import logged_command
+    from pipeline_platform.commands.output import CRASHED
 except KeyboardInterrupt:
     sys.exit(130)  # Ctrl-C before there is a command that could end by itself
 
@@ -122,6 +124,14 @@ app.add_typer(security.app, name="security")
 
 
 def main() -> None:
-    """Run the command line; what was run, and how it ended, is a line of the log."""
-    with logged_command(app):
-        app()
+    """Run the command line; what was run, and how it ended, is a line of the log.
+
+    A fault of the program itself ends with a code of its own, lest a script take it for what was
+    checked not being well.
+    """
+    try:
+        with logged_command(app):
+            app()
+    except Exception:
+        traceback.print_exc()
+        sys.exit(CRASHED)

@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from pipeline_platform.commands.output import CRASHED
 from pipeline_platform.failures import InvalidSettingError
 from pipeline_platform.logs import set_up, told
 from pipeline_platform.settings import Settings
@@ -34,7 +35,7 @@ def logged_command(app: typer.Typer) -> Iterator[None]:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
         raise
     except BaseException as error:
-        code = 1
+        code = CRASHED
         _log.exception("%s failed: %s", command, type(error).__name__)
         raise
     finally:

@@ -33,8 +33,10 @@ errors = Console(stderr=True)
 
 FOUND_FAULTS = 1
 WRONG_USE = 2
+CRASHED = 70
 TRY_AGAIN = 75
-"""Exit codes: what was checked is not well; the input is wrong; may work later (sysexits.h)."""
+"""Exit codes: what was checked is not well; the input is wrong; a fault of the program itself; may
+work later (the last two after sysexits.h)."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 

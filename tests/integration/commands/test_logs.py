@@ -97,6 +97,10 @@ def test_a_command_is_logged_by_its_name_and_end(monkeypatch, settings, code, st
     assert (line["status"], line["metadata"]) == (status, {"exit_code": code})
 
 
+def test_a_crash_is_logged_with_an_exit_code_of_its_own(monkeypatch, settings) -> None:
+    assert run(monkeypatch, settings, RuntimeError("a bug"))["metadata"] == {"exit_code": 70}
+
+
 def test_what_is_given_to_a_command_is_not_logged(monkeypatch, settings) -> None:
     assert "abc" not in json.dumps(run(monkeypatch, settings, 0))
 
