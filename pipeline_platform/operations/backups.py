@@ -77,8 +77,8 @@ def lake_backup_job() -> None:
     key=DRILL,
     group_name=GROUP,
     freshness_policy=_policy(DRILL),
-    description="The newest backup restored in a scratch place, verified and timed; failover, a lost"
-    " partition, a corrupt file and a kill in mid-commit exercised there (SA-97, B-11).",
+    description="The newest backup restored in a scratch place, verified and timed; failover, a "
+    "lost partition, a corrupt file and a kill in mid-commit exercised there (SA-97, B-11).",
 )
 def recovery_drill(
     context: dg.AssetExecutionContext, services: ServicesParam

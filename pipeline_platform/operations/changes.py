@@ -19,6 +19,7 @@ from pipeline_platform.lake.publications import STANDS_FOR, Publication
 from pipeline_platform.operations.faults import Fault
 from pipeline_platform.operations.incident_words import Changes, shortened
 from pipeline_platform.operations.incidents import Incident
+from pipeline_platform.operations.plan import runbooks
 from pipeline_platform.operations.platform_states import state_at, state_changes
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse.database import Connection
@@ -108,7 +109,10 @@ def _of_check(conn: Connection, fault: Fault, window: Window) -> Iterator[str]:
     """Tell a check's value then and now, and another limit."""
     if fault.kind != "check":
         return
-    name = fault.name.rpartition(":")[2]
+    check = fault.name.rpartition(":")[2]
+    runbook = runbooks().get(fault.pipeline)
+    thresholds = runbook.thresholds.values() if runbook else ()
+    name = next((one.name for one in thresholds if one.check == check), check)
     values = {**window.values, "pipeline": fault.pipeline, "name": name, "asset": fault.subject}
     found = [
         conn.execute(
