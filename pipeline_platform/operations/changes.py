@@ -31,6 +31,7 @@ SHOWN_NAMES = 3
 SHOWN_TABLES = 3
 LAKE_SECONDS = 8.0
 """A lake that does not answer must not hold up the message that says so."""
+LAKE_NOT_ASKED = "published snapshots: not looked for, too much happened at once"
 LINE_LENGTH = 300
 
 
@@ -55,10 +56,13 @@ def leading_fault(incident: Incident, faults: Sequence[Fault]) -> Fault | None:
     return next((one for one in red if one.sentence == incident.title), red[0] if red else None)
 
 
-def changes_since_green(services: Services, incident: Incident, faults: Sequence[Fault]) -> Changes:
+def changes_since_green(
+    services: Services, incident: Incident, faults: Sequence[Fault], *, has_time: bool = True
+) -> Changes:
     """Return what the platform recorded between the last green and the incident.
 
-    `since` is None for what was never seen to work: then nothing can be compared.
+    `since` is None for what was never seen to work: then nothing can be compared. Without time the
+    lake is not asked, which is said.
     """
     fault = leading_fault(incident, faults)
     if fault is None:
@@ -77,7 +81,8 @@ def changes_since_green(services: Services, incident: Incident, faults: Sequence
             *_of_people(connection, window),
             *_of_maintenance(connection, fault.pipeline, window),
         ]
-    lines += [*_of_lake(services, fault, window), *others]
+    published = _of_lake(services, fault, window) if has_time else [LAKE_NOT_ASKED]
+    lines += [*published, *others]
     return Changes(since, tuple(shortened(line, LINE_LENGTH) for line in lines))
 
 

@@ -159,6 +159,14 @@ def test_a_lake_that_does_not_answer_holds_nobody_up(
     assert "published snapshots: the lake did not answer within 0 s" in changed(desk)
 
 
+def test_in_a_flood_of_incidents_the_lake_is_not_asked_and_that_is_said(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerting, "SECONDS_PER_ROUND", 5)
+    break_after_green(desk)
+    assert changes.LAKE_NOT_ASKED in changed(desk)
+
+
 def test_the_next_contact_is_told_the_same_changes(desk: Desk) -> None:
     break_after_green(desk)
     take_file(desk, "later.csv", 5)
