@@ -121,6 +121,20 @@ def test_other_code_and_another_limit_are_told_by_file_and_by_value(
     ]
 
 
+def test_what_was_green_before_the_first_round_was_so_with_what_that_round_ran_with(
+    desk: Desk,
+) -> None:
+    desk.round(mended(1, SCORE, minute=-1), at=0)
+    desk.round(broken(2, SCORE, minute=10), at=10)
+    assert changed(desk)[1:] == ["nothing that the platform records"]
+
+
+def test_what_was_green_long_before_the_first_round_can_not_be_compared(desk: Desk) -> None:
+    desk.round(mended(1, SCORE, minute=-60), at=0)
+    desk.round(broken(2, SCORE, minute=10), at=10)
+    assert "code, runbooks and settings: not recorded at the last green" in changed(desk)
+
+
 def test_what_people_did_is_told(desk: Desk) -> None:
     execute(
         desk,
