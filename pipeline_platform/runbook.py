@@ -575,7 +575,9 @@ def _resolved(document: dict[str, Any]) -> dict[str, Any]:
     raw: dict[str, dict[str, Any]] = document.get("thresholds") or {}
     thresholds = {}
     for name, given in raw.items():
-        threshold = {**given, "name": name}
+        is_shared = given.get("stage") == "cost"
+        check = f"{document.get('pipeline')}_{name}" if is_shared else name
+        threshold = {**given, "name": name, "check": check}
         other = threshold.pop("same_bands_as", None)
         if other is not None:
             if other not in raw or "bands" not in raw[other]:

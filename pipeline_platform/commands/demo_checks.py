@@ -21,8 +21,8 @@ EXPECTED: Mapping[str, Outcomes] = {
     # The first of all checks has no other one to look at.
     "monitoring_gap": frozenset({NOT_MEASURABLE, PASS}),
     # What is not configured can't be measured.
-    "cost_anomaly": frozenset({NOT_MEASURABLE, PASS}),
-    "cost_increase": frozenset({NOT_MEASURABLE, PASS}),
+    "advisory_performance_cost_anomaly": frozenset({NOT_MEASURABLE, PASS}),
+    "web_events_cost_increase": frozenset({NOT_MEASURABLE, PASS}),
     "stream_error_rate": frozenset({NOT_MEASURABLE, PASS}),
     "stream_iterator_age": frozenset({NOT_MEASURABLE, PASS}),
     "stream_silence": frozenset({NOT_MEASURABLE, PASS}),

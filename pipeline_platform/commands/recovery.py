@@ -16,6 +16,7 @@ from pipeline_platform.commands.output import (
 )
 from pipeline_platform.commands.printing import show_facts, show_rows
 from pipeline_platform.failures import BadInputError
+from pipeline_platform.operations.backups import exercise_row
 from pipeline_platform.orchestration.recovery import end_unfinished_runs
 from pipeline_platform.recovery.backup_sets import BackupSets
 from pipeline_platform.recovery.drills import drill as make_drill
@@ -125,6 +126,8 @@ def drill(
             "tables of the lake rebuilt": result.lake_tables,
             "rows of the lake counted": result.lake_rows,
             "rules of contracts judged": result.rules,
+            "not compared": list(result.skipped),
+            "exercises": [exercise_row(one) for one in result.exercises],
             "faults": list(result.faults),
         }
         show_facts("Drill", facts, as_json=as_json)

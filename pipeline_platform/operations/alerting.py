@@ -22,7 +22,7 @@ from pydantic import SecretStr
 
 from pipeline_platform.failures import BadInputError, UnavailableError
 from pipeline_platform.operations import incident_store as store
-from pipeline_platform.operations.changes import changes_since_green
+from pipeline_platform.operations.changes import LAKE_SECONDS, changes_since_green
 from pipeline_platform.operations.channels import (
     Message,
     channel_addresses,
@@ -229,7 +229,7 @@ class Router:
             changes = store.changes_of(connection, message.incident_id)
             expected = expected_green(incident.cause, store.mended_like(connection, incident))
         if changes is None and message.kind != "resolved":
-            changes = self._changes(incident)
+            changes = self._changes(incident, ends_at)
         wants_dry_run = incident.remedy.dry_run is not None and message.kind != "resolved"
         if dry_run is None and wants_dry_run:
             dry_run = self._dry_run(incident.remedy, ends_at)
@@ -265,12 +265,13 @@ class Router:
             )
             store.add_line(connection, message.incident_id, now, "told", sentence)
 
-    def _changes(self, incident: Incident) -> Changes:
+    def _changes(self, incident: Incident, ends_at: float) -> Changes:
         """Look for what changed before an incident, once: the next message says the same."""
         assert incident.incident_id is not None  # noqa: S101 -- it is a stored one
         with self.services.database.connection() as connection:
             faults = list(store.faults(connection, incident.incident_id).values())
-        changes = changes_since_green(self.services, incident, faults)
+        has_time = time.monotonic() < ends_at - DRY_RUN_SECONDS - LAKE_SECONDS
+        changes = changes_since_green(self.services, incident, faults, has_time=has_time)
         with self.services.database.transaction() as connection:
             store.save_changes(connection, incident.incident_id, changes)
         return changes

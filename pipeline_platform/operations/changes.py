@@ -19,6 +19,7 @@ from pipeline_platform.lake.publications import STANDS_FOR, Publication
 from pipeline_platform.operations.faults import Fault
 from pipeline_platform.operations.incident_words import Changes, shortened
 from pipeline_platform.operations.incidents import Incident
+from pipeline_platform.operations.plan import runbooks
 from pipeline_platform.operations.platform_states import state_at, state_changes
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse.database import Connection
@@ -30,6 +31,7 @@ SHOWN_NAMES = 3
 SHOWN_TABLES = 3
 LAKE_SECONDS = 8.0
 """A lake that does not answer must not hold up the message that says so."""
+LAKE_NOT_ASKED = "published snapshots: not looked for, too much happened at once"
 LINE_LENGTH = 300
 
 
@@ -54,10 +56,13 @@ def leading_fault(incident: Incident, faults: Sequence[Fault]) -> Fault | None:
     return next((one for one in red if one.sentence == incident.title), red[0] if red else None)
 
 
-def changes_since_green(services: Services, incident: Incident, faults: Sequence[Fault]) -> Changes:
+def changes_since_green(
+    services: Services, incident: Incident, faults: Sequence[Fault], *, has_time: bool = True
+) -> Changes:
     """Return what the platform recorded between the last green and the incident.
 
-    `since` is None for what was never seen to work: then nothing can be compared.
+    `since` is None for what was never seen to work: then nothing can be compared. Without time the
+    lake is not asked, which is said.
     """
     fault = leading_fault(incident, faults)
     if fault is None:
@@ -76,7 +81,8 @@ def changes_since_green(services: Services, incident: Incident, faults: Sequence
             *_of_people(connection, window),
             *_of_maintenance(connection, fault.pipeline, window),
         ]
-    lines += [*_of_lake(services, fault, window), *others]
+    published = _of_lake(services, fault, window) if has_time else [LAKE_NOT_ASKED]
+    lines += [*published, *others]
     return Changes(since, tuple(shortened(line, LINE_LENGTH) for line in lines))
 
 
@@ -108,7 +114,10 @@ def _of_check(conn: Connection, fault: Fault, window: Window) -> Iterator[str]:
     """Tell a check's value then and now, and another limit."""
     if fault.kind != "check":
         return
-    name = fault.name.rpartition(":")[2]
+    check = fault.name.rpartition(":")[2]
+    runbook = runbooks().get(fault.pipeline)
+    thresholds = runbook.thresholds.values() if runbook else ()
+    name = next((one.name for one in thresholds if one.check == check), check)
     values = {**window.values, "pipeline": fault.pipeline, "name": name, "asset": fault.subject}
     found = [
         conn.execute(

@@ -227,13 +227,13 @@ def _of_band(runbook: Runbook, threshold: Threshold, band: Band, evidence: Evide
         ),
         None,
     )
-    is_declared = threshold.name in evidence.checks.get(threshold.asset, ())
+    is_declared = threshold.check in evidence.checks.get(threshold.asset, ())
     return Answer(
         pipeline=runbook.pipeline,
         requirements=threshold.requirements,
         place=f"`{runbook.pipeline}` thresholds.{threshold.name}",
         limit=wanted(band, threshold),
-        check=f"`{threshold.name}` of {threshold.asset}" if is_declared else None,
+        check=f"`{threshold.check}` of {threshold.asset}" if is_declared else None,
         test=None if outside is None else f"{outside} {threshold.unit}",
         route=_route(band.route, band.severity, band.response_minutes),
         person=_person(runbook, band.route),

@@ -89,7 +89,7 @@ class EventLog:
     def _thresholds(self) -> Mapping[tuple[str, str], tuple[Runbook, Threshold]]:
         """By asset and check: a rule on cost stands in another runbook than its asset's."""
         return {
-            (threshold.asset, threshold.name): (runbook, threshold)
+            (threshold.asset, threshold.check): (runbook, threshold)
             for runbook in self.alertings.values()
             if isinstance(runbook, Runbook)
             for threshold in runbook.thresholds.values()

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 
 from psycopg.types.json import Jsonb
@@ -19,6 +19,7 @@ from pipeline_platform.operations.plan import alertings
 from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse.database import Connection
 
+FIRST_WITHIN = timedelta(minutes=5)
 SHOWN_FILES = 4
 SHOWN_VALUES = 4
 Flat = Mapping[str, str]
@@ -83,10 +84,15 @@ def remember_state(conn: Connection, state: PlatformState, now: datetime) -> Non
 
 
 def state_at(conn: Connection, at: datetime) -> PlatformState | None:
-    """Return what the platform ran with at an instant; None before the first that is remembered."""
+    """Return what the platform ran with at an instant; None before the first that is remembered.
+
+    The first is remembered by a round that reads what happened a little earlier, so it counts then.
+    """
     row = conn.execute(
-        "SELECT state FROM platform_states WHERE seen_at <= %s ORDER BY seen_at DESC LIMIT 1",
-        (at,),
+        "SELECT state FROM platform_states WHERE seen_at <= %(at)s OR seen_at = (SELECT"
+        " min(seen_at) FROM platform_states WHERE seen_at <= %(at)s::timestamptz + %(gap)s)"
+        " ORDER BY seen_at DESC LIMIT 1",
+        {"at": at, "gap": FIRST_WITHIN},
     ).fetchone()
     return PlatformState(**row[0]) if row else None
 

@@ -66,7 +66,7 @@ def threshold_specs(
     """Declare one check per threshold, on the asset that the runbook names."""
     return [
         dg.AssetCheckSpec(
-            threshold.name,
+            threshold.check,
             asset=dg.AssetKey(threshold.asset.split("/")),
             description=f"{threshold.measure} ({', '.join(threshold.requirements)})",
             additional_deps=[*additional_deps],
@@ -114,7 +114,7 @@ def threshold_result(
     severity = verdict.severity or "warning"
     return dg.AssetCheckResult(
         asset_key=dg.AssetKey(threshold.asset.split("/")),
-        check_name=threshold.name,
+        check_name=threshold.check,
         passed=verdict.outcome == "pass",
         severity=_SEVERITIES[severity],
         description=verdict.sentence,

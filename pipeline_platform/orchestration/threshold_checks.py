@@ -42,7 +42,7 @@ def thresholds_of(runbook: Runbook, *stages: Stage) -> list[Threshold]:
 def check_keys(thresholds: Sequence[Threshold]) -> list[dg.AssetCheckKey]:
     """Return the keys of thresholds' checks."""
     return [
-        dg.AssetCheckKey(dg.AssetKey(threshold.asset.split("/")), threshold.name)
+        dg.AssetCheckKey(dg.AssetKey(threshold.asset.split("/")), threshold.check)
         for threshold in thresholds
     ]
 
@@ -64,8 +64,9 @@ def threshold_checks(
         context: dg.AssetCheckExecutionContext, services: ServicesParam
     ) -> Iterator[dg.AssetCheckResult]:
         measured = measured_by(context, services)
+        declared = {one.check: one for one in thresholds}
         for key in context.selected_asset_check_keys:
-            threshold = runbook.thresholds[key.name]
+            threshold = declared[key.name]
             measurement, verdict = measured(threshold)
             record_measured(
                 services, runbook.pipeline, threshold, measurement, verdict, context.run.run_id

@@ -5,7 +5,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -14,6 +14,12 @@ from pydantic import SecretStr
 from pipeline_platform.failures import PlatformError, UnavailableError
 from pipeline_platform.lake.engine import local_temp
 from pipeline_platform.recovery.backup_sets import BackupSets, DatabasePart, Part, PlatformBackup
+from pipeline_platform.recovery.exercises import (
+    FAILOVER,
+    Exercise,
+    exercise_failover,
+    exercise_lake,
+)
 from pipeline_platform.recovery.restoration import (
     last_change,
     restore_lake,
@@ -44,6 +50,7 @@ class Found:
     lake_rows: int = 0
     rules: int = 0
     skipped: tuple[str, ...] = ()
+    exercises: tuple[Exercise, ...] = ()
 
 
 class DrillResult(Part):
@@ -51,7 +58,8 @@ class DrillResult(Part):
 
     `seconds` is from the first byte read until everything was verified. `recovered_until` is the
     latest change of the database that came back. `skipped` says what could not be compared, which
-    is no proof (SW-47).
+    is no proof (SW-47). `exercises` are the ways of recovery besides that of everything; they come
+    after `seconds` (B-11).
     """
 
     backup_id: str
@@ -65,6 +73,7 @@ class DrillResult(Part):
     rules: int
     faults: tuple[str, ...]
     skipped: tuple[str, ...] = ()
+    exercises: tuple[Exercise, ...] = ()
 
     @property
     def data_age_minutes(self) -> float | None:
@@ -90,26 +99,33 @@ def drill(
     """Restore a backup into a scratch folder and a server of its own; keep and return the result.
 
     The database is stopped where it was counted and compared, then taken to the newest kept change.
-    The lake is rebuilt, every table read through the catalog, every contract judged. What goes
-    wrong is a fault of the result, never an error; UnavailableError says that there is no space.
+    The lake is rebuilt, every table read through the catalog, every contract judged; then the other
+    ways of recovery are exercised there. What goes wrong is a fault of the result, never an error;
+    UnavailableError says that there is no space.
     """
     _require_space(settings, backup)
     began_at, started = clock(), time.monotonic()
+    seconds: float | None = None
     found = Found()
     faults: list[str] = []
     try:
         with _scratch(settings) as scratch, _restored(scratch, sets, backup, found) as (url, said):
             faults += said
-            faults += _look_at_lake(scratch, sets, backup, url, found, clock)
+            with _lake_at(scratch, backup, url, found) as services:
+                if services is not None:
+                    faults += _look_at_lake(services, sets, backup, found, clock)
+                    seconds = time.monotonic() - started
+                    found.exercises += tuple(exercise_lake(services, sets, backup))
+            faults += [fault for one in found.exercises for fault in one.faults]
     except PlatformError as error:
         faults.append(str(error))
     result = DrillResult(
         backup_id=backup.id,
         began_at=began_at,
         ended_at=clock(),
-        seconds=time.monotonic() - started,
+        seconds=time.monotonic() - started if seconds is None else seconds,
         faults=tuple(faults),
-        **asdict(found),
+        **vars(found),
     )
     key = f"{DRILLS}/{result.ended_at:%Y-%m-%dT%H-%M-%S}Z.json"
     sets.store.put(key, result.model_dump_json().encode())
@@ -203,10 +219,12 @@ def _from_base(
                     options=embedded.NOT_DURABLE,
                 ) as url:
                     faults = differences(part.contents, contents(embedded.databases_at(url)))
+            began = time.monotonic()
             with physical_backup.recovered(
                 files, files.data, command, Target(), is_final=True, options=embedded.NOT_DURABLE
             ) as url:
                 found.recovered_until = last_change(url) or part.proved_at
+                found.exercises += (exercise_failover(url, time.monotonic() - began),)
                 yield url, faults
     finally:
         shutil.rmtree(files.data, ignore_errors=True)
@@ -224,6 +242,8 @@ def _from_dumps(
             file.fetch(sets.store, path)
             load(urls[path.stem], path)
         found.recovered_until = part.proved_at
+        reason = "the log of a server by URL is its provider's"
+        found.exercises += (Exercise(name=FAILOVER, seconds=0, skipped=reason),)
         found.database_tables = len(part.contents)
         held = {Path(file.key).stem: urls[Path(file.key).stem] for file in part.files}
         yield url, differences(part.contents, contents(held))
@@ -231,23 +251,32 @@ def _from_dumps(
         embedded.stop(scratch)
 
 
+@contextmanager
+def _lake_at(
+    scratch: Settings, backup: PlatformBackup, url: str, found: Found
+) -> Iterator[Services | None]:
+    """Lend the services of the scratch place; None for a backup without the lake."""
+    if backup.lake is None:
+        found.skipped += ("the lake: this backup has none",)
+        yield None
+        return
+    with Services(scratch.model_copy(update={"database_url": SecretStr(url)})) as services:
+        yield services
+
+
 def _look_at_lake(
-    scratch: Settings,
+    services: Services,
     sets: BackupSets,
     backup: PlatformBackup,
-    url: str,
     found: Found,
     clock: Callable[[], datetime],
 ) -> list[str]:
     """Rebuild the lake in the scratch folder and judge it; return what is wrong."""
-    if backup.lake is None:
-        found.skipped += ("the lake: this backup has none",)
-        return []
-    settings = scratch.model_copy(update={"database_url": SecretStr(url)})
-    with Services(settings) as services:
-        done = restore_lake(services, sets, backup, location=scratch.processed_location)
-        found.lake_tables = len(done)
-        found.lake_rows = sum(one.row_count for one in done)
-        faults = lake_faults(services.lake, backup.lake)
-        found.rules, broken = contract_faults(services.lake, clock())
-        return [*faults, *broken]
+    assert backup.lake is not None  # noqa: S101 -- else there are no services
+    location = services.settings.processed_location
+    done = restore_lake(services, sets, backup, location=location)
+    found.lake_tables = len(done)
+    found.lake_rows = sum(one.row_count for one in done)
+    faults = lake_faults(services.lake, backup.lake)
+    found.rules, broken = contract_faults(services.lake, clock())
+    return [*faults, *broken]

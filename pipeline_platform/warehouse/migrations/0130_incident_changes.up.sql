@@ -24,4 +24,9 @@ COMMENT ON COLUMN incidents.changes IS
     'What changed between the last green and the incident, as its first message told it.';
 ALTER TABLE incidents ADD COLUMN resolved_by text;
 COMMENT ON COLUMN incidents.resolved_by IS
-    'Who closed it by hand; null = it was green again by itself. Older rows: not known, so null.';
+    'Who closed it by hand; null = it was green again by itself.';
+-- Until now a hand's resolution was told from the platform's own by its words alone.
+UPDATE incidents SET resolved_by = split_part(resolution, ': ', 1)
+WHERE state = 'RESOLVED'
+  AND resolution NOT IN ('Everything is green again.', 'The database answers again.')
+  AND resolution NOT LIKE 'What was % is green; % milder go on by themselves.';

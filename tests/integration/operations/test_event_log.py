@@ -69,7 +69,8 @@ class World:
             self.check(SILVER, "event_id_is_there"),
             self.check(SILVER, "failed_runs", route="pipeline_failures"),
             self.check(SILVER, "processing_latency", route="performance"),
-            self.check(COST, "cost_increase", route="cost"),
+            self.check(COST, "web_events_cost_increase", route="cost"),
+            self.check(COST, "advisory_performance_cost_anomaly", route="cost_anomalies"),
         ]
         jobs = [
             dg.define_asset_job("web_events_workflow", [SILVER, GOLD]),
@@ -150,9 +151,16 @@ def test_a_failed_expectation_of_a_contract_has_the_route_of_contracts(platform:
 
 
 def test_a_rule_on_cost_belongs_to_the_pipeline_whose_runbook_has_it(platform: Platform) -> None:
-    platform.run("operations_daily_cost", fails={"cost_increase"})
+    platform.run("operations_daily_cost", fails={"web_events_cost_increase"})
     (fault,) = platform.red().values()
     assert (fault.pipeline, fault.route, fault.response_minutes) == ("web_events", "cost", 1440)
+
+
+def test_rules_of_two_pipelines_on_the_one_asset_of_cost_are_told_apart(platform: Platform) -> None:
+    checks = {"web_events_cost_increase", "advisory_performance_cost_anomaly"}
+    platform.run("operations_daily_cost", fails=checks)
+    told = {(one.pipeline, one.route) for one in platform.red().values()}
+    assert told == {("web_events", "cost"), ("advisory_performance", "cost_anomalies")}
 
 
 def test_a_check_for_the_record_is_not_told(platform: Platform) -> None:

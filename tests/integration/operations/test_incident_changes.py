@@ -121,6 +121,20 @@ def test_other_code_and_another_limit_are_told_by_file_and_by_value(
     ]
 
 
+def test_what_was_green_before_the_first_round_was_so_with_what_that_round_ran_with(
+    desk: Desk,
+) -> None:
+    desk.round(mended(1, SCORE, minute=-1), at=0)
+    desk.round(broken(2, SCORE, minute=10), at=10)
+    assert changed(desk)[1:] == ["nothing that the platform records"]
+
+
+def test_what_was_green_long_before_the_first_round_can_not_be_compared(desk: Desk) -> None:
+    desk.round(mended(1, SCORE, minute=-60), at=0)
+    desk.round(broken(2, SCORE, minute=10), at=10)
+    assert "code, runbooks and settings: not recorded at the last green" in changed(desk)
+
+
 def test_what_people_did_is_told(desk: Desk) -> None:
     execute(
         desk,
@@ -157,6 +171,14 @@ def test_a_lake_that_does_not_answer_holds_nobody_up(
     monkeypatch.setattr(changes, "LAKE_SECONDS", 0.0)
     break_after_green(desk)
     assert "published snapshots: the lake did not answer within 0 s" in changed(desk)
+
+
+def test_in_a_flood_of_incidents_the_lake_is_not_asked_and_that_is_said(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerting, "SECONDS_PER_ROUND", 5)
+    break_after_green(desk)
+    assert changes.LAKE_NOT_ASKED in changed(desk)
 
 
 def test_the_next_contact_is_told_the_same_changes(desk: Desk) -> None:

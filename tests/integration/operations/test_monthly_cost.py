@@ -176,7 +176,21 @@ def evaluations(settings: Settings, runbook: Runbook) -> dict[str, dg.AssetCheck
             resources={"services": services},
         )
         result = definitions.resolve_job_def(cost_job.name).execute_in_process(instance=instance)
-    return {one.check_name: one for one in result.get_asset_check_evaluations()}
+    named = {one.check: name for name, one in runbook.thresholds.items()}
+    return {named[one.check_name]: one for one in result.get_asset_check_evaluations()}
+
+
+def test_two_pipelines_may_state_the_same_rule_on_cost(tmp_path, runbook) -> None:
+    other = tmp_path / "other.yaml"
+    text = (tmp_path / "runbook.yaml").read_text("utf-8")
+    other.write_text(text.replace(f"pipeline: {runbook.pipeline}", "pipeline: others", 1))
+    both = [cost_checks(runbook), cost_checks(Runbook.load(other))]
+    keys = [key for one in both for key in one.check_keys]
+    assert len(keys) == len(set(keys)) == 2 * len(runbook.thresholds)
+    resources = {"services": object()}
+    assert dg.Definitions(
+        [daily_cost], asset_checks=both, resources=resources
+    ).resolve_asset_graph()
 
 
 def test_a_runbook_alone_makes_checks_of_the_cost_asset(paid, costs, runbook) -> None:

@@ -11,15 +11,26 @@ from pipeline_platform.advisory_performance.measures import MEASURES, Scope
 from pipeline_platform.advisory_performance.run_context import RunContext, load_runbook
 from pipeline_platform.quality.measurements import Verdict
 from pipeline_platform.quality.measures import measure
+from pipeline_platform.recovery import exercises
 from pipeline_platform.recovery.backup_sets import BackupSets, PlatformBackup
 from pipeline_platform.recovery.backup_sets import Verdict as Verified
 from pipeline_platform.recovery.backups import create_backup
 from pipeline_platform.recovery.drills import DrillResult, Found, drill, is_comparable, last_drill
+from pipeline_platform.recovery.exercises import (
+    Ground,
+    _done,
+    _ground,
+    exercise_lake,
+    kill_commit,
+)
 from pipeline_platform.recovery.proof import compared_tables
+from pipeline_platform.recovery.restoration import restore_lake
 from pipeline_platform.recovery.verification import verify_backup
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
-from tests.integration.recovery.conftest import BackedUp
+from pipeline_platform.settings import Settings
+from pipeline_platform.warehouse import embedded
+from tests.integration.recovery.conftest import BALANCES, MONTHS, BackedUp, publish
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +71,88 @@ def test_a_drill_of_a_broken_backup_says_so(backed_up: BackedUp, copied: BackupS
     next(Path(copied.store.location).glob("database/*/base.tar.gz")).write_bytes(b"broken")
     found = drill(copied.settings, copied, backed_up.backup, clock=utc_now)
     assert "is damaged" in found.faults[0]
+
+
+WAYS = ["failover", "lost partition", "corrupt file", "kill in mid-commit"]
+
+
+def test_a_drill_exercises_every_way_of_recovery_that_the_row_names(result: DrillResult) -> None:
+    """B-11."""
+    assert [one.name for one in result.exercises] == WAYS
+    assert {(one.faults, one.skipped) for one in result.exercises} == {((), None)}
+    assert all(one.seconds > 0 for one in result.exercises)
+
+
+def test_exercises_are_no_part_of_the_time_until_everything_is_back(result: DrillResult) -> None:
+    took = (result.ended_at - result.began_at).total_seconds()
+    in_the_lake = sum(one.seconds for one in result.exercises if one.name != "failover")
+    assert result.seconds < took - 0.9 * in_the_lake
+
+
+@pytest.fixture(scope="module")
+def ground(backed_up: BackedUp, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    """Lend a lake of its own, restored from the shared backup, that exercises may break."""
+    home = tmp_path_factory.mktemp("ground")
+    settings = Settings(home=home, environment="test")
+    embedded.start(settings, is_durable=False)
+    try:
+        with Services(settings) as services:
+            restore_lake(
+                services, backed_up.sets, backed_up.backup, location=settings.processed_location
+            )
+            found = _ground(services, backed_up.backup)
+            assert found is not None
+            yield found
+    finally:
+        embedded.stop(settings)
+
+
+def test_the_ground_is_the_smallest_partitioned_table(ground: Ground) -> None:
+    assert (ground.table.name, str(ground.value)) == ("balances", MONTHS[0])
+
+
+def test_a_way_that_does_not_bring_back_what_was_there_is_a_fault(ground: Ground) -> None:
+    """Prove the proof: a partition that nobody restores, and a value that became another."""
+
+    def nobody_restores(one: Ground) -> list[str]:
+        one.lake.iceberg(one.table).delete(f"as_of_month == '{one.value}'")
+        return []
+
+    def doubled(one: Ground) -> list[str]:
+        publish(one.services, BALANCES, MONTHS[0], 200, "other figures")
+        return []
+
+    found = [_done("lost partition", ground, work) for work in (nobody_restores, doubled)]
+    told = "lost partition: sample_silver.balances does not hold what it held before"
+    assert [one.faults for one in found] == [(told,), (told,)]
+
+
+def test_a_process_that_can_not_start_is_a_fault_and_no_silent_pass(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exercises.sys, "executable", "/bin/true")
+    told = "kill in mid-commit: the process that was to be killed ended before it had anything to"
+    assert _done("kill in mid-commit", ground, kill_commit).faults[0].startswith(told)
+
+
+def test_a_backup_without_a_partitioned_table_says_what_was_skipped(backed_up: BackedUp) -> None:
+    lake = backed_up.backup.lake
+    totals = tuple(one for one in lake.tables if one.identifier[1] == "totals")
+    only = backed_up.backup.model_copy(update={"lake": lake.model_copy(update={"tables": totals})})
+    found = exercise_lake(backed_up.services, backed_up.sets, only)
+    assert {one.skipped for one in found} == {"the backup has no partitioned table with rows"}
+
+
+def test_a_fault_of_an_exercise_turns_the_check_red(
+    backed_up: BackedUp, result: DrillResult
+) -> None:
+    faulty = result.model_copy(update={"faults": ("failover: the copy only reads",)})
+    backed_up.sets.store.put("drills/9999.json", faulty.model_dump_json().encode())
+    try:
+        verdict = Judged(backed_up.services)("backup_faults", at=utc_now())
+        assert (verdict.outcome, verdict.severity) == ("fail", "critical")
+    finally:
+        backed_up.sets.store.delete("drills/9999.json")
 
 
 def test_tables_that_can_not_be_compared_are_said_and_not_counted_as_proven(

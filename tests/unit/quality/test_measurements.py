@@ -25,6 +25,7 @@ def _threshold(
 ) -> Threshold:
     return Threshold(
         name="load",
+        check="load",
         title="Load",
         requirements=["X"],
         measure="Load.",
