@@ -233,6 +233,20 @@ def test_the_log_of_the_runbooks_step_is_found_by_a_day(story) -> None:
     assert "STEP_SUCCESS" in {line["event"] for line in lines}
 
 
+def test_a_day_is_explained_against_its_version_before(story) -> None:
+    """SP-63: four events and what the mended mapping lets pass."""
+    found = story.shell.json("explain", "web_events", str(DAY))
+    told = found["difference"]
+    names = ("rows now", "rows before", "rows that are new", "rows that are gone")
+    now, before, new, gone = (told[name] for name in names)
+    assert (now, before, new - gone, told["code"]) == (7, 4, 3, "the same")
+    (read,) = found["inputs"]
+    assert set(read["new since the version before"].split(", ")) == {
+        "events_1.ndjson",
+        "events_3.ndjson",
+    }
+
+
 def test_partition_status_shows_a_processed_day_as_done(story) -> None:
     rows = story.shell.json("partition-status", "web_events", str(DAY))
     found = {row["asset"]: row["state"] for row in rows}
