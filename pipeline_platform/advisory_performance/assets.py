@@ -35,6 +35,7 @@ from pipeline_platform.advisory_performance.tables import (
     VENDOR_ROWS,
 )
 from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.operations.reports.pages import markdown_table
 from pipeline_platform.orchestration.automation import freshness_policies
 from pipeline_platform.orchestration.checks import (
     expectation_result,
@@ -51,7 +52,10 @@ from pipeline_platform.orchestration.resources import ServicesParam
 from pipeline_platform.partition_ranges import dates_in, pieces
 from pipeline_platform.quality.audit import judged, merged_results
 from pipeline_platform.refinement import StagedSilver
+from pipeline_platform.warehouse.reports import partition_sizes
 
+LARGEST = 12
+"""Of so many partitions the size is shown with the asset (SA-36); `reports partitions` has all."""
 MONTHS_POOL = "advisory_performance_months"
 FRESHNESS = freshness_policies(load_runbook())
 SERVING = dg.AssetKey([PIPELINE, "serving", "performance_data"])
@@ -208,10 +212,14 @@ def performance_data(
     run = RunContext(config.sized(services), context.run.run_id)
     with handled_failures(context):
         served = list(serve_months(run, months_of_run(context)))
+        with services.database.connection() as connection:
+            sizes = partition_sizes(connection)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": sum(month.row_count for month in served),
             "completed_files": sum(len(month.completed_files) for month in served),
+            "bytes": sum(one["total_bytes"] for one in sizes),
+            "largest_partitions": dg.MetadataValue.md(markdown_table(sizes[:LARGEST])),
         }
     )
 

@@ -14,7 +14,7 @@ from pipeline_platform.operations.event_log import EventLog
 from pipeline_platform.operations.growth import remember_sizes
 from pipeline_platform.operations.health_watch import HealthWatch, with_findings
 from pipeline_platform.operations.lineage_assets import lineage_export
-from pipeline_platform.operations.lineage_export import NOT_CONFIGURED
+from pipeline_platform.operations.lineage_sender import NOT_CONFIGURED
 from pipeline_platform.operations.plan import alertings, operations_plan, runbooks
 from pipeline_platform.operations.reports.pages import markdown_table
 from pipeline_platform.operations.retention import Retention, row_of

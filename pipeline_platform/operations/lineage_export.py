@@ -4,19 +4,15 @@ Runs come from `pipeline_runs`, the record that /metrics and pages read; commits
 of the lake, which carry their run, inputs and rows; loads from `served_loads`. What was told is
 remembered piece by piece, so a service that is away delays its own news and nothing else: no run
 waits for it. A process killed between telling and remembering tells the same again, under the same
-ids. Sending raises InvalidSettingError where the service refuses us, UnavailableError where it does
-not answer; a single event that it does not take is passed over and counted.
+ids. A single event that the service does not take is passed over and counted.
 """
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import unquote, urlsplit
 
-from pipeline_platform.failures import InvalidSettingError, NotFoundError, UnavailableError
+from pipeline_platform.failures import NotFoundError
 from pipeline_platform.lake.lineage import inputs_of
 from pipeline_platform.lake.publications import PARTITIONS, RUN_ID, STANDS_FOR, Publication
 from pipeline_platform.operations.lineage_events import (
@@ -27,29 +23,17 @@ from pipeline_platform.operations.lineage_events import (
     run_events,
     work_events,
 )
+from pipeline_platform.operations.lineage_sender import RefusedEventError, sender
 from pipeline_platform.services import Services
-from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse.locks import named_lock
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table
 
 AssetKey: TypeAlias = tuple[str, ...]
-Send: TypeAlias = Callable[[Event], None]
 PIECES_AT_ONCE = 200
 """Runs, commits and loads that one round tells of; the next one goes on."""
-PATH = "/api/v1/lineage"
-TIMEOUT_SECONDS = (4, 8)
-NOT_CONFIGURED = (
-    "Lineage is not configured: PLATFORM_LINEAGE_URL is not set, so nobody is told of any."
-)
 _LAKE = ("bronze", "silver", "gold")
-_REFUSES_US = {401, 403, 404, 405}
-_ASKS_FOR_PATIENCE = {408, 425, 429}
-
-
-class RefusedEventError(Exception):
-    """The service takes events, but not this one."""
 
 
 @dataclass(frozen=True)
@@ -249,65 +233,6 @@ class LineageExport:
     @property
     def _namespace(self) -> str:
         return f"pipeline-platform.{self.services.settings.environment}"
-
-
-@contextmanager
-def sender(settings: Settings) -> Iterator[Send]:
-    """Give what sends one event to the place of PLATFORM_LINEAGE_URL."""
-    address = settings.lineage_url
-    if address is None:
-        raise InvalidSettingError(f"{NOT_CONFIGURED} Set it to such as http://localhost:5000.")
-    if address.startswith("file:"):
-        yield _to_file(Path(unquote(urlsplit(address).path)))
-        return
-    import requests  # noqa: PLC0415 -- slow import, for this only
-
-    with requests.Session() as session:
-        key = settings.lineage_api_key
-        if key is not None:
-            session.headers["Authorization"] = f"Bearer {key.get_secret_value()}"
-        url = f"{address.rstrip('/')}{PATH}"
-
-        def post(event: Event) -> None:
-            try:
-                status = session.post(url, json=event, timeout=TIMEOUT_SECONDS).status_code
-            except requests.RequestException as error:
-                raise UnavailableError(
-                    f"The lineage service can't be reached ({type(error).__name__}); "
-                    "what is new is told when it answers."
-                ) from None
-            _judge(status)
-
-        yield post
-
-
-def _judge(status: int) -> None:
-    """Tell from the HTTP status who is at fault: us, the service, or one event."""
-    if status in _REFUSES_US:
-        raise InvalidSettingError(
-            f"The lineage service answers {status}; check PLATFORM_LINEAGE_URL, to which {PATH} "
-            "is added, and PLATFORM_LINEAGE_API_KEY."
-        )
-    if status in _ASKS_FOR_PATIENCE or status >= 500:
-        raise UnavailableError(
-            f"The lineage service answers {status}; what is new is told when it works again."
-        )
-    if status >= 300:
-        raise RefusedEventError
-
-
-def _to_file(path: Path) -> Send:
-    def append(event: Event) -> None:
-        try:
-            with path.open("a", encoding="utf-8") as lines:
-                lines.write(f"{json.dumps(event, ensure_ascii=False)}\n")
-        except OSError as error:
-            raise InvalidSettingError(
-                f"PLATFORM_LINEAGE_URL names {path}, which can't be written ({error.strerror}); "
-                "name a file in a folder that there is."
-            ) from None
-
-    return append
 
 
 def _namespace_of(location: str) -> str:

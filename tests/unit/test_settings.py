@@ -33,3 +33,20 @@ def test_files_are_read_side_by_side_only_with_memory_for_it() -> None:
 def test_files_that_are_read_side_by_side_share_the_memory_of_one() -> None:
     settings = Settings.from_env({"PLATFORM_MEMORY_LIMIT": "2GB", "PLATFORM_THREADS": "2"})
     assert (settings.engine_memory_limit, settings.file_memory_limit) == ("1000MB", "500MB")
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://marquez:5000", "https://lineage.example/team/", "file:///var/log/lineage.jsonl"],
+)
+def test_lineage_goes_to_a_service_or_a_file(address: str) -> None:
+    assert Settings.from_env({"PLATFORM_LINEAGE_URL": address}).lineage_url == address
+
+
+@pytest.mark.parametrize(
+    "address", ["http://u:hunter2@marquez:5000", "marquez:5000", "file://lineage.jsonl", "ftp://m"]
+)
+def test_another_address_for_lineage_is_refused_without_being_repeated(address: str) -> None:
+    with pytest.raises(InvalidSettingError, match="PLATFORM_LINEAGE_URL can't be used") as refused:
+        Settings.from_env({"PLATFORM_LINEAGE_URL": address})
+    assert address not in str(refused.value)

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import dagster as dg
+
+from pipeline_platform.orchestration.instance import open_instance
 from pipeline_platform.run_context import utc_now
 from tests.integration.commands.conftest import Processed
 
@@ -55,6 +58,17 @@ def test_sizes_of_partitions_are_those_of_performance_data_alone(processed: Proc
     names = {row["partition_name"] for row in rows}
     assert "performance_data_2026_03" in names
     assert "performance_data_quality" not in names
+
+
+def test_the_asset_shows_the_size_of_its_partitions(processed: Processed) -> None:
+    """SA-36."""
+    rows = processed.shell.json("reports", "partitions")
+    key = dg.AssetKey(["advisory_performance", "serving", "performance_data"])
+    with processed.shell.services() as services, open_instance(services.settings) as instance:
+        made = instance.get_latest_materialization_event(key).asset_materialization
+    shown = made.metadata["largest_partitions"].value
+    assert f"| {rows[0]['partition_name']} |" in shown.splitlines()[2][:40]
+    assert made.metadata["bytes"].value == sum(row["total_bytes"] for row in rows)
 
 
 def test_retention_tells_limit_and_age_of_each_place(processed: Processed) -> None:

@@ -225,6 +225,28 @@ def test_one_command_processes_all_days_that_wait_and_those_it_finds_wrong(story
     assert f"web_events: {NEXT_DAY} to {NEXT_DAY}" in story.processed.output
 
 
+def test_the_log_of_the_runbooks_step_is_found_by_a_day(story) -> None:
+    """SW-12."""
+    step = ("--step", "process_historical_data", "--partition", str(NEXT_DAY))
+    lines = story.shell.json("logs", *step)
+    assert {line["step"] for line in lines} == {"process_historical_data"}
+    assert "STEP_SUCCESS" in {line["event"] for line in lines}
+
+
+def test_a_day_is_explained_against_its_version_before(story) -> None:
+    """SP-63: four events and what the mended mapping lets pass."""
+    found = story.shell.json("explain", "web_events", str(DAY))
+    told = found["difference"]
+    names = ("rows now", "rows before", "rows that are new", "rows that are gone")
+    now, before, new, gone = (told[name] for name in names)
+    assert (now, before, new - gone, told["code"]) == (7, 4, 3, "the same")
+    (read,) = found["inputs"]
+    assert set(read["new since the version before"].split(", ")) == {
+        "events_1.ndjson",
+        "events_3.ndjson",
+    }
+
+
 def test_partition_status_shows_a_processed_day_as_done(story) -> None:
     rows = story.shell.json("partition-status", "web_events", str(DAY))
     found = {row["asset"]: row["state"] for row in rows}
