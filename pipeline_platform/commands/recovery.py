@@ -125,6 +125,7 @@ def drill(
             "tables of the lake rebuilt": result.lake_tables,
             "rows of the lake counted": result.lake_rows,
             "rules of contracts judged": result.rules,
+            "delivered files": result.landing_files,
             "faults": list(result.faults),
         }
         show_facts("Drill", facts, as_json=as_json)

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from pipeline_platform.failures import PlatformError, UnavailableError
 from pipeline_platform.lake.engine import local_temp
 from pipeline_platform.recovery.backup_sets import BackupSets, DatabasePart, Part, PlatformBackup
+from pipeline_platform.recovery.landing_copies import landing_faults
 from pipeline_platform.recovery.restoration import (
     last_change,
     restore_lake,
@@ -43,6 +44,7 @@ class _Found:
     lake_tables: int = 0
     lake_rows: int = 0
     rules: int = 0
+    landing_files: int = 0
 
 
 class DrillResult(Part):
@@ -61,6 +63,7 @@ class DrillResult(Part):
     lake_tables: int
     lake_rows: int
     rules: int
+    landing_files: int = 0
     faults: tuple[str, ...]
 
     @property
@@ -84,7 +87,8 @@ def drill(
     """Restore a backup into a scratch folder and a server of its own; keep and return the result.
 
     The database is stopped where it was counted and compared, then taken to the newest kept change.
-    The lake is rebuilt, every table read through the catalog, every contract judged. What goes
+    The lake is rebuilt, every table read through the catalog, every contract judged, and each copy
+    of a delivered file read and compared, without a place for all of them. What goes
     wrong is a fault of the result, never an error; UnavailableError says that there is no space.
     """
     _require_space(settings, backup)
@@ -95,6 +99,9 @@ def drill(
         with _scratch(settings) as scratch, _restored(scratch, sets, backup, found) as (url, said):
             faults += said
             faults += _look_at_lake(scratch, sets, backup, url, found, clock)
+            if backup.landing is not None:
+                found.landing_files = backup.landing.file_count
+                faults += landing_faults(sets, backup.landing)
     except PlatformError as error:
         faults.append(str(error))
     result = DrillResult(
@@ -124,7 +131,9 @@ def last_drill(sets: BackupSets) -> DrillResult | None:
 def _require_space(settings: Settings, backup: PlatformBackup) -> None:
     parent = local_temp(settings)
     parent.mkdir(parents=True, exist_ok=True)
-    free, wanted = shutil.disk_usage(parent).free, SPACE_FACTOR * backup.size_bytes
+    delivered = backup.landing.size_bytes if backup.landing else 0  # read where they lie
+    wanted = SPACE_FACTOR * (backup.size_bytes - delivered)
+    free = shutil.disk_usage(parent).free
     if free < wanted:
         raise UnavailableError(
             f"A drill of {backup.id} needs {wanted:,} bytes below {parent}, but {free:,} are free; "

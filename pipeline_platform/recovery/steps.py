@@ -14,7 +14,8 @@ from pipeline_platform.operations.plan import runbooks
 from pipeline_platform.recovery.assessment import Damage, assess
 from pipeline_platform.recovery.backup_sets import BackupSets
 from pipeline_platform.recovery.backups import create_backup
-from pipeline_platform.recovery.integrity import Looked, look_at_contracts, look_at_files
+from pipeline_platform.recovery.lake_integrity import Looked, look_at_contracts, look_at_files
+from pipeline_platform.recovery.landing_copies import restore_landing
 from pipeline_platform.recovery.redelivery import deliver_unknown, files_without_rows
 from pipeline_platform.recovery.restoration import restore_database, restore_lake, target_of
 from pipeline_platform.services import Services
@@ -130,7 +131,7 @@ class Recoverer:
 
     def plan(self, recovery: Recovery) -> list[tuple[Step, list[str]]]:
         """Say what each step would do; nothing is changed, and no server started."""
-        damage = assess(self.settings, self.sets)
+        damage = assess(self.settings, self.sets, self._clock())
         told: dict[Step, list[str]] = {"assess": damage.in_words()}
         self._settle(recovery, damage)
         told["stop"] = ["stop all pipelines, wait for runs to end between two commits"]
@@ -164,7 +165,7 @@ class Recoverer:
         self._file.rename(self._file.with_name(f"{recovery.began_at:%Y-%m-%dT%H-%M-%S}.json"))
 
     def _assess(self, recovery: Recovery) -> list[str]:
-        damage = assess(self.settings, self.sets)
+        damage = assess(self.settings, self.sets, self._clock())
         self._settle(recovery, damage)
         return damage.in_words()
 
@@ -216,7 +217,24 @@ class Recoverer:
                 for one in restore_lake(services, self.sets, backup):
                     if one.outcome != "untouched":
                         said.append(f"lake: {'.'.join(one.identifier)} {one.outcome}")
+        said += self._restore_landing()
         return said or ["nothing had to be restored"]
+
+    def _restore_landing(self) -> list[str]:
+        """Put lost files of landing zones back: those of the newest backup, which has all."""
+        newest = self.sets.newest_sound("landing")
+        if newest is None or newest.landing is None:
+            return []
+        with Services(self.settings) as services:
+            back, versions = restore_landing(services, self.sets, newest.landing, self._clock())
+        said = [f"landing: {len(back)} lost files were put back"] if back else []
+        if versions:
+            said.append(
+                f"landing: {len(versions)} lost files are in no backup, because their bucket keeps "
+                f"versions, such as {versions[0].folder}/{versions[0].name} of "
+                f"{versions[0].pipeline}; remove their delete markers in S3"
+            )
+        return said
 
     def _restore_database(self, recovery: Recovery) -> list[str]:
         backup = self.sets.get(str(recovery.database_backup))
