@@ -19,6 +19,7 @@ from pipeline_platform.api.machine_metrics import (
     database_state,
     gauge,
     host_state,
+    kept_files,
     sizes,
 )
 from pipeline_platform.api.platform import Platform
@@ -36,6 +37,8 @@ from pipeline_platform.warehouse.stops import EVERYTHING, stops
 SHARED_SECONDS = 5.0
 SIZES_SHARED_SECONDS = 60.0
 """Tables and folders change slowly, and each has to be asked for."""
+KEPT_FILES_SHARED_SECONDS = 1800.0
+"""An archive of years is listed whole."""
 SCORE_CHECK = "data_quality_score"
 CAPTURE_JOBS = "_stream"
 """Jobs that capture changes from a source as they come have names that end so."""
@@ -50,6 +53,7 @@ class Metrics:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._sizes = Shared(lambda: list(sizes(platform)), SIZES_SHARED_SECONDS)
+        self._kept_files = Shared(lambda: list(kept_files(platform)), KEPT_FILES_SHARED_SECONDS)
         self.shared = Shared(self.families, SHARED_SECONDS)
         self._sections: dict[str, Callable[[], Families]] = {
             "runs": lambda: run_state(platform),
@@ -60,6 +64,7 @@ class Metrics:
             "stops": self._stops,
             "database": lambda: database_state(platform),
             "sizes": self._sizes.get,
+            "kept files": self._kept_files.get,
             "capacity": lambda: capacity_limits(platform),
             "host": lambda: host_state(platform),
         }
