@@ -65,6 +65,7 @@ TABLES: Mapping[str, Forgetful] = {
     "figure_reads": Forgetful("read_at"),
     "idempotent_requests": Forgetful("created_at"),
     "processor_samples": Forgetful("sampled_at"),
+    "lake_queries": Forgetful("asked_at"),
     "replaced_ledger": Forgetful("replaced_at"),
     # Its timeline, messages and deliveries go with it.
     "incidents": Forgetful(
