@@ -25,6 +25,7 @@ from pipeline_platform.operations.incident_words import days_in_words, postmorte
 from pipeline_platform.operations.incidents import Incident
 from pipeline_platform.operations.plan import alertings
 from pipeline_platform.operations.service_levels import stored_figures
+from pipeline_platform.recovery.ended import recoveries_between
 from pipeline_platform.run_context import utc_now
 
 app = typer.Typer(
@@ -137,7 +138,9 @@ def postmortem(
             found = store.incident(connection, number)
             faults = list(store.faults(connection, number).values())
             lines = store.timeline(connection, number)
-        page = postmortem_page(found, faults, lines)
+            ended = found.resolved_at or utc_now()
+            recoveries = recoveries_between(connection, found.began_at, ended)
+        page = postmortem_page(found, faults, lines, recoveries)
         if out is None:
             typer.echo(page)
             return

@@ -1,13 +1,15 @@
 """What can be looked at of a lake that must hold together; nothing is changed (SA-66, SW-51)."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 
 from pipeline_platform.failures import NotFoundError, PlatformError
 from pipeline_platform.ingestion.undoing import POSITIONS
-from pipeline_platform.lake.engine import connect
+from pipeline_platform.lake.engine import connect, sql_text
 from pipeline_platform.lake.export import lost_files, table_names
+from pipeline_platform.lake.reading import live_files, stored_partition_value
 from pipeline_platform.landing.objects import ObjectStore
 from pipeline_platform.progress import tracked
 from pipeline_platform.recovery.backup_sets import (
@@ -15,7 +17,7 @@ from pipeline_platform.recovery.backup_sets import (
     LakePart,
     LakeTablePart,
 )
-from pipeline_platform.recovery.verification import contract_faults, lake_faults, table_query
+from pipeline_platform.recovery.verification import contract_faults, lake_faults
 from pipeline_platform.services import Services
 from pipeline_platform.streams.committed import Committed, property_name
 
@@ -96,8 +98,7 @@ def look_at_partitions(services: Services) -> Looked:
     for identifier in tracked(table_names(services.lake), "tables"):
         if lost_files(services.lake, identifier):
             continue  # told already
-        wanted = {str(key): rows for key, rows in services.lake.row_counts(identifier).items()}
-        found = _rows_by_partition(services, identifier)
+        wanted, found = _rows_by_partition(services, identifier)
         count += len(wanted)
         faults += [
             f"{'.'.join(identifier)} has {found.get(key, 0)} rows in partition {key}, "
@@ -108,15 +109,26 @@ def look_at_partitions(services: Services) -> Looked:
     return Looked("lake partitions", count, "partitions counted", tuple(faults))
 
 
-def _rows_by_partition(services: Services, identifier: Identifier) -> dict[str, int]:
-    iceberg, query = services.lake.named(identifier), table_query(services.lake, identifier)
-    if iceberg is None or query is None:
-        return {}
+def _rows_by_partition(
+    services: Services, identifier: Identifier
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Return a table's rows by partition: as its present snapshot says, and as they are read."""
+    iceberg = services.lake.named(identifier)
+    files = live_files(iceberg) if iceberg else []
+    if iceberg is None or not files:
+        return {}, {}
+    said: Counter[str] = Counter()
+    for file in files:
+        said[str(stored_partition_value(iceberg, file.partition))] += file.record_count
     fields = iceberg.spec().fields
     key = f'"{iceberg.schema().find_column_name(fields[0].source_id)}"' if fields else "NULL"
+    listed = ", ".join(sql_text(one.file_path) for one in files)
     with connect(services.settings) as con:
-        rows = con.execute(f"SELECT {key}, count(*) FROM ({query}) GROUP BY 1").fetchall()
-    return {str(value): rows for value, rows in rows}
+        rows = con.execute(
+            f"SELECT {key}, count(*) FROM read_parquet([{listed}], hive_partitioning = false,"
+            " union_by_name = true) GROUP BY 1"
+        ).fetchall()
+    return dict(said), {str(value): count for value, count in rows}
 
 
 def look_at_contracts(services: Services, now: datetime) -> Looked:

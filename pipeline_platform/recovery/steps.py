@@ -1,21 +1,22 @@
-"""The guided recovery: six steps, each remembered, so that it goes on where it was killed (SA-99).
+"""The guided recovery: eight steps, each remembered; a killed one goes on where it was (SA-99).
 
 Of Dagster it knows only that somebody can end the runs that a restored database shows as running.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Literal, get_args
-
-from pydantic import BaseModel, ConfigDict
+from typing import TypeAlias
 
 from pipeline_platform.failures import PermanentError, PlatformError
 from pipeline_platform.operations.plan import runbooks
+from pipeline_platform.recovery.afterwards import Reports, validate, write_lessons
 from pipeline_platform.recovery.assessment import Damage, assess
 from pipeline_platform.recovery.backup_sets import BackupSets
 from pipeline_platform.recovery.backups import create_backup
+from pipeline_platform.recovery.integrity import Query, compared_with
 from pipeline_platform.recovery.lake_integrity import Looked, look_at_contracts, look_at_files
 from pipeline_platform.recovery.landing_copies import restore_landing
+from pipeline_platform.recovery.record import STEPS, Done, Recovery, Step
 from pipeline_platform.recovery.redelivery import deliver_unknown, files_without_rows
 from pipeline_platform.recovery.restoration import restore_database, restore_lake, target_of
 from pipeline_platform.services import Services
@@ -23,50 +24,16 @@ from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse import stops
 from pipeline_platform.warehouse.server_files import write_privately
 
-Step = Literal["assess", "stop", "choose", "restore", "verify", "resume"]
-STEPS: tuple[Step, ...] = get_args(Step)
-
-
-class Done(BaseModel):
-    """A step that was done: when, and what it said."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    step: Step
-    at: datetime
-    said: tuple[str, ...]
-
-
-class Recovery(BaseModel):
-    """One recovery, as its file remembers it.
-
-    `database` and `lake` say what is brought back, `backup_id` and `at` from what and to when; they
-    are settled by the steps assess and choose. `database_said` is what the step restore said of the
-    database once that was back; None before.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    began_at: datetime
-    by: str
-    reason: str
-    database: bool | None = None
-    lake: bool | None = None
-    at: datetime | None = None
-    database_backup: str | None = None
-    lake_backup: str | None = None
-    database_said: tuple[str, ...] | None = None
-    done: list[Done] = []
-
-    @property
-    def next_step(self) -> Step | None:
-        """The first step that was not done yet; None at the end."""
-        done = {one.step for one in self.done}
-        return next((one for one in STEPS if one not in done), None)
+Queries: TypeAlias = Callable[[Services], Mapping[str, Query]]
 
 
 class Recoverer:
-    """Does one step after the other; `end_runs` ends what a restored database shows as running."""
+    """Does one step after the other.
+
+    `end_runs` ends what a restored database shows as running. `queries` are sample queries that
+    must be answered afterwards, `reports` writes what a pipeline reconciles itself into a folder
+    and returns the files. `lessons` are those that somebody gives with this call.
+    """
 
     def __init__(
         self,
@@ -75,12 +42,18 @@ class Recoverer:
         by: str,
         clock: Callable[[], datetime],
         end_runs: Callable[[], int],
+        queries: Queries = lambda _: {},
+        reports: Reports = lambda _services, _folder: [],
+        lessons: Sequence[str] = (),
     ) -> None:
         self.settings = settings
         self.sets = BackupSets(settings)
         self._by = by
         self._clock = clock
         self._end_runs = end_runs
+        self._queries = queries
+        self._reports = reports
+        self._lessons = tuple(lessons)
         self._file = settings.home / "recovery" / "recovery.json"
 
     def unfinished(self) -> Recovery | None:
@@ -139,6 +112,8 @@ class Recoverer:
         told["restore"] = _plan_of_restoration(recovery)
         told["verify"] = ["every table's files and rows, every contract"]
         told["resume"] = ["take up files that the database no longer knows, back up, resume"]
+        told["validate"] = ["everything that `verify --after-restore` looks at; a report of it"]
+        told["lessons"] = ["what happened and what was learnt, for the post-mortem"]
         return [(step, told[step]) for step in STEPS]
 
     def go_on(self, recovery: Recovery, until: Step | None = None) -> Iterator[Done]:
@@ -153,6 +128,8 @@ class Recoverer:
             "restore": self._restore,
             "verify": self._verify,
             "resume": self._resume,
+            "validate": self._validate,
+            "lessons": self._write_lessons,
         }
         while (step := recovery.next_step) is not None:
             if until is not None and STEPS.index(step) > STEPS.index(until):
@@ -299,6 +276,23 @@ class Recoverer:
             "pipelines go on; see that records come in: pipeline-platform pipelines resume "
             "--first-records-within 20m; write down what happened: pipeline-platform incidents",
         ]
+
+    def _validate(self, recovery: Recovery) -> list[str]:
+        backup = compared_with(self.sets, recovery.database_backup, recovery.lake_backup)
+        with Services(self.settings) as services:
+            return validate(
+                services,
+                recovery,
+                self._clock(),
+                backup=backup,
+                queries=self._queries(services),
+                reports=self._reports,
+            )
+
+    def _write_lessons(self, recovery: Recovery) -> list[str]:
+        recovery.lessons = (*recovery.lessons, *self._lessons)
+        with Services(self.settings) as services:
+            return write_lessons(services, recovery, self._clock())
 
     def _keep(self, recovery: Recovery) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
