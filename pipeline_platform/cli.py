@@ -36,6 +36,7 @@ try:
         passport,
         quality,
         quarantine,
+        queries,
         recovery,
         report_pages,
         reports,
@@ -109,6 +110,7 @@ app.add_typer(marts.app, name="marts")
 app.add_typer(stopping.app, name="pipelines")
 app.add_typer(quality.app, name="quality")
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(queries.app, name="queries")
 app.add_typer(runbook.app, name="runbook")
 app.add_typer(vendor.app, name="vendor")
 app.add_typer(web.app, name="web")

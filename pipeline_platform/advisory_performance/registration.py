@@ -1,6 +1,7 @@
 """What the platform must know of advisory_performance beside its runbook."""
 
 from pipeline_platform.advisory_performance import automation, definitions
+from pipeline_platform.advisory_performance.after_recovery import write_newest_months
 from pipeline_platform.advisory_performance.ingestion import VendorFiles
 from pipeline_platform.advisory_performance.measures import readers_queries
 from pipeline_platform.advisory_performance.run_context import RunContext
@@ -16,6 +17,7 @@ REGISTRATION = Registration(
     workflow=automation.WORKFLOW,
     requested=automation.requested_range,
     sample_queries=readers_queries,
+    reconciliation=write_newest_months,
     is_linked=True,
     reload=lambda services, run_id, months: reload_months(RunContext(services, run_id), months),
 )

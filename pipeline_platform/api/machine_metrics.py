@@ -8,6 +8,8 @@ import psutil
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from pipeline_platform.api.platform import Platform
+from pipeline_platform.lake.engine import local_temp
+from pipeline_platform.landing.objects import ObjectStore
 from pipeline_platform.landing.zone import Folder
 from pipeline_platform.warehouse import figures
 
@@ -58,6 +60,24 @@ def sizes(platform: Platform) -> Iterator[Metric]:
             objects.add_metric([pipeline, folder], state.object_count)
             size.add_metric([pipeline, folder], state.total_bytes)
     yield from (*columns.values(), objects, size)
+
+
+def kept_files(platform: Platform) -> Iterator[Metric]:
+    """Yield objects and bytes of archives and temporary locations, which may be many (SA-40)."""
+    settings = platform.services.settings
+    stored = gauge("archive_objects", "Objects in an archive.", ["pipeline"])
+    stored_size = gauge("archive_bytes", "Bytes in an archive (SA-40).", ["pipeline"])
+    for pipeline in platform.runbooks:
+        state = platform.services.landing(pipeline).observe("archive")
+        stored.add_metric([pipeline], state.object_count)
+        stored_size.add_metric([pipeline], state.total_bytes)
+    objects = gauge("temp_objects", "Objects in a temporary location.", ["location"])
+    size = gauge("temp_bytes", "Bytes in a temporary location (SA-40).", ["location"])
+    for location in sorted({settings.temp_location, str(local_temp(settings))}):
+        found = [one.size_bytes for one in ObjectStore.at(location, settings).list()]
+        objects.add_metric([location], len(found))
+        size.add_metric([location], sum(found))
+    yield from (stored, stored_size, objects, size)
 
 
 def capacity_limits(platform: Platform) -> Iterator[Metric]:

@@ -19,6 +19,7 @@ from pipeline_platform.api.machine_metrics import (
     database_state,
     gauge,
     host_state,
+    kept_files,
     sizes,
 )
 from pipeline_platform.api.platform import Platform
@@ -31,11 +32,14 @@ from pipeline_platform.orchestration.automation import earliest_in_time
 from pipeline_platform.partition_ranges import ONE_DAY
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.warehouse import figures
+from pipeline_platform.warehouse.lake_queries import latest_queries
 from pipeline_platform.warehouse.stops import EVERYTHING, stops
 
 SHARED_SECONDS = 5.0
 SIZES_SHARED_SECONDS = 60.0
 """Tables and folders change slowly, and each has to be asked for."""
+KEPT_FILES_SHARED_SECONDS = 1800.0
+"""An archive of years is listed whole."""
 SCORE_CHECK = "data_quality_score"
 CAPTURE_JOBS = "_stream"
 """Jobs that capture changes from a source as they come have names that end so."""
@@ -50,6 +54,7 @@ class Metrics:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._sizes = Shared(lambda: list(sizes(platform)), SIZES_SHARED_SECONDS)
+        self._kept_files = Shared(lambda: list(kept_files(platform)), KEPT_FILES_SHARED_SECONDS)
         self.shared = Shared(self.families, SHARED_SECONDS)
         self._sections: dict[str, Callable[[], Families]] = {
             "runs": lambda: run_state(platform),
@@ -60,6 +65,8 @@ class Metrics:
             "stops": self._stops,
             "database": lambda: database_state(platform),
             "sizes": self._sizes.get,
+            "kept files": self._kept_files.get,
+            "lake queries": self._lake_queries,
             "capacity": lambda: capacity_limits(platform),
             "host": lambda: host_state(platform),
         }
@@ -101,6 +108,22 @@ class Metrics:
         active = gauge("active_capture_engines", "Runs that capture changes now (SC-2).")
         active.add_metric([], self._platform.history.count_unfinished(CAPTURE_JOBS))
         yield from (age, missed, active)
+
+    def _lake_queries(self) -> Iterator[Metric]:
+        """Yield what the latest of each query over the lake took and read, of the last day."""
+        with self._platform.services.database.connection() as connection:
+            latest = latest_queries(connection, utc_now() - ONE_DAY)
+        labels = ["pipeline", "query"]
+        seconds = gauge("lake_query_seconds", "How long it took (SW-23).", labels)
+        read = {
+            "bytes": gauge("lake_query_bytes", "Bytes of the files that it opened.", labels),
+            "files": gauge("lake_query_files", "Files that it opened.", labels),
+        }
+        for one in latest:
+            seconds.add_metric([one.pipeline, one.name], one.seconds)
+            for what, family in read.items():
+                family.add_metric([one.pipeline, one.name], one.total(what))
+        yield from (seconds, *read.values())
 
     def _checks(self) -> Iterator[Metric]:
         with self._platform.services.database.connection() as connection:

@@ -203,6 +203,8 @@ def _facts(sets: BackupSets, backup: PlatformBackup) -> dict[str, object]:
         "holds from (UTC)": None if database is None else database.proved_at,
         "lake tables": 0 if lake is None else len(lake.tables),
         "lake rows": 0 if lake is None else sum(one.row_count for one in lake.tables),
+        "delivered files": 0 if backup.landing is None else backup.landing.file_count,
+        "kept by versions in S3": [] if backup.landing is None else list(backup.landing.versioned),
         "bytes": backup.size_bytes,
         "reason": backup.reason,
     }

@@ -31,6 +31,7 @@ from pipeline_platform.operations.incident_words import (
 from pipeline_platform.operations.incidents import Incident
 from pipeline_platform.operations.plan import alertings
 from pipeline_platform.operations.service_levels import stored_figures
+from pipeline_platform.recovery.ended import recoveries_between
 from pipeline_platform.run_context import utc_now
 
 app = typer.Typer(
@@ -154,7 +155,9 @@ def postmortem(
             faults = list(store.faults(connection, number).values())
             lines = store.timeline(connection, number)
             changes = store.changes_of(connection, number)
-        page = postmortem_page(found, faults, lines, changes)
+            ended = found.resolved_at or utc_now()
+            recoveries = recoveries_between(connection, found.began_at, ended)
+        page = postmortem_page(found, faults, lines, changes, recoveries)
         if out is None:
             typer.echo(page)
             return

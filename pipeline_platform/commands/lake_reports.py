@@ -15,6 +15,7 @@ from pipeline_platform.advisory_performance.relations import literal
 from pipeline_platform.advisory_performance.restatements import as_known_at
 from pipeline_platform.advisory_performance.seen_figures import with_gold_instants
 from pipeline_platform.advisory_performance.tables import (
+    PIPELINE,
     RECONCILIATION,
     RESTATEMENTS,
     RETURN_COLUMNS,
@@ -23,6 +24,7 @@ from pipeline_platform.advisory_performance.tables import (
 )
 from pipeline_platform.failures import NotFoundError
 from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.logged_queries import logged_query
 from pipeline_platform.services import Services
 
 Row = dict[str, Any]
@@ -108,10 +110,13 @@ def as_known_rows(opened: Services, account: str, day: date, at: datetime) -> li
     Raises NotFoundError if nothing was ever known of that day.
     """
     rows: list[Row] = []
-    with opened.connect() as engine:
+    with (
+        logged_query(opened, PIPELINE, "figures as known at an instant") as query,
+        opened.connect() as engine,
+    ):
         for table, names in ((VALUATIONS, _VALUES), (TIME_WEIGHTED_RETURNS, _RETURNS)):
             span = (day.replace(day=1), day.replace(day=1))
-            of_day = opened.lake.relation(engine, table, months=span).filter(
+            of_day = engine.sql(query.pin(table, months=span).query).filter(
                 f"account_id = {literal(account)} AND as_of_date = DATE '{day}'"
             )
             then, now = _one(as_known_at(of_day, at)), _one(of_day.filter("is_current"))
@@ -135,8 +140,11 @@ def as_known_rows(opened: Services, account: str, day: date, at: datetime) -> li
 def _figures(
     opened: Services, table: LakeTable, chosen: Figures
 ) -> Iterator[tuple[duckdb.DuckDBPyConnection, duckdb.DuckDBPyRelation]]:
-    with opened.connect() as engine:
-        relation = opened.lake.relation(engine, table, months=chosen.months)
+    with (
+        logged_query(opened, PIPELINE, f"report of {table.name}") as query,
+        opened.connect() as engine,
+    ):
+        relation = engine.sql(query.pin(table, months=chosen.months).query)
         yield engine, relation.filter(chosen.condition)
 
 

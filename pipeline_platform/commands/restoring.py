@@ -10,6 +10,7 @@ from pipeline_platform.commands.arguments import parse_day, parse_instant
 from pipeline_platform.commands.lake_tables import table_named
 from pipeline_platform.commands.maintenance import maintainer_of
 from pipeline_platform.commands.output import (
+    FOUND_FAULTS,
     AsJson,
     errors,
     plain_failures,
@@ -32,13 +33,15 @@ from pipeline_platform.lake.restoration import (
     restore_from_snapshot,
 )
 from pipeline_platform.lake.tables import LakeTable
-from pipeline_platform.recovery.backup_sets import BackupSets, is_id
+from pipeline_platform.recovery.backup_sets import BackupSets, DeliveredFile, is_id
+from pipeline_platform.recovery.landing_copies import lost_deliveries, restore_landing
 from pipeline_platform.recovery.restoration import (
     lake_tables,
     restore_database,
     restore_lake,
     target_of,
 )
+from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse.maintenance_log import Effect
@@ -74,6 +77,9 @@ def restore(
     database: Annotated[
         bool, typer.Option("--database", help="The database, to the newest change or --as-of.")
     ] = False,
+    landing: Annotated[
+        bool, typer.Option("--landing", help="Delivered files that their landing zones have lost.")
+    ] = False,
     to: Annotated[
         str | None,
         typer.Option("--to", metavar="LOCATION", help="With --all: put the tables there."),
@@ -88,12 +94,14 @@ def restore(
     `pipeline-platform recover` does the last two with all that belongs to it.
     """
     with plain_failures():
-        if sum((table is not None, whole_lake, database)) != 1:
-            raise BadInputError("Say what to restore: a table, --all or --database.")
+        if sum((table is not None, whole_lake, database, landing)) != 1:
+            raise BadInputError("Say what to restore: a table, --all, --database or --landing.")
         if to is not None and not whole_lake:
             raise BadInputError("--to goes with --all only.")
         if table is not None:
             _restore_table(table, partition, (as_of, snapshot, source), dry_run, as_json)
+        elif landing:
+            _restore_landing(source, dry_run, as_json)
         elif whole_lake:
             _restore_lake(source, to, dry_run, as_json)
         else:
@@ -218,6 +226,36 @@ def _moved(settings: Settings, to: str | None) -> Settings:
     if to is None:
         return settings
     return Settings.of({**dict(settings), "processed_location": to})
+
+
+def _restore_landing(source: str | None, dry_run: bool, as_json: bool) -> None:
+    with services() as opened:
+        sets = BackupSets(opened.settings)
+        backup = sets.chosen(source, "landing")
+        if backup.landing is None:
+            raise BadInputError(f"The backup {backup.id} holds no delivered files; use another.")
+        in_versions: list[DeliveredFile] = []
+        if dry_run:
+            found = lost_deliveries(opened, sets, backup.landing, utc_now())
+        else:
+            action = Action(command_line_actor(), "restore", "landing", None, backup.id)
+            with audited(opened.database, action), showing_progress(as_json=as_json):
+                found, in_versions = restore_landing(opened, sets, backup.landing, utc_now())
+        rows = [
+            {
+                "pipeline": one.pipeline,
+                "folder": one.folder,
+                "file": one.name,
+                "bytes": one.size_bytes,
+                "outcome": "put back" if one in found and not dry_run else "lost",
+            }
+            for one in (*found, *in_versions)
+        ]
+    title = f"Delivered files from {backup.id}"
+    show_rows(title, rows, as_json=as_json, empty="none is lost.")
+    if in_versions:
+        errors.print("Lost files are in no backup: remove their delete markers in S3.")
+        raise typer.Exit(FOUND_FAULTS)
 
 
 def _restore_database(

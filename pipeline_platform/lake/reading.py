@@ -26,12 +26,13 @@ PartitionValue: TypeAlias = Value | None
 
 @dataclass(frozen=True)
 class Pinned:
-    """One snapshot (None before the first commit): a DuckDB query, the files and rows it reads."""
+    """One snapshot (None before the first commit): a DuckDB query, and what it reads at most."""
 
     snapshot_id: int | None
     query: str
     files: tuple[str, ...] = ()
     row_count: int = 0
+    size_bytes: int = 0
 
 
 def pin(
@@ -55,7 +56,13 @@ def pin(
     files = live_files(iceberg, where=where, snapshot_id=seen)
     paths = [file.file_path for file in files]
     query = select_files(table, paths, mixed=len(iceberg.schemas()) > 1)
-    return Pinned(seen, query, tuple(paths), sum(file.record_count for file in files))
+    return Pinned(
+        seen,
+        query,
+        tuple(paths),
+        sum(file.record_count for file in files),
+        sum(file.file_size_in_bytes for file in files),
+    )
 
 
 def live_files(

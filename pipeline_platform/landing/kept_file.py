@@ -23,10 +23,18 @@ class KeptFile(BaseModel):
         cls, store: ObjectStore, key: str, data: bytes | Path, *, sha256: str | None = None
     ) -> "KeptFile":
         """Copy bytes or a local file into a store; who knows the `sha256` spares reading it."""
-        digest = sha256 or _sha256(data)
+        digest = sha256 or cls.digest(data)
         store.put(key, data)
         size = len(data) if isinstance(data, bytes) else data.stat().st_size
         return cls(key=key, sha256=digest, size_bytes=size)
+
+    @staticmethod
+    def digest(data: bytes | Path) -> str:
+        """Return the SHA-256 of bytes or of a local file, in hexadecimal."""
+        if isinstance(data, bytes):
+            return hashlib.sha256(data).hexdigest()
+        with data.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def fetch(self, store: ObjectStore, path: Path) -> None:
         """Copy the file to a local path; PermanentError if it is not what it was."""
@@ -60,10 +68,3 @@ class KeptFile(BaseModel):
             f"The file {store.location}/{self.key} is damaged (its SHA-256 is {found}, not "
             f"{self.sha256}); use another backup."
         )
-
-
-def _sha256(data: bytes | Path) -> str:
-    if isinstance(data, bytes):
-        return hashlib.sha256(data).hexdigest()
-    with data.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

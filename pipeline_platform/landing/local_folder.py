@@ -48,6 +48,10 @@ class LocalFolder:
         self._within = ContainedFolder(root)
         self.location = str(root)
 
+    def keeps_versions(self) -> bool:
+        """Tell that a folder keeps what it holds, and nothing else."""
+        return False
+
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Yield everything below a prefix that is not a folder; links are named, not followed."""
         top = tuple(part for part in prefix.split("/") if part)

@@ -77,6 +77,10 @@ class ObjectStore:
         """The folder or `s3://` address that all keys are relative to."""
         return self._backend.location
 
+    def keeps_versions(self) -> bool:
+        """Tell whether what is deleted or overwritten here can be had again from the store."""
+        return self._backend.keeps_versions()
+
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Yield all objects below a prefix, in no certain order, hostile names and links too."""
         return self._backend.list(prefix)

@@ -112,6 +112,15 @@ class S3Bucket:
             config={} if self._endpoint is None else {"endpoint": self._endpoint},
         )
 
+    def keeps_versions(self) -> bool:
+        """Ask S3 whether versioning is on; without the permission to ask it counts as off."""
+        try:
+            with self._failures(""):
+                found = self.client.get_bucket_versioning(Bucket=self.bucket)
+        except InvalidSettingError:
+            return False
+        return found.get("Status") == "Enabled"
+
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Yield all objects below a prefix in the order of their keys; no folder markers."""
         start = f"{self._root}{prefix.strip('/')}/" if prefix.strip("/") else self._root

@@ -57,6 +57,10 @@ class Backend(Protocol):
 
     location: str
 
+    def keeps_versions(self) -> bool:
+        """Tell whether what is deleted or overwritten can be had again from the backend itself."""
+        ...
+
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Yield all objects below a prefix, links and devices too, keys relative to the root."""
         ...

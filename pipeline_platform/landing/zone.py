@@ -90,6 +90,10 @@ class LandingZone:
         shares_root = self._archive.location == self._raw.location
         return self._archive, "archive/" if shares_root else ""
 
+    def store_of(self, folder: Folder) -> tuple[ObjectStore, str]:
+        """Return a folder's store and the prefix of its keys there, for who copies it whole."""
+        return self._place(folder)
+
     def location(self, folder: Folder) -> str:
         """Return the local path or `s3://` address of a folder."""
         store, prefix = self._place(folder)

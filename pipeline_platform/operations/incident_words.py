@@ -13,6 +13,7 @@ from pipeline_platform.operations.faults import ALL_DAYS, Days, Fault
 from pipeline_platform.operations.incident_figures import ExpectedGreen
 from pipeline_platform.operations.incidents import Incident
 from pipeline_platform.quality.thresholds import Remedy
+from pipeline_platform.recovery.record import EndedRecovery
 
 SHOWN_FAULTS = 5
 SHOWN_ASSETS = 10
@@ -155,8 +156,12 @@ def postmortem_page(
     faults: Sequence[Fault],
     timeline: Sequence[TimelineLine],
     changes: Changes | None,
+    recoveries: Sequence[EndedRecovery] = (),
 ) -> str:
-    """Return a post-mortem in Markdown: facts are filled in, the rest is asked (SA-70, SC-35)."""
+    """Return a post-mortem in Markdown: facts are filled in, the rest is asked (SA-70, SC-35).
+
+    `recoveries` were under way while it was broken: their steps and lessons stand in it (SA-99).
+    """
     ended = incident.resolved_at
     broken = "still broken" if ended is None else _span(ended - incident.began_at)
     answered = incident.acknowledged_at
@@ -201,7 +206,7 @@ def postmortem_page(
 | when | what | in words |
 |---|---|---|
 {rows}
-
+{_recoveries(recoveries)}
 ## To be filled in
 
 - **Who noticed what, and how was it found?**
@@ -216,6 +221,25 @@ def postmortem_page(
 |---|---|---|
 | | | |
 """
+
+
+def _recoveries(found: Sequence[EndedRecovery]) -> str:
+    """Return a part for each recovery: what its steps said, what was wrong after it, lessons."""
+    parts = []
+    for one in found:
+        steps = "\n".join(
+            f"| {step['at'][:19]} | {step['step']} | {_cell('; '.join(step['said']))} |"
+            for step in one.steps
+        )
+        wrong = "; ".join(map(_cell, one.faults)) or "nothing"
+        lessons = "\n".join(f"- {_cell(text)}" for text in one.lessons)
+        parts.append(
+            f"\n## Recovery of {_instant(one.began_at)}, by {one.recovered_by}\n\n"
+            f"It took {_span(one.ended_at - one.began_at)}. Wrong afterwards: {wrong}.\n\n"
+            f"| when | step | in words |\n|---|---|---|\n{steps}\n\n**Lessons**\n\n"
+            f"{lessons or '- none was written down; `pipeline-platform recover --lessons`'}\n"
+        )
+    return "".join(parts)
 
 
 def days_in_words(faults: Sequence[Fault]) -> str:

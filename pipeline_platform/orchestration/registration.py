@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 import dagster as dg
 
@@ -27,9 +28,10 @@ class Registration:
 
     `intake` reads its files in a run of the given id. `requested` says which ranges wait for a
     run of the job `workflow`; `is_linked`: later partitions are computed from earlier ones.
-    `sample_queries` are what readers ask, by name; they must be answered after a restoration.
     `reload` loads partitions of its serving tables again from gold, in a run of the given id;
-    None for a pipeline that serves nothing.
+    None for a pipeline that serves nothing. `sample_queries` are what readers ask, by name: they
+    must be answered after a restoration. `reconciliation` writes what was delivered beside what was
+    computed to a CSV file, for who compares them after a recovery, and returns how many rows.
     """
 
     definitions: Callable[[Environment], dg.Definitions]
@@ -39,6 +41,7 @@ class Registration:
     workflow: str
     requested: Callable[[Services], Sequence[RequestedRange]]
     sample_queries: Callable[[Services], Mapping[str, Callable[[], object]]] = lambda _: {}
+    reconciliation: Callable[[Services, Path], int] | None = None
     is_linked: bool = False
     reload: Callable[[Services, str, Sequence[date]], None] | None = None
 

@@ -1,6 +1,8 @@
 """What is broken: the first question of every recovery; looking changes nothing."""
 
+from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import psycopg
 
@@ -8,6 +10,7 @@ from pipeline_platform.failures import PlatformError
 from pipeline_platform.lake.export import lost_files, table_names
 from pipeline_platform.recovery.backup_sets import BackupSets
 from pipeline_platform.recovery.backups import database_urls, is_ours
+from pipeline_platform.recovery.landing_copies import lost_deliveries
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse.database import connect
@@ -17,11 +20,12 @@ from pipeline_platform.warehouse.table_contents import contents
 
 @dataclass(frozen=True)
 class Damage:
-    """What is broken: the database's fault, if any, and lost files by table."""
+    """What is broken: the database's fault, if any, lost files by table, and of landing zones."""
 
     database: str | None
     lake: dict[str, int] = field(default_factory=dict)
     lake_unknown: str | None = None
+    landing: dict[str, int] = field(default_factory=dict)
 
     def in_words(self) -> list[str]:
         """Say it."""
@@ -34,11 +38,15 @@ class Damage:
             said += [
                 f"lake: {name} has lost {count} files" for name, count in sorted(self.lake.items())
             ]
+        said += [
+            f"landing: {name} has lost {count} files"
+            for name, count in sorted(self.landing.items())
+        ]
         return said
 
 
-def assess(settings: Settings, sets: BackupSets) -> Damage:
-    """Read every page of the database, and look for every file of the lake.
+def assess(settings: Settings, sets: BackupSets, now: datetime) -> Damage:
+    """Read every page of the database, and look for every file of the lake and landing zones.
 
     Starts the embedded server, unless its data are gone: a new one would be empty.
     """
@@ -49,6 +57,9 @@ def assess(settings: Settings, sets: BackupSets) -> Damage:
         with Services(settings) as services:
             names = table_names(services.lake)
             lost = {".".join(one): len(lost_files(services.lake, one)) for one in names}
+            delivered = sets.newest("landing")
+            part = delivered.landing if delivered else None
+            undelivered = lost_deliveries(services, sets, part, now) if part else []
     except PlatformError as error:
         return Damage(None, lake_unknown=str(error))
     damaged = {name: count for name, count in lost.items() if count}
@@ -56,7 +67,7 @@ def assess(settings: Settings, sets: BackupSets) -> Damage:
     for table in newest.lake.tables if newest and newest.lake else ():
         if ".".join(table.identifier) not in lost:
             damaged[".".join(table.identifier)] = table.file_count
-    return Damage(None, damaged)
+    return Damage(None, damaged, landing=Counter(one.pipeline for one in undelivered))
 
 
 def _database_fault(settings: Settings) -> str | None:

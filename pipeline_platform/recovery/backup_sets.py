@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline_platform.failures import NotFoundError, PermanentError
 from pipeline_platform.lake.export import TableExport
+from pipeline_platform.landing.claimed_file import Folder
 from pipeline_platform.landing.kept_file import KeptFile
 from pipeline_platform.landing.objects import ObjectStore
 from pipeline_platform.settings import Settings
@@ -30,7 +31,7 @@ SETS = "sets"
 ID = r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ-[0-9a-f]{6}"
 
 
-PartName = Literal["database", "lake"]
+PartName = Literal["database", "lake", "landing"]
 
 
 def is_id(text: str) -> bool:
@@ -81,6 +82,34 @@ class LakePart(Part):
     tables: tuple[LakeTablePart, ...]
 
 
+class DeliveredFile(KeptFile):
+    """A file of a landing zone: whose, in which folder, its key there, and when it arrived."""
+
+    pipeline: str
+    folder: Folder
+    name: str
+    arrived_at: datetime
+
+    @property
+    def content(self) -> str:
+        """The hash under which the landing zone knows it: a text beside a file has that file's."""
+        if self.folder == "archive":
+            return self.name.split("/")[1]
+        return self.sha256 if self.folder == "incoming" else self.name.split("/")[0]
+
+
+class LandingPart(Part):
+    """The landing zones of all pipelines; `files` is the list of them.
+
+    `versioned` are folders that are not copied, because their bucket keeps versions.
+    """
+
+    file_count: int
+    size_bytes: int
+    versioned: tuple[str, ...]
+    files: KeptFile
+
+
 class Verdict(Part):
     """What a verification found; no faults = every file is what it was."""
 
@@ -99,12 +128,14 @@ class PlatformBackup(Part):
     code_version: str
     database: DatabasePart | None
     lake: LakePart | None
+    landing: LandingPart | None = None
 
     @property
     def size_bytes(self) -> int:
         """Bytes of all its files; those of the lake may be other backups', too."""
         files = sum(one.size_bytes for one in self.database.files) if self.database else 0
-        return files + (sum(one.size_bytes for one in self.lake.tables) if self.lake else 0)
+        lake = sum(one.size_bytes for one in self.lake.tables) if self.lake else 0
+        return files + lake + (self.landing.size_bytes if self.landing else 0)
 
 
 class BackupSets:

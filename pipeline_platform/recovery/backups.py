@@ -1,6 +1,7 @@
-"""Making a backup of the platform: first the database, then the lake, last the manifest.
+"""Making a backup of the platform: first the database, then lake and landing, last the manifest.
 
-In this order, because the restored catalog may be older than the lake's files, never newer.
+In this order, because the restored catalog may be older than the lake's files, never newer; and a
+restored register may not know a delivered file, which then is delivered again.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,9 +20,11 @@ from pipeline_platform.recovery.backup_sets import (
     DatabasePart,
     LakePart,
     LakeTablePart,
+    LandingPart,
     PlatformBackup,
     new_id,
 )
+from pipeline_platform.recovery.landing_copies import copy_landing
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse import physical_backup
@@ -49,7 +52,7 @@ def create_backup(
     has_database: bool = True,
     wait_seconds: float = 60,
 ) -> PlatformBackup:
-    """Back up the database (or leave it out) and the lake; killed half-way, it leaves no backup.
+    """Back up the database (or leave it out), lake and landing; killed half-way, it leaves none.
 
     Raises ConflictError while another backup is made, UnavailableError if the server can't be
     copied, NotFoundError if a file of the lake is gone.
@@ -66,6 +69,7 @@ def create_backup(
             id=backup_id,
             began_at=began_at,
             lake=_lake(services, sets, backup_id),
+            landing=copy_landing(services, sets, _landing_before(sets), began_at),
             database=database,
             ended_at=clock(),
             reason=reason,
@@ -173,6 +177,11 @@ def _lake(services: Services, sets: BackupSets, backup_id: str) -> LakePart:
             )
         )
     return LakePart(tables=tuple(tables))
+
+
+def _landing_before(sets: BackupSets) -> LandingPart | None:
+    newest = sets.newest("landing")
+    return newest.landing if newest else None
 
 
 def _known_files(sets: BackupSets) -> Mapping[tuple[str, str], Mapping[str, ExportedFile]]:

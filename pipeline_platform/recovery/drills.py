@@ -20,6 +20,7 @@ from pipeline_platform.recovery.exercises import (
     exercise_failover,
     exercise_lake,
 )
+from pipeline_platform.recovery.landing_copies import landing_faults
 from pipeline_platform.recovery.restoration import (
     last_change,
     restore_lake,
@@ -51,6 +52,7 @@ class Found:
     rules: int = 0
     skipped: tuple[str, ...] = ()
     exercises: tuple[Exercise, ...] = ()
+    landing_files: int = 0
 
 
 class DrillResult(Part):
@@ -71,6 +73,7 @@ class DrillResult(Part):
     lake_tables: int
     lake_rows: int
     rules: int
+    landing_files: int = 0
     faults: tuple[str, ...]
     skipped: tuple[str, ...] = ()
     exercises: tuple[Exercise, ...] = ()
@@ -100,7 +103,8 @@ def drill(
 
     The database is stopped where it was counted and compared, then taken to the newest kept change.
     The lake is rebuilt, every table read through the catalog, every contract judged; then the other
-    ways of recovery are exercised there. What goes wrong is a fault of the result, never an error;
+    ways of recovery are exercised there, and each copy of a delivered file is read and compared,
+    without a place for all of them. What goes wrong is a fault of the result, never an error;
     UnavailableError says that there is no space.
     """
     _require_space(settings, backup)
@@ -117,6 +121,9 @@ def drill(
                     seconds = time.monotonic() - started
                     found.exercises += tuple(exercise_lake(services, sets, backup))
             faults += [fault for one in found.exercises for fault in one.faults]
+            if backup.landing is not None:
+                found.landing_files = backup.landing.file_count
+                faults += landing_faults(sets, backup.landing)
     except PlatformError as error:
         faults.append(str(error))
     result = DrillResult(
@@ -146,7 +153,9 @@ def last_drill(sets: BackupSets) -> DrillResult | None:
 def _require_space(settings: Settings, backup: PlatformBackup) -> None:
     parent = local_temp(settings)
     parent.mkdir(parents=True, exist_ok=True)
-    free, wanted = shutil.disk_usage(parent).free, SPACE_FACTOR * backup.size_bytes
+    delivered = backup.landing.size_bytes if backup.landing else 0  # read where they lie
+    wanted = SPACE_FACTOR * (backup.size_bytes - delivered)
+    free = shutil.disk_usage(parent).free
     if free < wanted:
         raise UnavailableError(
             f"A drill of {backup.id} needs {wanted:,} bytes below {parent}, but {free:,} are free; "

@@ -5,9 +5,7 @@ itself can be asked: records that add up, positions, delivered files, queries (S
 Nothing is changed.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import duckdb
@@ -16,44 +14,30 @@ from psycopg import sql
 
 from pipeline_platform.failures import NotFoundError, PlatformError
 from pipeline_platform.ingestion.intake import HOP as LANDING_HOP
-from pipeline_platform.ingestion.undoing import POSITIONS
-from pipeline_platform.lake.engine import connect
-from pipeline_platform.lake.export import lost_files, table_names
-from pipeline_platform.landing.objects import ObjectStore
 from pipeline_platform.operations.plan import runbooks
 from pipeline_platform.progress import tracked
 from pipeline_platform.quality.conservation import gaps, imbalances
 from pipeline_platform.recovery.backup_sets import (
     BackupSets,
-    LakePart,
-    LakeTablePart,
     PlatformBackup,
 )
 from pipeline_platform.recovery.backups import database_urls
+from pipeline_platform.recovery.lake_integrity import (
+    Looked,
+    look_at_checksums,
+    look_at_contracts,
+    look_at_files,
+    look_at_partitions,
+    look_at_positions,
+)
+from pipeline_platform.recovery.landing_copies import listed, lost_deliveries
 from pipeline_platform.recovery.redelivery import files_without_rows, unknown_files
-from pipeline_platform.recovery.verification import contract_faults, lake_faults, table_query
 from pipeline_platform.refinement import HOP as REFINEMENT_HOP
 from pipeline_platform.services import Services
-from pipeline_platform.streams.committed import Committed, property_name
 from pipeline_platform.warehouse.table_contents import contents
 
 Query = Callable[[], object]
 Identifier = tuple[str, str]
-
-
-@dataclass(frozen=True)
-class Looked:
-    """What was looked at of one aspect: how many of what, and what is wrong."""
-
-    aspect: str
-    count: int
-    unit: str
-    faults: tuple[str, ...]
-
-    def in_words(self) -> str:
-        """Say it in one line."""
-        outcome = "; ".join(self.faults[:5]) if self.faults else "all well"
-        return f"{self.aspect}: {self.count} {self.unit}, {outcome}"
 
 
 def look_at_platform(
@@ -71,17 +55,20 @@ def look_at_platform(
     aspects: dict[str, Callable[[], Looked]] = {
         "database": lambda: _database(services, backup),
         "lake files": lambda: look_at_files(services, backup.lake if backup else None),
-        "lake checksums": lambda: _checksums(services, backup),
-        "lake partitions": lambda: _partitions(services),
+        "lake checksums": lambda: look_at_checksums(services, backup.lake if backup else None),
+        "lake partitions": lambda: look_at_partitions(services),
         "served partitions": lambda: _served_partitions(services),
         "contracts": lambda: look_at_contracts(services, now),
         "conservation ledger": lambda: _ledger(services),
-        "positions": lambda: _positions(services),
+        "positions": lambda: look_at_positions(services),
         "delivered files": lambda: _deliveries(services, now),
+        "delivered files of the backup": lambda: _delivered_before(services, backup, now),
         "sample queries": lambda: _queries(queries),
     }
     if backup is None or backup.lake is None:
         del aspects["lake checksums"]
+    if backup is None or backup.landing is None:
+        del aspects["delivered files of the backup"]
     for aspect, look in aspects.items():
         try:
             yield look()
@@ -94,14 +81,22 @@ def compared_with(
 ) -> PlatformBackup | None:
     """Return what a restored platform is compared with: a backup of the lake, one of the database.
 
-    Without an id the newest sound one of each; None where there is none. Raises NotFoundError for
-    an id that there is not.
+    Delivered files are those of the newest backup, which lists what was lost, too. Without an id
+    it is the newest sound one of each; None where there is none. Raises NotFoundError for an id
+    that there is not.
     """
     lake = sets.newest_sound("lake") if lake_id is None else sets.get(lake_id)
     database = sets.newest_sound("database") if database_id is None else sets.get(database_id)
-    if lake is None or database is None:
-        return lake or database
-    return lake.model_copy(update={"database": database.database})
+    found = lake or database
+    if found is None:
+        return None
+    landing = sets.newest_sound("landing")
+    return found.model_copy(
+        update={
+            "database": database.database if database else None,
+            "landing": landing.landing if landing else None,
+        }
+    )
 
 
 def _database(services: Services, backup: PlatformBackup | None) -> Looked:
@@ -117,88 +112,6 @@ def _database(services: Services, backup: PlatformBackup | None) -> Looked:
         if row is None or row[0] < part.migration:
             faults.append(f"its schema is {row and row[0]}, the backup's {part.migration}")
     return Looked("database", len(found), "tables read", tuple(faults))
-
-
-def look_at_files(services: Services, part: LakePart | None) -> Looked:
-    """Look for every file of the lake; and for the tables, files and rows that a backup has."""
-    lake, names = services.lake, table_names(services.lake)
-    faults = lake_faults(lake, part) if part else []
-    judged = {one.identifier for one in (part.tables if part else ())}
-    faults += [
-        f"{'.'.join(one)} has lost {len(lost)} files"
-        for one in names
-        if one not in judged and (lost := lost_files(lake, one))
-    ]
-    return Looked("lake files", len(names), "tables", tuple(faults))
-
-
-def _checksums(services: Services, backup: PlatformBackup | None) -> Looked:
-    """Read every file of the lake that the backup has, and compare its SHA-256."""
-    sets, count, faults = BackupSets(services.settings), 0, list[str]()
-    for table in tracked(backup.lake.tables if backup and backup.lake else (), "tables"):
-        paths = _live_paths(services, table)
-        if paths is None:
-            continue
-        root, present = paths
-        store = ObjectStore.at(root, services.settings)
-        for file in sets.export(table).data_files:
-            if file.path not in present:
-                continue
-            count += 1
-            try:
-                found = store.sha256(file.path)
-            except NotFoundError:
-                found = "missing"
-            if found != file.sha256:
-                faults.append(f"{root}/{file.path} is not what was backed up ({found[:12]})")
-    return Looked("lake checksums", count, "files of the backup compared", tuple(faults))
-
-
-def _live_paths(services: Services, table: LakeTablePart) -> tuple[str, set[str]] | None:
-    """Return a table's location, and the paths below it of its present data files."""
-    iceberg = services.lake.named(table.identifier)
-    snapshot = iceberg.current_snapshot() if iceberg else None
-    if iceberg is None or snapshot is None:
-        return None
-    root = iceberg.location()
-    try:
-        paths = {
-            entry.data_file.file_path.removeprefix(f"{root}/")
-            for manifest in snapshot.manifests(iceberg.io)
-            for entry in manifest.fetch_manifest_entry(iceberg.io, discard_deleted=True)
-        }
-    except FileNotFoundError:
-        return None  # told as lost files
-    return root, paths
-
-
-def _partitions(services: Services) -> Looked:
-    """Count each partition's rows by reading them, and compare with what the catalog says."""
-    count, faults = 0, list[str]()
-    for identifier in tracked(table_names(services.lake), "tables"):
-        if lost_files(services.lake, identifier):
-            continue  # told already
-        wanted = {str(key): rows for key, rows in services.lake.row_counts(identifier).items()}
-        found = _rows_by_partition(services, identifier)
-        count += len(wanted)
-        faults += [
-            f"{'.'.join(identifier)} has {found.get(key, 0)} rows in partition {key}, "
-            f"not {wanted.get(key, 0)}"
-            for key in sorted(wanted.keys() | found.keys())
-            if wanted.get(key, 0) != found.get(key, 0)
-        ]
-    return Looked("lake partitions", count, "partitions counted", tuple(faults))
-
-
-def _rows_by_partition(services: Services, identifier: Identifier) -> dict[str, int]:
-    iceberg, query = services.lake.named(identifier), table_query(services.lake, identifier)
-    if iceberg is None or query is None:
-        return {}
-    fields = iceberg.spec().fields
-    key = f'"{iceberg.schema().find_column_name(fields[0].source_id)}"' if fields else "NULL"
-    with connect(services.settings) as con:
-        rows = con.execute(f"SELECT {key}, count(*) FROM ({query}) GROUP BY 1").fetchall()
-    return {str(value): rows for value, rows in rows}
 
 
 def _served_partitions(services: Services) -> Looked:
@@ -222,12 +135,6 @@ def _served_partitions(services: Services) -> Looked:
     return Looked("served partitions", count, "partitions", tuple(faults))
 
 
-def look_at_contracts(services: Services, now: datetime) -> Looked:
-    """Judge every rule of every contract."""
-    rules, faults = contract_faults(services.lake, now)
-    return Looked("contracts", rules, "rules judged", tuple(faults))
-
-
 def _ledger(services: Services) -> Looked:
     """Look whether what arrived at each hop is accounted for, and reached the next (B-8)."""
     count, faults = 0, list[str]()
@@ -248,37 +155,6 @@ def _ledger(services: Services) -> Looked:
                 for one in gaps(connection, pipeline, LANDING_HOP, REFINEMENT_HOP)
             ]
     return Looked("conservation ledger", count, "entries", tuple(faults))
-
-
-def _positions(services: Services) -> Looked:
-    """Look whether each stream's position is the one that the newest rows were committed with."""
-    count, faults = 0, list[str]()
-    for identifier in table_names(services.lake):
-        iceberg = services.lake.named(identifier)
-        if iceberg is None:
-            continue
-        for name, text in iceberg.properties.items():
-            if not name.startswith(property_name("")):
-                continue
-            count += 1
-            stream = name.removeprefix(property_name(""))
-            said = [
-                json.loads(one.summary.additional_properties[POSITIONS])
-                for one in iceberg.snapshots()
-                if one.summary and POSITIONS in one.summary.additional_properties
-            ]
-            committed = [one[stream] for one in said if stream in one]
-            try:
-                position = Committed.parse(text).positions
-            except PlatformError as error:
-                faults.append(str(error))
-                continue
-            if committed and dict(position) != committed[-1]:
-                faults.append(
-                    f"{'.'.join(identifier)} is at another position of the stream {stream} than "
-                    "its newest rows were committed with"
-                )
-    return Looked("positions", count, "streams", tuple(faults))
 
 
 def _deliveries(services: Services, now: datetime) -> Looked:
@@ -310,10 +186,32 @@ def _deliveries(services: Services, now: datetime) -> Looked:
                 f"{pipeline}: {len(lost)} published files have no rows in bronze, such as "
                 f"{lost[0][:12]} (`landing reread`)"
             )
-        unknown = unknown_files(services, pipeline)
+        taken_up = {one.sha256 for one in zone.claimed()}
+        unknown = [one for one in unknown_files(services, pipeline) if one[0] not in taken_up]
         if unknown:
             faults.append(f"{pipeline}: {len(unknown)} archived files are not in the register")
     return Looked("delivered files", count, "files", tuple(faults))
+
+
+def _delivered_before(services: Services, backup: PlatformBackup | None, now: datetime) -> Looked:
+    """Look for each delivered file that the backup lists, and compare what lies where it lay."""
+    sets, part = BackupSets(services.settings), backup.landing if backup else None
+    if part is None:
+        return Looked("delivered files of the backup", 0, "files", ())
+    faults = [
+        f"{one.pipeline}: {one.folder}/{one.name} is lost (`restore --landing`)"
+        for one in lost_deliveries(services, sets, part, now)
+    ]
+    files = listed(sets, part)
+    for file in tracked(files, "delivered files"):
+        store, prefix = services.landing(file.pipeline).store_of(file.folder)
+        try:
+            found = store.sha256(prefix + file.name)
+        except NotFoundError:
+            continue  # moved, or told as lost
+        if found != file.sha256 and file.folder != "incoming":
+            faults.append(f"{file.pipeline}: {file.folder}/{file.name} is not what was backed up")
+    return Looked("delivered files of the backup", len(files), "files", tuple(faults))
 
 
 def _missing(

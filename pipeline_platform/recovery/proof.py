@@ -17,7 +17,7 @@ from pipeline_platform.recovery.backup_sets import BackupSets, PartName, Platfor
 from pipeline_platform.recovery.backups import is_ours
 from pipeline_platform.recovery.drills import last_drill
 from pipeline_platform.recovery.second_copy import second_settings
-from pipeline_platform.warehouse.wal import archiving
+from pipeline_platform.warehouse.wal import archiving, kept_elsewhere
 
 SKIPPED = "the lake has forgotten the snapshot that was saved"
 DAY = timedelta(hours=26)
@@ -54,7 +54,7 @@ def recoverable_point(scope: Scope[Any]) -> Labelled:
     """Measure minutes since the newest instant to which database and lake can be brought back.
 
     Of the embedded database that is what its log is kept up to (SA-92, SA-98); of a server by URL
-    it can't be measured, for its log is its provider's. Of the lake it is the newest backup.
+    what it says that it archived, if it does. Of the lake it is the newest backup.
     Without a log only a daily backup comes back: that is a day, however young it is (X-12).
     """
     settings, now = scope.run.services.settings, scope.run.now()
@@ -71,11 +71,12 @@ def recoverable_point(scope: Scope[Any]) -> Labelled:
         if not log.is_on:
             until["database"] = min(until["database"], now - BETWEEN_BACKUPS)
     else:
-        reason = (
-            "the server of PLATFORM_DATABASE_URL keeps its log itself; ask its provider for the "
-            "latest restorable time"
-        )
-        found["database"] = unmeasured("recoverable_point", reason)
+        with scope.run.services.database.autocommit_connection() as connection:
+            archived_until, reason = kept_elsewhere(connection)
+        if archived_until is not None:
+            until["database"] = archived_until
+        else:
+            found["database"] = unmeasured("recoverable_point", str(reason))
     for part, instant in until.items():
         minutes = max(0.0, (now - instant).total_seconds() / SECONDS_PER_MINUTE)
         found[part] = Measurement("recoverable_point", minutes)

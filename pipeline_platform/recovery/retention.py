@@ -9,6 +9,7 @@ from pipeline_platform.lake.export import EXPORTS
 from pipeline_platform.operations.plan import operations_plan
 from pipeline_platform.recovery.backup_sets import MANIFEST, SETS, BackupSets, PlatformBackup
 from pipeline_platform.recovery.backups import LOCK
+from pipeline_platform.recovery.landing_copies import LANDING, copies_of
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse.locks import named_lock
 from pipeline_platform.warehouse.wal import segment_of, segments_before
@@ -100,11 +101,14 @@ def _unneeded(sets: BackupSets, kept: Sequence[PlatformBackup]) -> Iterator[Doom
         for table in (backup.lake.tables if backup.lake else ())
     }
     needed = {file.key for table in exports.values() for file in sets.export(table).files}
+    for part in (backup.landing for backup in kept if backup.landing):
+        needed.add(part.files.key)
+        needed |= {file.key for file in copies_of(sets, part)}
     for prefix in (SETS, "database"):
         for one in sets.store.list(prefix):
             if one.key.split("/")[1] not in ids:
                 yield Doomed(one.key, one.size_bytes, "its backup is too old")
-    for one in sets.store.list(EXPORTS):
+    for one in (*sets.store.list(EXPORTS), *sets.store.list(LANDING)):
         if one.key not in needed:
             yield Doomed(one.key, one.size_bytes, "no backup that is kept needs it")
 

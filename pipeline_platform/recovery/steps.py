@@ -1,20 +1,22 @@
-"""The guided recovery: six steps, each remembered, so that it goes on where it was killed (SA-99).
+"""The guided recovery: eight steps, each remembered; a killed one goes on where it was (SA-99).
 
 Of Dagster it knows only that somebody can end the runs that a restored database shows as running.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Literal, get_args
-
-from pydantic import BaseModel, ConfigDict
+from typing import TypeAlias
 
 from pipeline_platform.failures import PermanentError, PlatformError
 from pipeline_platform.operations.plan import runbooks
+from pipeline_platform.recovery.afterwards import Reports, validate, write_lessons
 from pipeline_platform.recovery.assessment import Damage, assess
 from pipeline_platform.recovery.backup_sets import BackupSets
 from pipeline_platform.recovery.backups import create_backup
-from pipeline_platform.recovery.integrity import Looked, look_at_contracts, look_at_files
+from pipeline_platform.recovery.integrity import Query, compared_with
+from pipeline_platform.recovery.lake_integrity import Looked, look_at_contracts, look_at_files
+from pipeline_platform.recovery.landing_copies import restore_landing
+from pipeline_platform.recovery.record import STEPS, Done, Recovery, Step
 from pipeline_platform.recovery.redelivery import deliver_unknown, files_without_rows
 from pipeline_platform.recovery.restoration import restore_database, restore_lake, target_of
 from pipeline_platform.services import Services
@@ -22,50 +24,16 @@ from pipeline_platform.settings import Settings
 from pipeline_platform.warehouse import stops
 from pipeline_platform.warehouse.server_files import write_privately
 
-Step = Literal["assess", "stop", "choose", "restore", "verify", "resume"]
-STEPS: tuple[Step, ...] = get_args(Step)
-
-
-class Done(BaseModel):
-    """A step that was done: when, and what it said."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    step: Step
-    at: datetime
-    said: tuple[str, ...]
-
-
-class Recovery(BaseModel):
-    """One recovery, as its file remembers it.
-
-    `database` and `lake` say what is brought back, `backup_id` and `at` from what and to when; they
-    are settled by the steps assess and choose. `database_said` is what the step restore said of the
-    database once that was back; None before.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    began_at: datetime
-    by: str
-    reason: str
-    database: bool | None = None
-    lake: bool | None = None
-    at: datetime | None = None
-    database_backup: str | None = None
-    lake_backup: str | None = None
-    database_said: tuple[str, ...] | None = None
-    done: list[Done] = []
-
-    @property
-    def next_step(self) -> Step | None:
-        """The first step that was not done yet; None at the end."""
-        done = {one.step for one in self.done}
-        return next((one for one in STEPS if one not in done), None)
+Queries: TypeAlias = Callable[[Services], Mapping[str, Query]]
 
 
 class Recoverer:
-    """Does one step after the other; `end_runs` ends what a restored database shows as running."""
+    """Does one step after the other.
+
+    `end_runs` ends what a restored database shows as running. `queries` are sample queries that
+    must be answered afterwards, `reports` writes what a pipeline reconciles itself into a folder
+    and returns the files. `lessons` are those that somebody gives with this call.
+    """
 
     def __init__(
         self,
@@ -74,12 +42,18 @@ class Recoverer:
         by: str,
         clock: Callable[[], datetime],
         end_runs: Callable[[], int],
+        queries: Queries = lambda _: {},
+        reports: Reports = lambda _services, _folder: [],
+        lessons: Sequence[str] = (),
     ) -> None:
         self.settings = settings
         self.sets = BackupSets(settings)
         self._by = by
         self._clock = clock
         self._end_runs = end_runs
+        self._queries = queries
+        self._reports = reports
+        self._lessons = tuple(lessons)
         self._file = settings.home / "recovery" / "recovery.json"
 
     def unfinished(self) -> Recovery | None:
@@ -130,7 +104,7 @@ class Recoverer:
 
     def plan(self, recovery: Recovery) -> list[tuple[Step, list[str]]]:
         """Say what each step would do; nothing is changed, and no server started."""
-        damage = assess(self.settings, self.sets)
+        damage = assess(self.settings, self.sets, self._clock())
         told: dict[Step, list[str]] = {"assess": damage.in_words()}
         self._settle(recovery, damage)
         told["stop"] = ["stop all pipelines, wait for runs to end between two commits"]
@@ -138,6 +112,8 @@ class Recoverer:
         told["restore"] = _plan_of_restoration(recovery)
         told["verify"] = ["every table's files and rows, every contract"]
         told["resume"] = ["take up files that the database no longer knows, back up, resume"]
+        told["validate"] = ["everything that `verify --after-restore` looks at; a report of it"]
+        told["lessons"] = ["what happened and what was learnt, for the post-mortem"]
         return [(step, told[step]) for step in STEPS]
 
     def go_on(self, recovery: Recovery, until: Step | None = None) -> Iterator[Done]:
@@ -152,6 +128,8 @@ class Recoverer:
             "restore": self._restore,
             "verify": self._verify,
             "resume": self._resume,
+            "validate": self._validate,
+            "lessons": self._write_lessons,
         }
         while (step := recovery.next_step) is not None:
             if until is not None and STEPS.index(step) > STEPS.index(until):
@@ -164,7 +142,7 @@ class Recoverer:
         self._file.rename(self._file.with_name(f"{recovery.began_at:%Y-%m-%dT%H-%M-%S}.json"))
 
     def _assess(self, recovery: Recovery) -> list[str]:
-        damage = assess(self.settings, self.sets)
+        damage = assess(self.settings, self.sets, self._clock())
         self._settle(recovery, damage)
         return damage.in_words()
 
@@ -216,7 +194,24 @@ class Recoverer:
                 for one in restore_lake(services, self.sets, backup):
                     if one.outcome != "untouched":
                         said.append(f"lake: {'.'.join(one.identifier)} {one.outcome}")
+        said += self._restore_landing()
         return said or ["nothing had to be restored"]
+
+    def _restore_landing(self) -> list[str]:
+        """Put lost files of landing zones back: those of the newest backup, which has all."""
+        newest = self.sets.newest_sound("landing")
+        if newest is None or newest.landing is None:
+            return []
+        with Services(self.settings) as services:
+            back, versions = restore_landing(services, self.sets, newest.landing, self._clock())
+        said = [f"landing: {len(back)} lost files were put back"] if back else []
+        if versions:
+            said.append(
+                f"landing: {len(versions)} lost files are in no backup, because their bucket keeps "
+                f"versions, such as {versions[0].folder}/{versions[0].name} of "
+                f"{versions[0].pipeline}; remove their delete markers in S3"
+            )
+        return said
 
     def _restore_database(self, recovery: Recovery) -> list[str]:
         backup = self.sets.get(str(recovery.database_backup))
@@ -281,6 +276,23 @@ class Recoverer:
             "pipelines go on; see that records come in: pipeline-platform pipelines resume "
             "--first-records-within 20m; write down what happened: pipeline-platform incidents",
         ]
+
+    def _validate(self, recovery: Recovery) -> list[str]:
+        backup = compared_with(self.sets, recovery.database_backup, recovery.lake_backup)
+        with Services(self.settings) as services:
+            return validate(
+                services,
+                recovery,
+                self._clock(),
+                backup=backup,
+                queries=self._queries(services),
+                reports=self._reports,
+            )
+
+    def _write_lessons(self, recovery: Recovery) -> list[str]:
+        recovery.lessons = (*recovery.lessons, *self._lessons)
+        with Services(self.settings) as services:
+            return write_lessons(services, recovery, self._clock())
 
     def _keep(self, recovery: Recovery) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)

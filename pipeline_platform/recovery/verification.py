@@ -23,6 +23,7 @@ from pipeline_platform.recovery.backup_sets import (
     PlatformBackup,
     Verdict,
 )
+from pipeline_platform.recovery.landing_copies import landing_faults
 from pipeline_platform.warehouse.physical_backup import HOURS_TO_RECOVER, faults_of
 from pipeline_platform.warehouse.server_files import binaries
 from pipeline_platform.warehouse.wal import missing_segments, segment_of
@@ -32,13 +33,16 @@ def verify_backup(sets: BackupSets, backup: PlatformBackup, now: datetime) -> Ve
     """Read every file of a backup and compare it with the manifest; keep and return what is found.
 
     The copy of the database is read by PostgreSQL's own programs, the log since is looked at for
-    gaps, the lake's Parquet files are opened and their rows counted.
+    gaps, the lake's Parquet files are opened and their rows counted, and copies of delivered files
+    are read.
     """
     faults: list[str] = []
     if backup.database is not None:
         faults += _database_faults(sets, backup.database)
     if backup.lake is not None:
         faults += _lake_faults(sets, backup.lake)
+    if backup.landing is not None:
+        faults += landing_faults(sets, backup.landing)
     verdict = Verdict(verified_at=now, faults=tuple(faults))
     sets.put_verdict(backup.id, verdict)
     return verdict

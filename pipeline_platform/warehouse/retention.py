@@ -66,6 +66,7 @@ TABLES: Mapping[str, Forgetful] = {
     "idempotent_requests": Forgetful("created_at"),
     "processor_samples": Forgetful("sampled_at"),
     "health_periods": Forgetful("ended_at"),
+    "lake_queries": Forgetful("asked_at"),
     "replaced_ledger": Forgetful("replaced_at"),
     # Its timeline, messages and deliveries go with it.
     "incidents": Forgetful(

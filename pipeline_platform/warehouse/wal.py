@@ -112,6 +112,35 @@ def archiving(connection: Connection) -> Archiving:
     return Archiving(is_on, until if is_on else None)
 
 
+def kept_elsewhere(connection: Connection) -> tuple[datetime | None, str | None]:
+    """Return up to when a server that is not ours keeps its log, or why that can't be measured.
+
+    It tells itself what it hands to its archive, which any role may read (SA-92). Whether base
+    backups to begin from exist, only who runs it knows.
+    """
+    row = connection.execute(
+        """
+        SELECT current_setting('archive_mode'), pg_is_in_recovery(), last_archived_time,
+               last_failed_wal, coalesce(last_failed_time > last_archived_time, last_failed_time
+                   IS NOT NULL)
+        FROM pg_stat_archiver
+        """
+    ).fetchone()
+    assert row is not None  # noqa: S101 -- the view has exactly one row
+    mode, is_standby, archived_at, failed_wal, is_failing = row
+    if mode == "off":
+        return None, (
+            "archive_mode is off on the server of PLATFORM_DATABASE_URL: ask who runs it for the "
+            "latest restorable time, or have archive_mode and archive_command set"
+        )
+    if is_standby:
+        return None, "PLATFORM_DATABASE_URL names a standby; its primary keeps the log"
+    if archived_at is None:
+        why = f"; it fails to, last with {failed_wal}" if is_failing else " since it was made"
+        return None, f"the server of PLATFORM_DATABASE_URL has archived nothing of its log{why}"
+    return archived_at, None
+
+
 def keep_all(connection: Connection, *, seconds: float = 120) -> None:
     """End the present piece of the log and wait until it is kept; UnavailableError if it is not."""
     row = connection.execute("SELECT pg_walfile_name(pg_switch_wal())").fetchone()

@@ -26,6 +26,8 @@ ROWS = {
     "database_query_seconds": "SA-87",
     "lake_table_bytes": "SW-24",
     "landing_bytes": "SA-40",
+    "archive_bytes": "SA-40",
+    "temp_bytes": "SA-40",
     "host_memory_used_pct": "SP-29",
     "capacity_limit": "SW-66",
     "pipeline_stopped": "XC-5",

@@ -130,7 +130,7 @@ def test_the_log_before_the_oldest_base_backup_goes(
 
 def test_an_old_backup_goes_whole(backed_up: BackedUp, copied: BackupSets) -> None:
     gone = doomed(copied, backed_up, days=400, kept_count=0)
-    assert gone == {"sets", "database", "lake"}
+    assert gone == {"sets", "database", "lake", "landing"}
 
 
 def test_the_newest_backup_stays_however_old_it_is(backed_up: BackedUp, copied: BackupSets) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from pipeline_platform.advisory_performance.measures import MEASURES, Scope
 from pipeline_platform.advisory_performance.run_context import RunContext, load_runbook
@@ -23,7 +24,7 @@ from pipeline_platform.recovery.exercises import (
     exercise_lake,
     kill_commit,
 )
-from pipeline_platform.recovery.proof import compared_tables
+from pipeline_platform.recovery.proof import compared_tables, recoverable_point
 from pipeline_platform.recovery.restoration import restore_lake
 from pipeline_platform.recovery.verification import verify_backup
 from pipeline_platform.run_context import utc_now
@@ -220,6 +221,22 @@ def test_a_log_that_is_not_kept_for_an_hour_is_critical(judged: Judged) -> None:
     assert judged("recoverable_point", at=utc_now()).outcome == "pass"
     late = judged("recoverable_point", at=utc_now() + timedelta(minutes=61))
     assert (late.outcome, late.severity) == ("fail", "critical")
+
+
+def test_a_server_by_url_tells_what_it_archived(backed_up: BackedUp) -> None:
+    by_url = {"database_url": SecretStr(backed_up.services.database.url)}
+    with Services(backed_up.settings.model_copy(update=by_url)) as services:
+        judged = Judged(services)
+        assert judged("recoverable_point", at=utc_now()).outcome == "pass"
+        late = judged("recoverable_point", at=utc_now() + timedelta(minutes=61))
+        assert (late.outcome, late.severity) == ("fail", "critical")
+
+
+def test_a_server_by_url_that_archives_nothing_is_not_measurable(settings: Settings) -> None:
+    with Services(settings) as services:
+        run = RunContext(services, "test")
+        found = recoverable_point(Scope(run, (), None))["database"]
+    assert (found.value, "archive_mode is off" in str(found.not_measurable_reason)) == (None, True)
 
 
 def test_a_drill_that_took_too_long_fails_its_check(backed_up: BackedUp, judged: Judged,

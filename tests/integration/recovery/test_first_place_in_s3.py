@@ -78,7 +78,7 @@ def backup(place: Place) -> dict[str, Any]:
 
 def test_the_bucket_holds_database_lake_log_and_manifest(place: Place, backup: Any) -> None:
     kinds = {key.split("/")[1] for key in place.keys("")}
-    assert kinds == {"database", "lake", "sets", "wal"}
+    assert kinds == {"database", "lake", "landing", "sets", "wal"}
 
 
 def test_nothing_of_it_lies_in_the_home_folder(place: Place, backup: Any) -> None:

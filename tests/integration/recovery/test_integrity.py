@@ -46,6 +46,7 @@ ASPECTS = [
     "conservation ledger",
     "positions",
     "delivered files",
+    "delivered files of the backup",
     "sample queries",
 ]
 
