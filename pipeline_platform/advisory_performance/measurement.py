@@ -93,7 +93,8 @@ def reconcile_range(run: RunContext, months: Sequence[date]) -> Iterator[Measure
         ) -> duckdb.DuckDBPyRelation:
             return reconcile_accounts(run, engine, months, accounts)
 
-        yield _publish(run, RECONCILIATION, rulings, piece, (TIME_WEIGHTED_RETURNS,))
+        read = (TIME_WEIGHTED_RETURNS, REPORTED_RETURNS, VALUATIONS, EXTERNAL_FLOWS)
+        yield _publish(run, RECONCILIATION, rulings, piece, read)
 
 
 def reconcile_accounts(

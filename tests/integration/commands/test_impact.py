@@ -98,6 +98,13 @@ def test_a_run_that_published_nothing_is_wrong_use(processed: Processed) -> None
     assert processed.shell("impact", "--run", "no-such-run").exit_code == 2
 
 
+def test_a_ruling_is_explained_by_all_that_was_compared(processed: Processed) -> None:
+    inputs = processed.shell.json("explain", "reconciliation", "2026-03")["inputs"]
+    assert {one["input"].split("/")[-1] for one in inputs} == {
+        *("time_weighted_returns", "reported_returns", "valuations", "external_flows"),
+    }
+
+
 # --- against the version before ------------------------------------------------------------------
 
 
