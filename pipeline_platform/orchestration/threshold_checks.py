@@ -64,9 +64,9 @@ def threshold_checks(
         context: dg.AssetCheckExecutionContext, services: ServicesParam
     ) -> Iterator[dg.AssetCheckResult]:
         measured = measured_by(context, services)
-        declared = {one.check: one for one in thresholds}
+        names = {one.check: one.name for one in thresholds}
         for key in context.selected_asset_check_keys:
-            threshold = declared[key.name]
+            threshold = runbook.thresholds[names[key.name]]
             measurement, verdict = measured(threshold)
             record_measured(
                 services, runbook.pipeline, threshold, measurement, verdict, context.run.run_id
