@@ -193,7 +193,8 @@ def survivors(scores: Sequence[TableScore]) -> list[dict[str, object]]:
 
 def _own(pipeline: str, module: str, name: str) -> Any:
     """Return what a pipeline's package has of its own under a name; None without such a module."""
-    if not (pipeline_folders()[pipeline] / f"{module}.py").exists():
+    folder = pipeline_folders().get(pipeline)
+    if folder is None or not (folder / f"{module}.py").exists():
         return None
     return getattr(importlib.import_module(f"pipeline_platform.{pipeline}.{module}"), name)
 

@@ -58,7 +58,7 @@ def test_where_nothing_is_published_there_is_nothing_to_judge(shell: Shell) -> N
 def test_the_make_target_of_the_runbook_judges_all_by_great_expectations() -> None:
     """SP-27."""
     told = subprocess.run(
-        ["make", "--dry-run", "--always-make", "contracts.validate"],
+        ["make", "--no-print-directory", "--dry-run", "--always-make", "contracts.validate"],
         cwd=ROOT, capture_output=True, text=True, check=True, timeout=60,
     ).stdout.splitlines()[-1]  # fmt: skip
     assert told.endswith("pipeline-platform quality audit --engine great-expectations")

@@ -78,10 +78,18 @@ def test_what_came_last_into_silver_is_told(processed: Processed, told: Any) -> 
 # --- a run by hand (SP-24) -----------------------------------------------------------------------
 
 
-def test_a_run_is_queued_over_the_partition_of_a_day(shell: Shell) -> None:
-    queued = shell.json("pipelines", "execute", "advisory", "--from", "2026-03-03")
+def execute(shell: Shell, pipeline: str) -> tuple[Any, dg.DagsterRun]:
+    """Queue a run and take it away again: all tests of a session share Dagster's runs."""
+    queued = shell.json("pipelines", "execute", pipeline, "--from", "2026-03-03")
     with shell.services() as services, open_instance(services.settings) as instance:
         run = instance.get_run_by_id(queued["run"])
+        assert run is not None
+        instance.delete_run(run.run_id)
+    return queued, run
+
+
+def test_a_run_is_queued_over_the_partition_of_a_day(shell: Shell) -> None:
+    queued, run = execute(shell, "advisory")
     assert (run.job_name, run.status, queued["partitions"]) == (
         "advisory_performance_etl_workflow",
         dg.DagsterRunStatus.QUEUED,
@@ -90,7 +98,7 @@ def test_a_run_is_queued_over_the_partition_of_a_day(shell: Shell) -> None:
 
 
 def test_who_queued_it_is_recorded(shell: Shell) -> None:
-    queued = shell.json("pipelines", "execute", "web", "--from", "2026-03-03")
+    queued, _ = execute(shell, "web")
     with shell.services() as services, services.database.connection() as connection:
         row = connection.execute(
             "SELECT action, target, result, state_after ->> 'run' FROM operator_actions"
