@@ -146,7 +146,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FailingS3]:
 
 @pytest.fixture
 def elsewhere(drilled: Drilled) -> Iterator[Callable[..., Drilled]]:
-    """Return the same platform with other places for its files."""
+    """Return the same platform with other places for its files; these are forgotten with them."""
     opened: list[Services] = []
 
     def make(**places: str) -> Drilled:
@@ -159,6 +159,11 @@ def elsewhere(drilled: Drilled) -> Iterator[Callable[..., Drilled]]:
 
     yield make
     for one in opened:
+        with drilled.services.database.transaction() as connection:
+            connection.execute(
+                "DELETE FROM etl_processing_log WHERE starts_with(location, %s)",
+                (one.settings.archive_location,),
+            )
         one.close()
 
 

@@ -40,7 +40,7 @@ def test_a_file_of_the_lake_is_corrupted(drill, drilled: Drilled) -> None:
     cut(next(iter(drilled.services.lake.iceberg(VALUATIONS).scan().plan_files())).file.file_path)
     it.strikes()
     incident = it.is_seen(ADVISORY, by=ADVISORY)
-    it.is_mended_by(tells_of_others=True)  # files that were delivered to a bucket in its drill
+    it.is_mended_by()
     assert it.is_green(by=ADVISORY)
     assert (incident.severity, incident.remedy.command) == (it.fault.severity, it.fault.command)
     assert lake_content(drilled.services) == before
