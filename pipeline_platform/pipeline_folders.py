@@ -13,12 +13,12 @@ def pipeline_folders() -> dict[str, Path]:
     All folders that Python takes the package from are looked through, so a pipeline may be
     installed from elsewhere.
     """
-    found = (path.parent for root in pipeline_platform.__path__ for path in _runbooks(Path(root)))
+    found = (
+        path.parent
+        for root in pipeline_platform.__path__
+        for path in Path(root).glob(f"*/{RUNBOOK}")
+    )
     return {folder.name: folder for folder in sorted(found, key=lambda folder: folder.name)}
-
-
-def _runbooks(root: Path) -> list[Path]:
-    return list(root.glob(f"*/{RUNBOOK}"))
 
 
 def contract_files() -> list[Path]:

@@ -17,10 +17,7 @@ from pipeline_platform.ingestion.intake import HOP as LANDING_HOP
 from pipeline_platform.operations.plan import runbooks
 from pipeline_platform.progress import tracked
 from pipeline_platform.quality.conservation import gaps, imbalances
-from pipeline_platform.recovery.backup_sets import (
-    BackupSets,
-    PlatformBackup,
-)
+from pipeline_platform.recovery.backup_sets import BackupSets, PlatformBackup
 from pipeline_platform.recovery.backups import database_urls
 from pipeline_platform.recovery.lake_integrity import (
     Looked,
@@ -37,7 +34,6 @@ from pipeline_platform.services import Services
 from pipeline_platform.warehouse.table_contents import contents
 
 Query = Callable[[], object]
-Identifier = tuple[str, str]
 
 
 def look_at_platform(

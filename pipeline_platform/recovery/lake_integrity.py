@@ -12,11 +12,7 @@ from pipeline_platform.lake.export import lost_files, table_names
 from pipeline_platform.lake.reading import live_files, stored_partition_value
 from pipeline_platform.landing.objects import ObjectStore
 from pipeline_platform.progress import tracked
-from pipeline_platform.recovery.backup_sets import (
-    BackupSets,
-    LakePart,
-    LakeTablePart,
-)
+from pipeline_platform.recovery.backup_sets import BackupSets, LakePart, LakeTablePart
 from pipeline_platform.recovery.verification import contract_faults, lake_faults
 from pipeline_platform.services import Services
 from pipeline_platform.streams.committed import Committed, property_name
@@ -77,19 +73,13 @@ def look_at_checksums(services: Services, part: LakePart | None) -> Looked:
 def _live_paths(services: Services, table: LakeTablePart) -> tuple[str, set[str]] | None:
     """Return a table's location, and the paths below it of its present data files."""
     iceberg = services.lake.named(table.identifier)
-    snapshot = iceberg.current_snapshot() if iceberg else None
-    if iceberg is None or snapshot is None:
+    if iceberg is None:
         return None
     root = iceberg.location()
     try:
-        paths = {
-            entry.data_file.file_path.removeprefix(f"{root}/")
-            for manifest in snapshot.manifests(iceberg.io)
-            for entry in manifest.fetch_manifest_entry(iceberg.io, discard_deleted=True)
-        }
+        return root, {one.file_path.removeprefix(f"{root}/") for one in live_files(iceberg)}
     except FileNotFoundError:
         return None  # told as lost files
-    return root, paths
 
 
 def look_at_partitions(services: Services) -> Looked:

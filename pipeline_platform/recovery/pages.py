@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline_platform.recovery.record import EndedRecovery
+from pipeline_platform.runbook_page import markdown_table
 
 Document = Mapping[str, Any]
+HOPS = ("hop", "arrived", "published", "quarantined", "deduplicated", "held late", "missing")
 QUESTIONS = (
     "What broke, and why was it possible?",
     "Which figures were wrong or late, who used them, and whom do we tell?",
@@ -17,31 +19,29 @@ QUESTIONS = (
 def as_markdown(document: Document) -> str:
     """Return the report as a page for people; as JSON it is the document itself."""
     lines = [f"# Reconciliation after a recovery, {document['made_at'][:16]} UTC", ""]
-    lines += _table(
-        ("aspect", "looked at", "faults"),
-        [
-            (one["aspect"], one["looked_at"], "; ".join(one["faults"]) or "none")
-            for one in document["validation"]
-        ],
+    lines.append(
+        _table(
+            ("aspect", "looked at", "faults"),
+            [
+                (one["aspect"], one["looked_at"], "; ".join(one["faults"]) or "none")
+                for one in document["validation"]
+            ],
+        )
     )
     for name, told in document["pipelines"].items():
-        lines += ["", f"## {name}", ""]
-        lines += _table(
-            ("hop", "arrived", "published", "quarantined", "deduplicated", "held late", "missing"),
-            [tuple(one.values()) for one in told["hops"]],
-        )
         counts = ", ".join(f"{count} {status}" for status, count in told["files"].items())
         lines += [
+            "",
+            f"## {name}",
+            "",
+            _table(HOPS, [tuple(one.values()) for one in told["hops"]]),
             "",
             f"Files: {counts or 'none'}. Partitions that wait: "
             f"{', '.join(told['waiting']) or 'none'}. Files to read again with `landing reread`: "
             f"{', '.join(one[:12] for one in told['files_without_rows']) or 'none'}.",
         ]
-    lines += ["", "## Lake", ""]
-    lines += _table(
-        ("table", "rows", "rows in the backup"),
-        [tuple(one.values()) for one in document["lake_tables"]],
-    )
+    tables = [tuple(one.values()) for one in document["lake_tables"]]
+    lines += ["", "## Lake", "", _table(("table", "rows", "rows in the backup"), tables)]
     return "\n".join(lines) + "\n"
 
 
@@ -58,7 +58,7 @@ def lessons_page(one: EndedRecovery) -> str:
             f"By {one.recovered_by}, because: {one.reason}. It took "
             f"{(one.ended_at - one.began_at).total_seconds() / 60:.0f} minutes.",
             "",
-            *_table(("when (UTC)", "step", "what was said"), steps),
+            _table(("when (UTC)", "step", "what was said"), steps),
             "",
             "## What was not as it should be afterwards",
             "",
@@ -76,12 +76,9 @@ def lessons_page(one: EndedRecovery) -> str:
     )
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    def line(cells: Sequence[object]) -> str:
-        return f"| {' | '.join('-' if one is None else _cell(one) for one in cells)} |"
-
-    return [line(head), line(["---"] * len(head)), *map(line, rows)]
-
-
-def _cell(value: object) -> str:
-    return " ".join(str(value).replace("|", "/").split())
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return a table whose cells are one line each; what is not known is a dash."""
+    return markdown_table(
+        head,
+        [["-" if cell is None else " ".join(str(cell).split()) for cell in row] for row in rows],
+    )

@@ -64,19 +64,17 @@ def score_columns(weights: Mapping[str, float], known_event_types: Sequence[str]
     known = ", ".join(sql_text(name) for name in known_event_types)
     broken = {rule: RULES[rule].format(known_event_types=known) for rule in costs}
     sums = " + ".join(
-        [
-            "0",
-            *(f"CASE WHEN {broken[rule]} THEN {cost!r} ELSE 0 END" for rule, cost in costs.items()),
-        ]
+        f"CASE WHEN {broken[rule]} THEN {cost!r} ELSE 0 END" for rule, cost in costs.items()
     )
+    lost = f"({sums or '0'})"
     parts = ", ".join(
         f"CASE WHEN {broken[rule]} THEN {sql_text(json.dumps({rule: cost})[1:-1])} END"
         for rule, cost in costs.items()
     )
     # Nearly all events break no rule: words are put together for the others only.
     return f"""
-        round(greatest(0, 1 - ({sums})), 6)::DOUBLE AS data_quality_score,
-        CASE WHEN {sums} > 0 THEN '{{' || concat_ws(', ', {parts or "NULL"}) || '}}' ELSE '{{}}' END
+        round(greatest(0, 1 - {lost}), 6)::DOUBLE AS data_quality_score,
+        CASE WHEN {lost} > 0 THEN '{{' || concat_ws(', ', {parts or "NULL"}) || '}}' ELSE '{{}}' END
             AS score_deductions,
         '{score_version(weights, known_event_types)}' AS score_version
     """
