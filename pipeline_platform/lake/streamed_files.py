@@ -133,11 +133,20 @@ class StreamedFiles:
                 self._flush(value)
         self._waiting.settle()
 
-    def copy(self, rows: duckdb.DuckDBPyRelation, *, is_sorted: bool = True) -> None:
-        """Add the rows of a relation, sorted as the table declares or as they come; see `write`."""
+    def copy(
+        self, rows: duckdb.DuckDBPyRelation, *, is_sorted: bool = True, is_whole: bool = False
+    ) -> None:
+        """Add the rows of a relation, sorted as the table declares or as they come; see `write`.
+
+        Few rows may be fetched whole, by all threads instead of one; those that were fetched before
+        may still be written then, so there are twice as many in memory.
+        """
         ordered = ", ".join(sql_name(name) for name in self.table.sort_by)
         check_columns(self.table, rows.columns)
         typed = rows.order(ordered) if ordered and is_sorted else rows
+        if is_whole:
+            self.write(typed.project(columns_of(self.table)).to_arrow_table())
+            return
         vectors = max(1, BATCH_VALUES // len(self.table.schema) // VECTOR_ROWS)
         count = vectors * VECTOR_ROWS
         for batch in typed.project(columns_of(self.table)).to_arrow_reader(count):

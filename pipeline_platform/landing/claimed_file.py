@@ -1,6 +1,6 @@
 """What the landing zone hands out: a claimed file, and the state of a folder."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -13,6 +13,7 @@ class ClaimedFile:
     """A file in `processing/`: it belongs to whoever claimed it, and its content is settled.
 
     `arrived_at` (UTC) is when it was put into `incoming/`; `key` is relative to `processing/`.
+    While a local file has the `etag` that it was given when it was hashed, its content is verified.
     """
 
     name: str
@@ -20,6 +21,7 @@ class ClaimedFile:
     size_bytes: int
     arrived_at: datetime
     key: str
+    etag: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

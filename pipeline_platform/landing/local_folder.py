@@ -164,7 +164,8 @@ class LocalFolder:
                 raise
             self.delete(released)
             self._within.remove_empty_folders(released)
-        return Taken(target, digest.hexdigest(), before.st_size, _instant(before.st_mtime_ns))
+        arrived_at, etag = _instant(before.st_mtime_ns), self.head(target).etag
+        return Taken(target, digest.hexdigest(), before.st_size, arrived_at, etag)
 
     def describe(self, key: str) -> str | None:
         """Say what stands at the key if it is no regular file; links are told, not followed."""

@@ -44,12 +44,16 @@ class StoredObject:
 
 @dataclass(frozen=True)
 class Taken:
-    """What a store's `take` moved: the content's hash and size, when it arrived, where it is."""
+    """What a store's `take` moved: the content's hash and size, when it arrived, where it is.
+
+    `etag` is that of the file that was written while its content was hashed, '' in a bucket.
+    """
 
     key: str
     sha256: str
     size_bytes: int
     modified_at: datetime
+    etag: str = ""
 
 
 class Backend(Protocol):

@@ -196,7 +196,8 @@ class LandingZone:
         key = f"processing/{file.key}"
         path = self._raw.local_path(key)
         if path is not None:
-            _check_claimed(file, self._raw.sha256(key))
+            if self._raw.head(key).etag != file.etag:
+                _check_claimed(file, self._raw.sha256(key))
             yield path
             return
         folder = temporary_folder(self._settings) / self.pipeline
@@ -344,7 +345,12 @@ class LandingZone:
         name = base_name(key)
         taken = self._raw.take(source_key, lambda sha256: f"processing/{sha256}/{name}")
         return ClaimedFile(
-            name, taken.sha256, taken.size_bytes, taken.modified_at, f"{taken.sha256}/{name}"
+            name,
+            taken.sha256,
+            taken.size_bytes,
+            taken.modified_at,
+            f"{taken.sha256}/{name}",
+            taken.etag,
         )
 
     def _finish(self, key: str, before: str) -> None:

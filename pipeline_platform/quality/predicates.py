@@ -17,6 +17,8 @@ from pipeline_platform.quality.thresholds import Part
 # Outside of brackets a regular expression may only use what both engines read alike: no dot (it
 # stops at other characters), no class such as \d (Unicode or not), no group with a flag.
 _BRACKETS = re.compile(r"\[\^?\]?[^\]]*\]")
+_ESCAPED = re.compile(r"\\.")
+_GROUP = re.compile(r"\([^()]*\)")
 _ESCAPED_LETTER = re.compile(r"\\[A-Za-z0-9]")
 
 
@@ -94,12 +96,22 @@ def check_regex(regex: str) -> None:
         raise ValueError(f"the regular expression {regex} may name characters only in brackets")
     if "(?" in outside or "$" in outside or "^" in outside:
         raise ValueError(f"the regular expression {regex} may only use plain groups and anchors")
+    if "|" in _outside_of_groups(outside):
+        raise ValueError(f"the regular expression {regex} may have alternatives in groups only")
     re.compile(regex)
 
 
 def python_regex(regex: str) -> str:
     r"""Return the same expression for Python, whose `$` would also match before a last newline."""
     return regex[:-1] + r"\Z"
+
+
+def _outside_of_groups(expression: str) -> str:
+    """Return what stands outside of all groups."""
+    expression = _ESCAPED.sub("", expression)
+    while (shorter := _GROUP.sub("", expression)) != expression:
+        expression = shorter
+    return expression
 
 
 def _one_condition(condition: RowCondition) -> str:
@@ -165,7 +177,8 @@ def _not_in_set(kwargs: Mapping[str, Any]) -> str:
 def _regex(kwargs: Mapping[str, Any]) -> str:
     check_regex(kwargs["regex"])
     column = quoted(kwargs["column"])
-    return _or_null(column, f"regexp_matches({column}, {literal(kwargs['regex'])})")
+    # With both anchors it is the same, and only this one judges a repeated value once.
+    return _or_null(column, f"regexp_full_match({column}, {literal(kwargs['regex'])})")
 
 
 def _pair(kwargs: Mapping[str, Any]) -> str:

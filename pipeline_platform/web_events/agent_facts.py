@@ -4,6 +4,7 @@ Cost grows with the number of agents, not of events, and an agent that an earlie
 process has shown is not judged again (the cache holds the `CACHED_AGENTS` seen last).
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import duckdb
@@ -54,15 +55,24 @@ def agent_facts(
     Every event, one without an agent too, finds exactly one row. The device of a bot is `bot`; of
     a friend, what else its agent says.
     """
+    return engine.from_arrow(facts_of(agents_in(events), bot_list))
+
+
+def agents_in(events: duckdb.DuckDBPyRelation) -> list[str]:
+    """Return the key of each distinct agent of `events`."""
     keys = events.project(f"{agent_key_sql()} AS agent_key").distinct().to_arrow_table()
-    agents = keys.column(0).to_pylist()
+    return [str(key) for key in keys.column(0).to_pylist()]
+
+
+def facts_of(agents: Sequence[str], bot_list: BotList) -> pa.Table:
+    """Return the facts (columns of FACTS) of distinct agents, given by their keys."""
     rows = [_facts(agent, bot_list) for agent in agents]
     columns = list(zip(*rows, strict=True)) or [()] * (len(FACTS) - 1)
     arrays = [
         pa.array(values, field.type)
         for field, values in zip(FACTS, [agents, *columns], strict=True)
     ]
-    return engine.from_arrow(pa.table(arrays, schema=FACTS))
+    return pa.table(arrays, schema=FACTS)
 
 
 @lru_cache(maxsize=CACHED_AGENTS)

@@ -6,9 +6,9 @@ score; it never costs the record.
 """
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
-from itertools import pairwise
 from typing import assert_never
 
 import duckdb
@@ -17,7 +17,12 @@ from pipeline_platform.failures import NotFoundError
 from pipeline_platform.lake.engine import sql_text
 from pipeline_platform.lake.relations import as_view, unique_name
 from pipeline_platform.web_events import access_logs, event_lines, urls
-from pipeline_platform.web_events.agent_facts import agent_facts, agent_key_sql
+from pipeline_platform.web_events.agent_facts import (
+    agent_facts,
+    agent_key_sql,
+    agents_in,
+    facts_of,
+)
 from pipeline_platform.web_events.bot_behaviour import (
     BehaviourLimits,
     behaviour_bots,
@@ -52,6 +57,8 @@ SCORE_COLUMNS = ("is_late", "data_quality_score", "score_deductions", "score_ver
 """Columns of WEB_EVENTS that labels and scores are made of."""
 SLICE_ROWS = 122_880
 """How many events a stretch of time has that is written in no order: a row group, about."""
+_BYTES_BESIDE_RAW = 400
+"""What an event takes in memory beyond the bytes of its record, about (measured: 750 of 490)."""
 _KEPT = "event_date, event_at, event_id, source, file_name, file_sha256, line_number, received_at"
 
 
@@ -83,16 +90,23 @@ class Surroundings:
 
 
 @dataclass(frozen=True)
+class Slice:
+    """The SQL condition of a stretch of time, and how many bytes its events take in memory."""
+
+    condition: str
+    bytes: int
+
+
+@dataclass(frozen=True)
 class Normalised:
     """Candidates for silver, what became of the records, and days that must be worked on again.
 
-    `slices` are conditions that together name all events, in order of date and time, of which each
-    names about as many as a row group has. `counts`: file_sha256, event_date, arrived,
-    deduplicated.
+    `slices` together name all events, in order of date and time; each has about as many as a row
+    group. `counts`: file_sha256, event_date, arrived, deduplicated.
     """
 
     events: duckdb.DuckDBPyRelation
-    slices: Sequence[str]
+    slices: Sequence[Slice]
     counts: duckdb.DuckDBPyRelation
     outdated_days: Sequence[date]
 
@@ -165,6 +179,7 @@ def typed_records(
 ) -> duckdb.DuckDBPyRelation:
     """Return the records with typed columns, parts of addresses, lateness and score.
 
+    What the rest can be told from, without which fewer bytes are kept, `labelled_events` adds.
     `present` names the sources that the records (columns of RAW_EVENTS) come from.
     """
     records = as_view(bronze, "records")
@@ -201,8 +216,6 @@ def typed_records(
                 nullif(lower(part.host), '') AS url_host,
                 coalesce(nullif(part.path, ''), CASE WHEN part.host <> '' THEN '/' END) AS url_path,
                 nullif(part.query, '') AS url_query,
-                CASE WHEN contains(part.query, '{urls.CAMPAIGN_PREFIX}') THEN part.query END
-                    AS campaign_query,
                 CASE WHEN anonymous_id IS NOT NULL THEN anonymous_id
                     WHEN user_id IS NOT NULL THEN user_id
                     WHEN client_address IS NULL AND user_agent IS NULL
@@ -210,29 +223,22 @@ def typed_records(
                     ELSE left(sha256(concat_ws(' ', client_address, user_agent)), 16)
                 END AS visitor_id
             FROM parted
-        ),
-        campaigns AS (
-            SELECT * EXCLUDE (campaign_query), {
-            ", ".join(
-                f"{urls.campaign_parameter('campaign_query', name)} AS {name}"
-                for name in urls.CAMPAIGN_PARAMETERS
-            )
-        }
-            FROM located
         )
         SELECT * EXCLUDE (has_own_id, anonymous_id, given_event_id,
                 given_event_type, given_status_code, given_response_bytes, given_duration_ms,
                 given_value, given_currency),
-            {urls.traffic_channel()} AS traffic_channel,
             {score_columns(reading.score, reading.known_event_types)}
-        FROM campaigns
+        FROM located
         """
     )
 
 
 def _texts(mapping: SourceMapping, records: str) -> str:
     """Return the query for the texts of one source's records, an empty one as null."""
-    of_source = f"(SELECT {_KEPT}, raw FROM {records} WHERE source = {sql_text(mapping.source)})"
+    of_source = (
+        f"(SELECT {_KEPT}, raw, strlen(raw) AS record_bytes"
+        f" FROM {records} WHERE source = {sql_text(mapping.source)})"
+    )
     match mapping.format:
         case JsonEvents() as layout:
             found = event_lines.fields(layout, of_source)
@@ -250,7 +256,8 @@ def _texts(mapping: SourceMapping, records: str) -> str:
         for name, text in defaults.items()
     ]
     return (
-        f"SELECT {_KEPT}, {', '.join(selected)}, given_event_id, has_own_id, untaken FROM ({found})"
+        f"SELECT {_KEPT}, record_bytes, {', '.join(selected)}, given_event_id, has_own_id, untaken"
+        f" FROM ({found})"
     )
 
 
@@ -291,7 +298,8 @@ def label_events(
     status_code, and none of the columns that are added.
     """
     given = as_view(events, "unlabelled")
-    joins = _label_joins(engine, given, reading)
+    facts = agent_facts(engine, engine.table(given), reading.bot_list)
+    joins = _label_joins(engine, given, facts, reading)
     return engine.sql(f"SELECT event.*, {_labels(reading)} FROM {given} AS event {joins}")
 
 
@@ -315,21 +323,36 @@ def labelled_events(
     Labels are sessions, agents and bots. Read slice by slice, they cost no more than all at once.
     """
     numbered = as_view(engine.sql(f"SELECT rowid AS event_number, * FROM {typed}"), "numbered")
-    session = _table(
-        engine, sessions(engine, engine.table(numbered), reading.session_minutes), "session"
-    )
+    # Agents are read by Python, in one thread, and sessions are found by DuckDB meanwhile.
+    with ThreadPoolExecutor(1, thread_name_prefix="agents") as thread:
+        facts = thread.submit(facts_of, agents_in(engine.table(typed)), reading.bot_list)
+        session = _table(
+            engine, sessions(engine, engine.table(numbered), reading.session_minutes), "session"
+        )
+    joins = _label_joins(engine, numbered, engine.from_arrow(facts.result()), reading)
     # Every event has a session; an outer join makes the narrow side the one that is kept in memory.
     return engine.sql(
         f"""
         SELECT {", ".join(WEB_EVENTS.schema.names)} FROM (
             SELECT event.*, session.session_id, session.session_event_number,
-                facts.browser, facts.browser_version, facts.operating_system, {_labels(reading)}
-            FROM {numbered} AS event
+                facts.browser, facts.browser_version, facts.operating_system, {_labels(reading)},
+                {urls.traffic_channel()} AS traffic_channel
+            FROM ({_with_campaigns(numbered)}) AS event
             LEFT JOIN {session} AS session USING (event_date, event_at, event_number)
-            {_label_joins(engine, numbered, reading)}
+            {joins}
         )
         """
     )
+
+
+def _with_campaigns(events: str) -> str:
+    """Return the query that adds what the query of an event's own address says of campaigns."""
+    told = f"CASE WHEN contains(url_query, '{urls.CAMPAIGN_PREFIX}') THEN url_query END"
+    found = ", ".join(
+        f"{urls.campaign_parameter('campaign_query', name)} AS {name}"
+        for name in urls.CAMPAIGN_PARAMETERS
+    )
+    return f"SELECT *, {found} FROM (SELECT *, {told} AS campaign_query FROM {events})"
 
 
 def _labels(reading: Reading) -> str:
@@ -343,10 +366,15 @@ def _labels(reading: Reading) -> str:
     """
 
 
-def _label_joins(engine: duckdb.DuckDBPyConnection, events: str, reading: Reading) -> str:
+def _label_joins(
+    engine: duckdb.DuckDBPyConnection,
+    events: str,
+    facts: duckdb.DuckDBPyRelation,
+    reading: Reading,
+) -> str:
     """Return the joins of `event` with what its agent says and how its visitor behaves."""
-    facts = as_view(agent_facts(engine, engine.table(events), reading.bot_list), "facts")
-    of_agent = f"JOIN {facts} AS facts ON facts.agent_key = {agent_key_sql('event.user_agent')}"
+    key = agent_key_sql("event.user_agent")
+    of_agent = f"JOIN {as_view(facts, 'facts')} AS facts ON facts.agent_key = {key}"
     labelled = engine.sql(
         f"""
         SELECT event_date, visitor_id, event_at, source, url_path, referrer, status_code,
@@ -369,38 +397,41 @@ def _label_joins(engine: duckdb.DuckDBPyConnection, events: str, reading: Readin
     return f"{of_agent} LEFT JOIN {behaviour} AS behaviour USING (event_date, visitor_id)"
 
 
-def _slices(engine: duckdb.DuckDBPyConnection, typed: str, rows: int) -> list[str]:
-    """Return conditions on event_date and event_at that cut a table into about so many rows each.
+def _slices(engine: duckdb.DuckDBPyConnection, typed: str, rows: int) -> list[Slice]:
+    """Cut a table of typed records by event_date and event_at into about so many rows each.
 
     A cut lies between minutes, so a slice may have the events of one minute more.
     """
-    cuts = engine.sql(
+    found = engine.sql(
         f"""
         WITH minutes AS (
-            SELECT event_date, epoch_us(event_at) // 60000000 AS minute, count(*) AS events
+            SELECT event_date, epoch_us(event_at) // 60000000 AS minute, count(*) AS events,
+                sum(record_bytes + {_BYTES_BESIDE_RAW}) AS bytes
             FROM {typed} GROUP BY ALL
         ),
         numbered AS (
-            SELECT event_date, minute, (sum(events) OVER (
+            SELECT event_date, minute, bytes, (sum(events) OVER (
                 PARTITION BY event_date ORDER BY minute) - events) // {rows} AS slice
             FROM minutes
         ),
         slices AS (
-            SELECT event_date, min(minute) AS first FROM numbered GROUP BY event_date, slice
+            SELECT event_date, min(minute) AS first, sum(bytes)::BIGINT AS bytes
+            FROM numbered GROUP BY event_date, slice
         )
-        SELECT event_date, list(CAST(make_timestamptz(first * 60000000) AS VARCHAR) ORDER BY first)
-        FROM slices GROUP BY event_date ORDER BY event_date
+        SELECT event_date, bytes,
+            CAST(make_timestamptz(nullif(first, min(first) OVER day) * 60000000) AS VARCHAR),
+            CAST(make_timestamptz(lead(first) OVER day * 60000000) AS VARCHAR)
+        FROM slices WINDOW day AS (PARTITION BY event_date ORDER BY first)
+        ORDER BY event_date, first
         """
     ).fetchall()
-    conditions = []
-    for day, instants in cuts:
-        bounds = [None, *instants[1:], None]
-        for first, end in pairwise(bounds):
-            parts = [f"event_date = DATE '{day}'"]
-            parts += [f"event_at >= TIMESTAMPTZ '{first}'"] if first else []
-            parts += [f"event_at < TIMESTAMPTZ '{end}'"] if end else []
-            conditions.append(" AND ".join(parts))
-    return conditions
+    slices = []
+    for day, size, begin, end in found:
+        parts = [f"event_date = DATE '{day}'"]
+        parts += [f"event_at >= TIMESTAMPTZ '{begin}'"] if begin else []
+        parts += [f"event_at < TIMESTAMPTZ '{end}'"] if end else []
+        slices.append(Slice(" AND ".join(parts), size))
+    return slices
 
 
 def _mapping(source: str, reading: Reading) -> SourceMapping:

@@ -121,8 +121,12 @@ def stage_days(run: RunContext, days: Sequence[date]) -> StagedSilver:
     with silver_engine(run) as engine:
         normalised = normalise_days(run, engine, days)
         with lake.streams(WEB_EVENTS, run_id=run.run_id, partition=span_of(days)) as (stream,):
-            for condition in normalised.slices:
-                stream.copy(normalised.events.filter(condition), is_sorted=False)
+            for part in normalised.slices:
+                stream.copy(
+                    normalised.events.filter(part.condition),
+                    is_sorted=False,
+                    is_whole=part.bytes <= run.services.settings.waiting_bytes,
+                )
         staged = lake.stage_stream(stream)
         written = lake.staged_relation(engine, staged)
         return audited(

@@ -113,10 +113,10 @@ def _process(
             [
                 write_rows(
                     WEB_EVENTS,
-                    normalised.events.filter(condition),
+                    normalised.events.filter(one.condition),
                     str(folder / f"{unique_name(WEB_EVENTS.name)}.parquet"),
                 )
-                for condition in normalised.slices
+                for one in normalised.slices
             ],
         )
         written = lake.relation(engine, WEB_EVENTS, months=span)

@@ -286,7 +286,7 @@ def test_slices_hold_every_event_once_in_order_and_few_at_a_time() -> None:
         around = Surroundings(none, none, none)
         found = normalise(engine, relation, dates, around, READING, slice_rows=2)
         slices = [
-            sorted(found.events.filter(one).project("event_at, event_id").fetchall())
+            sorted(found.events.filter(one.condition).project("event_at, event_id").fetchall())
             for one in found.slices
         ]
     ids = [[event_id for _, event_id in part] for part in slices]
