@@ -104,6 +104,16 @@ def test_a_relation_is_sorted_as_the_table_declares(tmp_path: Path) -> None:
     assert accounts == sorted(accounts)
 
 
+def test_a_relation_that_is_fetched_whole_is_the_same(tmp_path: Path) -> None:
+    with duckdb.connect() as connection, stream(tmp_path) as files:
+        connection.execute("SET TimeZone = 'UTC'")
+        given = balances(connection, count=10_000)
+        files.copy(given, is_whole=True)
+        ordered = given.order("account_id").to_arrow_table()
+    expected = ordered.select(BALANCES.schema.names).cast(BALANCES.schema)
+    assert pq.ParquetFile(files.paths[0]).read() == expected
+
+
 def test_a_column_too_many_is_refused(tmp_path: Path) -> None:
     with stream(tmp_path) as files, pytest.raises(AuditFailedError, match="beyond its declaration"):
         files.write(rows([10]).append_column("other", pa.nulls(1)))

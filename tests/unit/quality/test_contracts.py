@@ -76,6 +76,12 @@ REFUSED: dict[str, tuple[Change, str]] = {
         ),
         "plain groups",
     ),
+    "alternatives outside of a group": (
+        lambda e: e.update(
+            type="expect_column_values_to_match_regex", kwargs={"column": "a", "regex": "^a|b$"}
+        ),
+        "in groups only",
+    ),
     "an expectation that DuckDB can't judge": (
         lambda e: (
             e["meta"].update(is_row_rule=False),

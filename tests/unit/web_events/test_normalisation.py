@@ -89,6 +89,7 @@ class Result:
         self.rows = normalised.events.order("event_at, event_id").to_arrow_table().to_pylist()
         self.counts = normalised.counts.order("file_sha256, event_date").fetchall()
         self.outdated = normalised.outdated_days
+        self.slices = normalised.slices
 
 
 def run(
@@ -291,6 +292,12 @@ def test_slices_hold_every_event_once_in_order_and_few_at_a_time() -> None:
         ]
     ids = [[event_id for _, event_id in part] for part in slices]
     assert ids == [["1", "2"], ["3", "4"], ["5"], ["800", "801"]]
+
+
+def test_a_slice_knows_what_its_events_take_in_memory() -> None:
+    rows = [bronze("a", NOON, line=1), bronze("b", NOON, line=2, user_agent="x" * 10_000)]
+    (only,) = run(rows).slices
+    assert only.bytes == sum(len(str(row["raw"])) + 400 for row in rows)
 
 
 # --- one event, one row ------------------------------------------------------------------------
