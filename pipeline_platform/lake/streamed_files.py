@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from pyiceberg.io import FileIO, OutputStream
 
 BATCH_VALUES = 200_000
-"""How many values, of all columns, are fetched from DuckDB at once."""
+"""How many values, of all columns, are fetched from DuckDB at once, if memory allows."""
+BYTES_PER_VALUE = 80
+"""A batch has at most so many values fewer than bytes may wait."""
 VECTOR_ROWS = 2_048
 """DuckDB hands out multiples of it."""
 MAX_OPEN_FILES = 64
@@ -50,7 +52,7 @@ class WaitingRows:
     """
 
     def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._streams: list[StreamedFiles] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="parquet")
         self._written: Future[None] | None = None
@@ -61,7 +63,7 @@ class WaitingRows:
 
     def settle(self) -> None:
         """Write the largest parts until what waits is little enough."""
-        while sum(one.waiting_bytes for one in self._streams) > self._max_bytes // 2:
+        while sum(one.waiting_bytes for one in self._streams) > self.max_bytes // 2:
             max(self._streams, key=lambda one: one.largest_bytes).flush_largest()
 
     def write(self, step: Callable[[], None]) -> None:
@@ -147,7 +149,8 @@ class StreamedFiles:
         if is_whole:
             self.write(typed.project(columns_of(self.table)).to_arrow_table())
             return
-        vectors = max(1, BATCH_VALUES // len(self.table.schema) // VECTOR_ROWS)
+        values = min(BATCH_VALUES, self._waiting.max_bytes // BYTES_PER_VALUE)
+        vectors = max(1, values // len(self.table.schema) // VECTOR_ROWS)
         count = vectors * VECTOR_ROWS
         for batch in typed.project(columns_of(self.table)).to_arrow_reader(count):
             self.write(batch if batch.num_rows == count else _compact(batch))

@@ -179,7 +179,6 @@ def typed_records(
 ) -> duckdb.DuckDBPyRelation:
     """Return the records with typed columns, parts of addresses, lateness and score.
 
-    What the rest can be told from, without which fewer bytes are kept, `labelled_events` adds.
     `present` names the sources that the records (columns of RAW_EVENTS) come from.
     """
     records = as_view(bronze, "records")
@@ -216,6 +215,8 @@ def typed_records(
                 nullif(lower(part.host), '') AS url_host,
                 coalesce(nullif(part.path, ''), CASE WHEN part.host <> '' THEN '/' END) AS url_path,
                 nullif(part.query, '') AS url_query,
+                CASE WHEN contains(part.query, '{urls.CAMPAIGN_PREFIX}') THEN part.query END
+                    AS campaign_query,
                 CASE WHEN anonymous_id IS NOT NULL THEN anonymous_id
                     WHEN user_id IS NOT NULL THEN user_id
                     WHEN client_address IS NULL AND user_agent IS NULL
@@ -223,12 +224,22 @@ def typed_records(
                     ELSE left(sha256(concat_ws(' ', client_address, user_agent)), 16)
                 END AS visitor_id
             FROM parted
+        ),
+        campaigns AS (
+            SELECT * EXCLUDE (campaign_query), {
+            ", ".join(
+                f"{urls.campaign_parameter('campaign_query', name)} AS {name}"
+                for name in urls.CAMPAIGN_PARAMETERS
+            )
+        }
+            FROM located
         )
         SELECT * EXCLUDE (has_own_id, anonymous_id, given_event_id,
                 given_event_type, given_status_code, given_response_bytes, given_duration_ms,
                 given_value, given_currency),
+            {urls.traffic_channel()} AS traffic_channel,
             {score_columns(reading.score, reading.known_event_types)}
-        FROM located
+        FROM campaigns
         """
     )
 
@@ -335,24 +346,13 @@ def labelled_events(
         f"""
         SELECT {", ".join(WEB_EVENTS.schema.names)} FROM (
             SELECT event.*, session.session_id, session.session_event_number,
-                facts.browser, facts.browser_version, facts.operating_system, {_labels(reading)},
-                {urls.traffic_channel()} AS traffic_channel
-            FROM ({_with_campaigns(numbered)}) AS event
+                facts.browser, facts.browser_version, facts.operating_system, {_labels(reading)}
+            FROM {numbered} AS event
             LEFT JOIN {session} AS session USING (event_date, event_at, event_number)
             {joins}
         )
         """
     )
-
-
-def _with_campaigns(events: str) -> str:
-    """Return the query that adds what the query of an event's own address says of campaigns."""
-    told = f"CASE WHEN contains(url_query, '{urls.CAMPAIGN_PREFIX}') THEN url_query END"
-    found = ", ".join(
-        f"{urls.campaign_parameter('campaign_query', name)} AS {name}"
-        for name in urls.CAMPAIGN_PARAMETERS
-    )
-    return f"SELECT *, {found} FROM (SELECT *, {told} AS campaign_query FROM {events})"
 
 
 def _labels(reading: Reading) -> str:
