@@ -64,6 +64,19 @@ def test_what_it_refused_can_be_read_again(told: Any) -> None:
     assert told["replay"]["records that still fail"] == {"three_fields": 1}
 
 
+def test_a_replay_through_other_mappings_says_what_would_move(told: Any) -> None:
+    found = told["foretold"]
+    assert (found["days processed"], found["what moves"]) == (
+        ["2026-03-05"],
+        {"days": ["2026-03-05"]},
+    )
+
+
+def test_its_passport_leads_to_the_delivered_lines(told: Any) -> None:
+    found = {(one["file"], one["line"]) for one in told["passport"]["lines"]}
+    assert found == {("one.csv", 1), ("two.csv", 1)}
+
+
 def test_a_failed_check_becomes_an_incident_of_its_own_route(told: Any) -> None:
     (incident,) = told["incidents"]
     assert (incident["pipeline"], incident["severity"]) == ("readings", "critical")
