@@ -24,7 +24,7 @@ from pipeline_platform.advisory_performance.tables import (
     TIME_WEIGHTED_RETURNS,
     VALUATIONS,
 )
-from pipeline_platform.operations import service_levels
+from pipeline_platform.operations import common_measures
 from pipeline_platform.partition_ranges import (
     dates_in,
     month_of,
@@ -32,7 +32,7 @@ from pipeline_platform.partition_ranges import (
     partition_key,
     shifted,
 )
-from pipeline_platform.quality import machine, measures, scores
+from pipeline_platform.quality import measures, scores
 from pipeline_platform.quality.conservation import LedgerEntry
 from pipeline_platform.quality.measurements import Measurement, percentage, unmeasured
 from pipeline_platform.quality.measures import (
@@ -41,7 +41,6 @@ from pipeline_platform.quality.measures import (
     SECONDS_PER_MINUTE,
     Labelled,
 )
-from pipeline_platform.quality.monitoring_gap import monitoring_gap
 from pipeline_platform.recovery import proof
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse import embedded, processor_use
@@ -374,18 +373,14 @@ def _unused_indexes(scope: Scope) -> Labelled:
 
 
 MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
+    **common_measures.MEASURES,
     "data_quality_score": _quality_score,
     "data_completeness": _completeness,
     "reconciliation_pass_rate": _pass_rates,
     "tolerance_violations": _violations,
     "return_variance": _variance,
-    "refused_files": measures.refused_files,
-    "processing_latency": measures.processing_latency,
-    "processing_time_per_file": measures.processing_time,
-    "oldest_file_in_processing": measures.oldest_in_processing,
     "vendor_silence": _vendor_silence,
     "last_closed_month": _last_closed_month,
-    "pipeline_success_rate": measures.success_rate,
     "months_made_ahead": _months_made_ahead,
     "default_partition_rows": _default_partition,
     "database_cpu": _database_cpu,
@@ -393,17 +388,4 @@ MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "database_connection_share": _connection_share,
     "database_query_response": _query_response,
     "unused_indexes": _unused_indexes,
-    "monitoring_gap": monitoring_gap,
-    **service_levels.MEASURES,
-    "task_latency": measures.task_latency,
-    "longest_query": machine.longest_query,
-    "clock_skew": machine.clock_skew,
-    "disk_used": machine.disk_used,
-    "damaged_files": proof.damaged_files,
-    "foreign_commits": proof.foreign_commits,
-    "backup_age": proof.backup_age,
-    "second_copy_age": proof.second_copy_age,
-    "recoverable_point": proof.recoverable_point,
-    "backup_faults": proof.backup_faults,
-    "recovery_time": proof.recovery_time,
 }

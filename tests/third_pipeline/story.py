@@ -94,6 +94,8 @@ def story(folder: Path) -> dict[str, Any]:
     (folder / "separator.txt").write_text(";", "utf-8")
     told["foretold"] = command(*replay, "--mappings", str(folder))
     told["passport"] = command("passport", "m1", "2026-03-01", *of_it, "--json")
+    command("check", "readings")
+    told["checks"] = command("reports", "checks", *of_it, "--json")
     command("alerts", "send")
     told["incidents"] = command("incidents", "list", *of_it, "--json")
     told["pages"] = {

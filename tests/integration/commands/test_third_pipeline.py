@@ -77,6 +77,13 @@ def test_its_passport_leads_to_the_delivered_lines(told: Any) -> None:
     assert found == {("one.csv", 1), ("two.csv", 1)}
 
 
+@pytest.mark.parametrize("name", ["refused_files", "backup_age"])
+def test_what_the_platform_can_measure_its_runbook_only_states(told: Any, name: str) -> None:
+    """`backup_age` is a rule of another pipeline, too, on the same asset."""
+    outcomes = {one["check"]: one["outcome"] for one in told["checks"]}
+    assert outcomes[name] == "pass"
+
+
 def test_a_failed_check_becomes_an_incident_of_its_own_route(told: Any) -> None:
     (incident,) = told["incidents"]
     assert (incident["pipeline"], incident["severity"]) == ("readings", "critical")
@@ -97,7 +104,11 @@ def test_its_morning_check_names_the_command_of_its_runbook(told: Any) -> None:
 
 def test_the_http_service_knows_it(told: Any) -> None:
     assert "readings" in [one["id"] for one in told["http"]["pipelines"]]
-    assert {one["job"] for one in told["http"]["runs"]} == {"readings_ingest", "readings_workflow"}
+    assert {one["job"] for one in told["http"]["runs"]} == {
+        "readings_ingest",
+        "readings_workflow",
+        "readings_checks",
+    }
 
 
 @pytest.mark.parametrize(
