@@ -41,10 +41,8 @@ from pipeline_platform.quality.measures import (
     SECONDS_PER_MINUTE,
     Labelled,
 )
-from pipeline_platform.recovery import proof
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse import embedded, processor_use
-from pipeline_platform.warehouse.index_bloat import counted_since, index_use
 
 Scope = measures.Scope[RunContext]
 
@@ -314,20 +312,6 @@ def _database_cpu(scope: Scope) -> Labelled:
     return {ALL: Measurement(name, used, sample_size=len(loads))}
 
 
-_CONNECTIONS = "SELECT open_count, max_connections FROM active_connections"
-
-
-def _connections(scope: Scope) -> Labelled:
-    ((count, _),) = scope.rows(_CONNECTIONS)
-    return {ALL: Measurement("database_connections", count, sample_size=1)}
-
-
-def _connection_share(scope: Scope) -> Labelled:
-    ((count, allowed),) = scope.rows(_CONNECTIONS)
-    share = percentage("database_connection_share", count, allowed)
-    return {ALL: replace(share, sample_size=1)}
-
-
 READERS_QUERIES = {
     "recent runs": "SELECT count(*) FROM recent_etl_runs",
     "breaches of the last month": (
@@ -351,27 +335,6 @@ def _query_response(scope: Scope) -> Labelled:
     return measures.query_times("database_query_response", readers_queries(scope.run.services))
 
 
-UNUSED_FOR = timedelta(days=30)
-"""An index without a scan for so long is told of (SA-37 names no number)."""
-
-
-def _unused_indexes(scope: Scope) -> Labelled:
-    """Count indexes without a scan in 30 days; keys and unique constraints are needed unused."""
-    now = scope.run.now()
-    with scope.run.services.database.connection() as connection:
-        since = counted_since(connection) or proof.made_at(scope)
-        used = [one for one in index_use(connection) if not one.guards]
-    if now - since < UNUSED_FOR:
-        reason = f"scans are counted since {since:%Y-%m-%d} only"
-        return {ALL: unmeasured("unused_indexes", reason)}
-    idle = [
-        one.index_name
-        for one in used
-        if one.last_scan_at is None or now - one.last_scan_at > UNUSED_FOR
-    ]
-    return {ALL: Measurement("unused_indexes", len(idle), len(idle), len(used), None, tuple(idle))}
-
-
 MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     **common_measures.MEASURES,
     "data_quality_score": _quality_score,
@@ -384,8 +347,5 @@ MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "months_made_ahead": _months_made_ahead,
     "default_partition_rows": _default_partition,
     "database_cpu": _database_cpu,
-    "database_connections": _connections,
-    "database_connection_share": _connection_share,
     "database_query_response": _query_response,
-    "unused_indexes": _unused_indexes,
 }

@@ -37,15 +37,6 @@ def _events(
     return run.services.lake.relation(engine, WEB_EVENTS, months=(first, last))
 
 
-def _failed_runs(scope: Scope) -> Labelled:
-    """Count the jobs and ranges whose last failure nothing has made good (SW-11)."""
-    name = "failed_runs"
-    if scope.runs is None:
-        return {ALL: unmeasured(name, "Dagster's run storage is not at hand")}
-    failed = scope.runs.unmended()
-    return {ALL: Measurement(name, len(failed), offenders=tuple(failed))}
-
-
 def _error_rate(scope: Scope) -> Labelled:
     rows = scope.rows(
         "SELECT log.file_name, sum(entry.quarantined)::bigint, sum(entry.arrived)::bigint"
@@ -331,7 +322,6 @@ def _query_times(scope: Scope, name: str) -> Labelled:
 
 MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     **common_measures.MEASURES,
-    "failed_runs": _failed_runs,
     "error_rate": _error_rate,
     "data_quality_score": _quality_score,
     "quality_trend": _quality_trend,
