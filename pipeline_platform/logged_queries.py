@@ -3,7 +3,7 @@
 import logging
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -31,15 +31,7 @@ class LoggedQuery:
     def pin(self, table: LakeTable, *, months: tuple[date, date] | None = None) -> Pinned:
         """Return the query that reads a table's present snapshot, as `Lake.pin` does."""
         found = self.services.lake.pin(table, months=months)
-        self.scanned.append(
-            Scanned(
-                "/".join(table.asset_key),
-                found.snapshot_id,
-                len(found.files),
-                found.row_count,
-                found.size_bytes,
-            )
-        )
+        self.scanned.append(scanned_of(table, found))
         return found
 
 
@@ -65,8 +57,26 @@ def logged_query(services: Services, pipeline: str, name: str) -> Iterator[Logge
             error,
             tuple(query.scanned),
         )
-        try:
-            with services.database.transaction() as connection:
-                record_query(connection, done)
-        except (PlatformError, psycopg.Error) as refused:
-            _log.warning("The query %s is not in the log: %s", name, type(refused).__name__)
+        keep_queries(services, [done])
+
+
+def scanned_of(table: LakeTable, pinned: Pinned) -> Scanned:
+    """Return what reading a pinned snapshot reads at most."""
+    return Scanned(
+        "/".join(table.asset_key),
+        pinned.snapshot_id,
+        len(pinned.files),
+        pinned.row_count,
+        pinned.size_bytes,
+    )
+
+
+def keep_queries(services: Services, asked: Sequence[LakeQuery]) -> None:
+    """Keep queries in the log; where it can't be written they are left out, and the log says so."""
+    try:
+        with services.database.transaction() as connection:
+            for query in asked:
+                record_query(connection, query)
+    except (PlatformError, psycopg.Error) as refused:
+        names = ", ".join(query.name for query in asked)
+        _log.warning("The query %s is not in the log: %s", names, type(refused).__name__)

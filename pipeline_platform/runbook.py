@@ -575,8 +575,9 @@ def _resolved(document: dict[str, Any]) -> dict[str, Any]:
     raw: dict[str, dict[str, Any]] = document.get("thresholds") or {}
     thresholds = {}
     for name, given in raw.items():
-        is_shared = given.get("stage") == "cost"
-        check = f"{document.get('pipeline')}_{name}" if is_shared else name
+        pipeline = str(document.get("pipeline"))
+        is_shared = pipeline not in str(given.get("asset")).split("/")
+        check = f"{pipeline}_{name}" if is_shared else name
         threshold = {**given, "name": name, "check": check}
         other = threshold.pop("same_bands_as", None)
         if other is not None:

@@ -213,7 +213,7 @@ def performance_data(
     with handled_failures(context):
         served = list(serve_months(run, months_of_run(context)))
         with services.database.connection() as connection:
-            sizes = partition_sizes(connection)
+            sizes = partition_sizes(connection, "performance_data")
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": sum(month.row_count for month in served),

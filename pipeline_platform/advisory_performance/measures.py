@@ -24,7 +24,7 @@ from pipeline_platform.advisory_performance.tables import (
     TIME_WEIGHTED_RETURNS,
     VALUATIONS,
 )
-from pipeline_platform.operations import service_levels
+from pipeline_platform.operations import common_measures
 from pipeline_platform.partition_ranges import (
     dates_in,
     month_of,
@@ -32,7 +32,7 @@ from pipeline_platform.partition_ranges import (
     partition_key,
     shifted,
 )
-from pipeline_platform.quality import machine, measures, scores
+from pipeline_platform.quality import measures, scores
 from pipeline_platform.quality.conservation import LedgerEntry
 from pipeline_platform.quality.measurements import Measurement, percentage, unmeasured
 from pipeline_platform.quality.measures import (
@@ -41,11 +41,8 @@ from pipeline_platform.quality.measures import (
     SECONDS_PER_MINUTE,
     Labelled,
 )
-from pipeline_platform.quality.monitoring_gap import monitoring_gap
-from pipeline_platform.recovery import proof
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse import embedded, processor_use
-from pipeline_platform.warehouse.index_bloat import counted_since, index_use
 
 Scope = measures.Scope[RunContext]
 
@@ -315,20 +312,6 @@ def _database_cpu(scope: Scope) -> Labelled:
     return {ALL: Measurement(name, used, sample_size=len(loads))}
 
 
-_CONNECTIONS = "SELECT open_count, max_connections FROM active_connections"
-
-
-def _connections(scope: Scope) -> Labelled:
-    ((count, _),) = scope.rows(_CONNECTIONS)
-    return {ALL: Measurement("database_connections", count, sample_size=1)}
-
-
-def _connection_share(scope: Scope) -> Labelled:
-    ((count, allowed),) = scope.rows(_CONNECTIONS)
-    share = percentage("database_connection_share", count, allowed)
-    return {ALL: replace(share, sample_size=1)}
-
-
 READERS_QUERIES = {
     "recent runs": "SELECT count(*) FROM recent_etl_runs",
     "breaches of the last month": (
@@ -352,58 +335,17 @@ def _query_response(scope: Scope) -> Labelled:
     return measures.query_times("database_query_response", readers_queries(scope.run.services))
 
 
-UNUSED_FOR = timedelta(days=30)
-"""An index without a scan for so long is told of (SA-37 names no number)."""
-
-
-def _unused_indexes(scope: Scope) -> Labelled:
-    """Count indexes without a scan in 30 days; keys and unique constraints are needed unused."""
-    now = scope.run.now()
-    with scope.run.services.database.connection() as connection:
-        since = counted_since(connection) or proof.made_at(scope)
-        used = [one for one in index_use(connection) if not one.guards]
-    if now - since < UNUSED_FOR:
-        reason = f"scans are counted since {since:%Y-%m-%d} only"
-        return {ALL: unmeasured("unused_indexes", reason)}
-    idle = [
-        one.index_name
-        for one in used
-        if one.last_scan_at is None or now - one.last_scan_at > UNUSED_FOR
-    ]
-    return {ALL: Measurement("unused_indexes", len(idle), len(idle), len(used), None, tuple(idle))}
-
-
 MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
+    **common_measures.MEASURES,
     "data_quality_score": _quality_score,
     "data_completeness": _completeness,
     "reconciliation_pass_rate": _pass_rates,
     "tolerance_violations": _violations,
     "return_variance": _variance,
-    "refused_files": measures.refused_files,
-    "processing_latency": measures.processing_latency,
-    "processing_time_per_file": measures.processing_time,
-    "oldest_file_in_processing": measures.oldest_in_processing,
     "vendor_silence": _vendor_silence,
     "last_closed_month": _last_closed_month,
-    "pipeline_success_rate": measures.success_rate,
     "months_made_ahead": _months_made_ahead,
     "default_partition_rows": _default_partition,
     "database_cpu": _database_cpu,
-    "database_connections": _connections,
-    "database_connection_share": _connection_share,
     "database_query_response": _query_response,
-    "unused_indexes": _unused_indexes,
-    "monitoring_gap": monitoring_gap,
-    **service_levels.MEASURES,
-    "task_latency": measures.task_latency,
-    "longest_query": machine.longest_query,
-    "clock_skew": machine.clock_skew,
-    "disk_used": machine.disk_used,
-    "damaged_files": proof.damaged_files,
-    "foreign_commits": proof.foreign_commits,
-    "backup_age": proof.backup_age,
-    "second_copy_age": proof.second_copy_age,
-    "recoverable_point": proof.recoverable_point,
-    "backup_faults": proof.backup_faults,
-    "recovery_time": proof.recovery_time,
 }

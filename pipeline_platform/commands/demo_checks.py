@@ -35,12 +35,12 @@ EXPECTED: Mapping[str, Outcomes] = {
         frozenset({NOT_MEASURABLE, PASS}),
     ),
     # The demo makes no backup, and may be run again after days.
-    "backup_age": frozenset({FAIL, PASS}),
-    "backup_faults": frozenset({NOT_MEASURABLE, PASS}),
-    "second_copy_age": frozenset({FAIL, NOT_MEASURABLE, PASS}),
-    "recoverable_point": frozenset({FAIL, PASS}),
-    "recovery_time": frozenset({NOT_MEASURABLE, PASS}),
-    "unsaved_tables": frozenset({FAIL, NOT_MEASURABLE, PASS}),
+    "advisory_performance_backup_age": frozenset({FAIL, PASS}),
+    "advisory_performance_backup_faults": frozenset({NOT_MEASURABLE, PASS}),
+    "advisory_performance_second_copy_age": frozenset({FAIL, NOT_MEASURABLE, PASS}),
+    "advisory_performance_recoverable_point": frozenset({FAIL, PASS}),
+    "advisory_performance_recovery_time": frozenset({NOT_MEASURABLE, PASS}),
+    "web_events_unsaved_tables": frozenset({FAIL, NOT_MEASURABLE, PASS}),
     # Some of the sample's vendor files are made to be refused; those of web events are not.
     "refused_files": frozenset({FAIL, PASS}),
     # How busy the machine is says nothing of the platform.

@@ -20,6 +20,7 @@ from pipeline_platform.commands.output import (
 )
 from pipeline_platform.commands.printing import show_rows
 from pipeline_platform.failures import NotFoundError
+from pipeline_platform.operations.plan import runbooks
 from pipeline_platform.orchestration.automation import range_tags
 from pipeline_platform.orchestration.history import (
     AssetState,
@@ -29,6 +30,7 @@ from pipeline_platform.orchestration.history import (
     standalone_checks,
     window_of,
 )
+from pipeline_platform.orchestration.threshold_checks import check_keys
 from pipeline_platform.run_context import utc_now
 
 Row = Mapping[str, object]
@@ -129,7 +131,9 @@ def check(
     """
     with code_location() as location:
         name = location.pipeline(pipeline)
-        alone, bound = standalone_checks(location.graph, name)
+        runbook = runbooks().get(name)
+        stated = check_keys([*runbook.thresholds.values()]) if runbook else []
+        alone, bound = standalone_checks(location.graph, name, stated)
         run = _run_checks(location, name, alone, partition)
         broken = [event for event in run.all_events if event.is_step_failure] if run else []
         states = [

@@ -128,6 +128,21 @@ def acknowledge(number: Number, by: Person = "") -> None:
 
 
 @app.command()
+def note(
+    number: Number,
+    text: Annotated[str, typer.Argument(help="What you found or did.")],
+    by: Person = "",
+) -> None:
+    """Write what you found or did into its timeline, also after its end (SA-70)."""
+    with plain_failures(), services() as opened:
+        if not text.strip():
+            raise BadInputError("Write what you found or did after the incident's number.")
+        with acting(opened, "note", f"incident {number}"):
+            alerting.note(opened, number, by or getpass.getuser(), text.strip(), utc_now())
+        console.print(f"It stands in the timeline of incident {number}.", markup=False)
+
+
+@app.command()
 def resolve(
     number: Number,
     reason: Annotated[str, typer.Option(help="What it was, or why it is none.")],

@@ -4,7 +4,6 @@ import uuid
 from collections import Counter
 from datetime import date
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -14,7 +13,7 @@ from pipeline_platform.advisory_performance.run_context import RunContext, shipp
 from pipeline_platform.advisory_performance.vendors import load_mappings
 from pipeline_platform.commands.arguments import Limit, Vendor, parse_month, pipeline_named
 from pipeline_platform.commands.audit import acting
-from pipeline_platform.commands.event_replay import Process, replay_events, replay_intake
+from pipeline_platform.commands.file_replay import replay_pipeline
 from pipeline_platform.commands.job_runs import WorkflowEnd, together
 from pipeline_platform.commands.output import (
     FOUND_FAULTS,
@@ -26,7 +25,7 @@ from pipeline_platform.commands.output import (
     showing_progress,
 )
 from pipeline_platform.commands.partitions import Anyway, process_waiting
-from pipeline_platform.commands.pipelines import ADVISORY, Pipeline, intake_of
+from pipeline_platform.commands.pipelines import ADVISORY, Pipeline
 from pipeline_platform.commands.printing import show_facts, show_rows
 from pipeline_platform.commands.replay_output import as_document, show_preview, show_replayed
 from pipeline_platform.commands.vendor import Mappings
@@ -48,7 +47,6 @@ from pipeline_platform.quality.quarantined_files import (
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse.control import Connection
-from pipeline_platform.web_events.tables import PIPELINE as EVENTS
 
 app = typer.Typer(help="Records and files that were held back.")
 Rule = Annotated[str | None, typer.Option(help="Only what this rule refused.")]
@@ -151,7 +149,7 @@ def replay_held(
         name = pipeline_named(pipeline)
         if name != ADVISORY:
             with acting(opened, "replay", f"{name} {chosen.in_words}", dry_run=dry_run):
-                is_good = _replay_files(
+                is_good = replay_pipeline(
                     opened,
                     name,
                     chosen,
@@ -210,26 +208,6 @@ def discard(
             for sha256 in hashes:
                 _discard_file(connection, show_file(connection, name, sha256), reason)
         console.print(f"Discarded: {len(numbers)} records, {len(hashes)} files.", highlight=False)
-
-
-def _replay_files(
-    opened: Services,
-    pipeline: str,
-    chosen: Selection,
-    mappings: Path | None,
-    *,
-    dry_run: bool,
-    process: Process | None,
-    as_json: bool,
-) -> bool:
-    if pipeline == EVENTS:
-        return replay_events(
-            opened, chosen, mappings, dry_run=dry_run, process=process, as_json=as_json
-        )
-    if mappings is not None:
-        raise BadInputError(f"{pipeline} has no mappings that could be tried; leave them out.")
-    intake = intake_of(opened, pipeline)
-    return replay_intake(intake, chosen, dry_run=dry_run, process=process, as_json=as_json)
 
 
 def _selection(

@@ -10,12 +10,12 @@ import typer
 
 from pipeline_platform.commands.arguments import FromDay, Limit, ToDay, check_period
 from pipeline_platform.commands.audit import acting
-from pipeline_platform.commands.event_effects import effect_tables, mart_effects
 from pipeline_platform.commands.output import AsJson, console, plain_failures, services
 from pipeline_platform.commands.printing import show_facts, show_rows
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse.proposals import Proposal, find_proposal, list_proposals
 from pipeline_platform.web_events import bots, proposals
+from pipeline_platform.web_events.foretelling import effect_tables, mart_effects
 from pipeline_platform.web_events.relabelling import Change
 from pipeline_platform.web_events.rulings import Runbook
 from pipeline_platform.web_events.run_context import RunContext, load_runbook

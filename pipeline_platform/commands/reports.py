@@ -119,11 +119,14 @@ def recent_errors(
 
 
 @app.command()
-def partitions(as_json: AsJson = False) -> None:
-    """List the partitions of performance_data by size, largest first (SA-36)."""
+def partitions(
+    table: Annotated[str | None, typer.Option(help="Only those of this served table.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the partitions of the served tables of all pipelines, the largest first (SA-36)."""
     with _reading() as connection:
-        found = warehouse_reports.partition_sizes(connection)
-        show_rows("Partitions of performance_data", found, as_json=as_json, empty="none.")
+        found = warehouse_reports.partition_sizes(connection, table)
+        show_rows("Partitions", found, as_json=as_json, empty="none.")
 
 
 @app.command()

@@ -9,17 +9,18 @@ import typer
 
 from pipeline_platform.commands import relabel
 from pipeline_platform.commands.arguments import parse_day
-from pipeline_platform.commands.output import FOUND_FAULTS, AsJson, plain_failures, services
+from pipeline_platform.commands.output import FOUND_FAULTS, AsJson, plain_failures
+from pipeline_platform.commands.passport import show_passport
 from pipeline_platform.commands.printing import show_facts, show_rows
 from pipeline_platform.lake.engine import connect
 from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
-from pipeline_platform.web_events.passport import trace_event
 from pipeline_platform.web_events.refinement import reading_of
 from pipeline_platform.web_events.run_context import RunContext, shipped_sources
 from pipeline_platform.web_events.source_check import SourceReport, check_file
 from pipeline_platform.web_events.sources import load_mappings
+from pipeline_platform.web_events.tables import PIPELINE
 
 app = typer.Typer(help="Web events: sources, where one came from, labels of the past.")
 source = typer.Typer(help="Where events come from, and how they are written.")
@@ -86,19 +87,7 @@ def passport(
     as_json: AsJson = False,
 ) -> None:
     """Trace one event: gold of its day, its row in silver, every delivery, file, line and hash."""
-    with plain_failures(), services() as opened:
-        found = trace_event(opened, event_id, day)
-        if as_json:
-            show_facts("Passport", found.document(), as_json=True)
-            return
-        title = f"{found.event_id}, {found.event_date}"
-        show_facts(f"{title}: row in silver", found.silver, as_json=False)
-        show_rows("Tables of its day", found.made_by, as_json=False)
-        for row in found.gold:
-            show_facts(f"Gold that counts it: {row['table']}", row, as_json=False)
-        show_rows("Delivered lines", found.deliveries(), as_json=False)
-        if found.held:
-            show_rows("Held back under this id", found.held, as_json=False)
+    show_passport(PIPELINE, event_id, day, as_json=as_json)
 
 
 def _facts(report: SourceReport) -> dict[str, object]:

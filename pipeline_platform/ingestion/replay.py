@@ -87,6 +87,21 @@ class FilePreview:
         return not self.again
 
 
+@dataclass(frozen=True)
+class Foretold:
+    """What a replay would move downstream, as a pipeline tells it (B-9).
+
+    `processed` are the partitions that would be processed; with any of `objections` nothing would
+    be published. `tables` say by title what moves, the first also when it is empty; `document` the
+    same for a program.
+    """
+
+    processed: tuple[str, ...]
+    objections: tuple[str, ...]
+    tables: Sequence[tuple[str, Sequence[Mapping[str, object]]]]
+    document: Mapping[str, object]
+
+
 def preview_files(intake: Intake, selection: Selection, folder: Path) -> FilePreview:
     """Say what a replay would do, by reading as it would into a folder; nothing is changed.
 

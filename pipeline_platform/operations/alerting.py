@@ -423,6 +423,16 @@ def acknowledge(services: Services, incident_id: int, person: str, now: datetime
         return changed
 
 
+def note(services: Services, incident_id: int, person: str, text: str, now: datetime) -> None:
+    """Add what somebody found or did to an incident's timeline, also after its end (SA-70).
+
+    Raises NotFoundError for no such incident.
+    """
+    with services.database.transaction() as connection:
+        store.incident(connection, incident_id, is_to_change=True)
+        store.add_line(connection, incident_id, now, "note", f"{person}: {text}")
+
+
 def resolve(services: Services, incident_id: int, person: str, reason: str, now: datetime) -> None:
     """Close an incident by hand: what is still broken of it is set aside until it breaks anew.
 

@@ -83,7 +83,7 @@ def lake_backup_job() -> None:
 def recovery_drill(
     context: dg.AssetExecutionContext, services: ServicesParam
 ) -> dg.MaterializeResult[None]:
-    """Prove that a backup can be brought back; faults are told by the check `backup_faults`."""
+    """Prove that a backup can be brought back; faults are told by a runbook's `backup_faults`."""
     settings = services.settings
     sets = BackupSets(settings)
     with handled_failures(context):

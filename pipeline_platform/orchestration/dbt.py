@@ -25,6 +25,7 @@ from pipeline_platform.lake.dbt_runs import DbtRun, publish_staged_models, start
 from pipeline_platform.lake.publications import Publication
 from pipeline_platform.lake.staging import row_group_rows
 from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.orchestration.model_queries import log_models
 from pipeline_platform.orchestration.parsed_project import hold_parsed_project, parsed_project
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
@@ -188,6 +189,7 @@ def build_models(
     select = [f"gold.{pipeline}.{model}" for model in models]
     with run.active():
         nodes = _invoke(services, engine, "build", select, variables)
+        log_models(services, pipeline, run, [one for one in nodes if _is_model(one)])
         # A model is skipped after a failed test of one that it is made from: the test says why.
         broken = [one for one in nodes if _is_model(one) and one.status == "error"]
         if broken:

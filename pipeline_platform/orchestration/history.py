@@ -4,7 +4,7 @@ A pipeline is the first part of its assets' keys. Everything is asked of the ass
 instance, so that it holds for any pipeline of the code location.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
@@ -92,11 +92,19 @@ def assets_of(graph: AssetGraph, pipeline: str) -> list[dg.AssetKey]:
 
 
 def standalone_checks(
-    graph: AssetGraph, pipeline: str
+    graph: AssetGraph, pipeline: str, stated: Collection[dg.AssetCheckKey] = ()
 ) -> tuple[list[dg.AssetCheckKey], list[dg.AssetCheckKey]]:
-    """Return the checks that can run by themselves, and those that are part of a publication."""
+    """Return the checks that can run by themselves, and those that are part of a publication.
+
+    They are those of the pipeline's assets, and those `stated` by its runbook on assets that all
+    pipelines share, such as backups.
+    """
     keys = sorted(
-        (key for key in graph.asset_check_keys if key.asset_key.path[0] == pipeline),
+        (
+            key
+            for key in graph.asset_check_keys
+            if key.asset_key.path[0] == pipeline or key in stated
+        ),
         key=lambda key: (key.asset_key, key.name),
     )
     alone = [key for key in keys if not graph.assets_def_for_key(key).keys]

@@ -10,14 +10,17 @@ from datetime import date
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
 from pipeline_platform.failures import InvalidRunbookError
 from pipeline_platform.ingestion.intake import Intake
+from pipeline_platform.ingestion.replay import FilePreview, Foretold
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.orchestration.sensors import RequestedRange
 from pipeline_platform.partition_ranges import Unit
+from pipeline_platform.quality.passport import ShownPassport
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Environment
 
@@ -32,6 +35,10 @@ class Registration:
     None for a pipeline that serves nothing. `sample_queries` are what readers ask, by name: they
     must be answered after a restoration. `reconciliation` writes what was delivered beside what was
     computed to a CSV file, for who compares them after a recovery, and returns how many rows.
+    `intake_through` reads the files through the mappings of another folder, to try them; None
+    where nothing is mapped. `foretell` says what reading held files again would move, given such
+    an intake, the preview, and the folder of its rows; None where that is not known. `passport`
+    leads from what is served under a key, of a day, back to the delivered lines.
     """
 
     definitions: Callable[[Environment], dg.Definitions]
@@ -42,6 +49,9 @@ class Registration:
     requested: Callable[[Services], Sequence[RequestedRange]]
     sample_queries: Callable[[Services], Mapping[str, Callable[[], object]]] = lambda _: {}
     reconciliation: Callable[[Services, Path], int] | None = None
+    intake_through: Callable[[Services, str, Path], Intake] | None = None
+    foretell: Callable[[Any, FilePreview, Path], Foretold] | None = None
+    passport: Callable[[Services, str, date | None], ShownPassport] | None = None
     is_linked: bool = False
     reload: Callable[[Services, str, Sequence[date]], None] | None = None
 

@@ -208,6 +208,15 @@ def success_rate(scope: Scope[Run]) -> Labelled:
     return {ALL: percentage(name, len(runs) - len(failed), len(runs), offenders=failed)}
 
 
+def failed_runs(scope: Scope[Run]) -> Labelled:
+    """Count the jobs and ranges whose last failure nothing has made good (SW-11)."""
+    name = "failed_runs"
+    if scope.runs is None:
+        return {ALL: unmeasured(name, "Dagster's run storage is not at hand")}
+    failed = scope.runs.unmended()
+    return {ALL: Measurement(name, len(failed), offenders=tuple(failed))}
+
+
 def stream_health(scope: Scope[Run], stream: str | None) -> Mapping[str, Measurement]:
     """Return what a stream's ingester is measured by, by the name of its threshold (SW-3).
 

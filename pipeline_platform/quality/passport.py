@@ -4,7 +4,7 @@ PostgreSQL is asked for the served row, the file register and the quarantine; th
 come as DuckDB relations, so that the caller decides which snapshot is read (B-8).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -72,6 +72,18 @@ class Passport:
         )
 
 
+PassportSection = tuple[str, Mapping[str, Any] | Sequence[Mapping[str, Any]]]
+"""A title, and one row by column name, or several."""
+
+
+@dataclass(frozen=True)
+class ShownPassport:
+    """What stands behind anything that is served: for people, and the same for a program."""
+
+    sections: Sequence[PassportSection]
+    document: Mapping[str, object]
+
+
 def trace(
     conn: Connection,
     pipeline: str,
@@ -80,7 +92,7 @@ def trace(
     *,
     silver: Mapping[str, duckdb.DuckDBPyRelation],
     bronze: duckdb.DuckDBPyRelation,
-    serving_table: str = "performance_data",
+    serving_table: str,
 ) -> Passport:
     """Follow one account and day back to the delivered lines.
 

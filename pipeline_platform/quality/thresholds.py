@@ -100,10 +100,10 @@ class Threshold(Part):
     the operators' runbook leaves open and this platform chose. A blocking threshold stops a
     publication when its critical band is broken. A threshold that `follows_failed_runs` also
     breaks because runs failed or did not start: while a run is failed, it is the same cause.
-    `check` is what its asset check is called: its name, on the asset of cost with the pipeline's
-    before it, because all pipelines share that one. `remedy` stands in for the one of its route.
-    One that is not `is_told` is for the record only: alerts see by themselves what it counts. What
-    has a `monthly_cost` is measured by the platform.
+    `check` is what its asset check is called: its name, with the pipeline's before it on an asset
+    that all pipelines share, such as that of cost or of backups. `remedy` stands in for the one of
+    its route. One that is not `is_told` is for the record only: alerts see by themselves what it
+    counts. What has a `monthly_cost` is measured by the platform.
     """
 
     name: str

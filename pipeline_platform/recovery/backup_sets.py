@@ -28,7 +28,8 @@ from pipeline_platform.warehouse.wal import wal_location
 MANIFEST = "manifest.json"
 VERDICT = "verified.json"
 SETS = "sets"
-ID = r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ-[0-9a-f]{6}"
+ID = r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(-\d{6})?Z-[0-9a-f]{6}"
+"""Older backups have no fraction of the second."""
 
 
 PartName = Literal["database", "lake", "landing"]
@@ -241,5 +242,5 @@ class BackupSets:
 
 
 def new_id(now: datetime) -> str:
-    """Return the id of a backup that begins now; ids sort by time."""
-    return f"{now:%Y-%m-%dT%H-%M-%S}Z-{secrets.token_hex(3)}"
+    """Return the id of a backup that begins now; ids sort by time, also within a second."""
+    return f"{now:%Y-%m-%dT%H-%M-%S-%f}Z-{secrets.token_hex(3)}"

@@ -12,6 +12,8 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
+from pipeline_platform.failures import NotFoundError
+
 Connection = psycopg.Connection[Any]
 Row = dict[str, Any]
 
@@ -102,12 +104,23 @@ def slow_queries(conn: Connection, *, minutes: float = 5) -> list[Row]:
     return _rows(conn, query, {"at_least": timedelta(minutes=minutes)})
 
 
-def partition_sizes(conn: Connection, table: str = "performance_data") -> list[Row]:
-    """Return partition_name, bounds, total_bytes, total_size, estimated_rows (SA-36, D-7)."""
+def partition_sizes(conn: Connection, table: str | None = None) -> list[Row]:
+    """Return the partitions of a table, or of all tables, the largest first (SA-36, D-7).
+
+    table_name, partition_name, bounds, total_bytes, total_size, estimated_rows. Raises
+    NotFoundError for a table that has no partitions and can have none.
+    """
+    if table is not None:
+        found = conn.execute(
+            "SELECT 1 FROM pg_partitioned_table WHERE partrelid = to_regclass(%s)", (table,)
+        )
+        if found.fetchone() is None:
+            raise NotFoundError(f"The database has no partitioned table {table!r}.")
     query = """
-        SELECT partition_name, bounds, total_bytes, total_size, estimated_rows
+        SELECT table_name, partition_name, bounds, total_bytes, total_size, estimated_rows
         FROM partition_sizes
-        WHERE to_regclass(format('%%I.%%I', schema_name, table_name)) = to_regclass(%(table)s)
+        WHERE %(table)s::text IS NULL
+            OR to_regclass(format('%%I.%%I', schema_name, table_name)) = to_regclass(%(table)s)
         ORDER BY total_bytes DESC, partition_name
     """
     return _rows(conn, query, {"table": table})

@@ -15,14 +15,12 @@ import duckdb
 
 from pipeline_platform.lake.engine import sql_text
 from pipeline_platform.lake.relations import as_view
-from pipeline_platform.operations import service_levels
+from pipeline_platform.operations import common_measures
 from pipeline_platform.partition_ranges import ONE_DAY, dates_in, day_range, partition_key
 from pipeline_platform.quality import measures
 from pipeline_platform.quality.measurements import Measurement, percentage, unmeasured
 from pipeline_platform.quality.measures import ALL, FILE_WINDOW, Labelled
-from pipeline_platform.quality.monitoring_gap import monitoring_gap
 from pipeline_platform.quality.trends import FEWEST_DAYS, Points, drop, slope_per_day
-from pipeline_platform.recovery import proof
 from pipeline_platform.web_events.analyst_queries import newest_queries
 from pipeline_platform.web_events.ingestion import events_stream
 from pipeline_platform.web_events.run_context import RunContext
@@ -37,15 +35,6 @@ def _events(
     run: RunContext, engine: duckdb.DuckDBPyConnection, first: date, last: date
 ) -> duckdb.DuckDBPyRelation:
     return run.services.lake.relation(engine, WEB_EVENTS, months=(first, last))
-
-
-def _failed_runs(scope: Scope) -> Labelled:
-    """Count the jobs and ranges whose last failure nothing has made good (SW-11)."""
-    name = "failed_runs"
-    if scope.runs is None:
-        return {ALL: unmeasured(name, "Dagster's run storage is not at hand")}
-    failed = scope.runs.unmended()
-    return {ALL: Measurement(name, len(failed), offenders=tuple(failed))}
 
 
 def _error_rate(scope: Scope) -> Labelled:
@@ -332,7 +321,7 @@ def _query_times(scope: Scope, name: str) -> Labelled:
 
 
 MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
-    "failed_runs": _failed_runs,
+    **common_measures.MEASURES,
     "error_rate": _error_rate,
     "data_quality_score": _quality_score,
     "quality_trend": _quality_trend,
@@ -341,8 +330,6 @@ MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "unseen_kinds": _unseen_kinds,
     "schema_drift": _schema_drift,
     "hourly_volume": _hourly_volume,
-    "refused_files": measures.refused_files,
-    "processing_latency": measures.processing_latency,
     "last_closed_date": _last_closed_date,
     "rows_of_today": _rows_of_today,
     "stream_silence": partial(_stream, name="stream_silence"),
@@ -351,10 +338,4 @@ MEASURES: Mapping[str, Callable[[Scope], Labelled]] = {
     "stream_error_rate": partial(_stream, name="stream_error_rate"),
     "query_time": partial(_query_times, name="query_time"),
     "slow_queries": partial(_query_times, name="slow_queries"),
-    "monitoring_gap": monitoring_gap,
-    **service_levels.MEASURES,
-    "task_latency": measures.task_latency,
-    "damaged_files": proof.damaged_files,
-    "foreign_commits": proof.foreign_commits,
-    "unsaved_tables": proof.unsaved_tables,
 }

@@ -14,7 +14,13 @@ from psycopg.rows import dict_row
 
 from pipeline_platform.failures import NotFoundError
 from pipeline_platform.lake.tables import LakeTable
-from pipeline_platform.quality.passport import SourceLine, delivered_lines, dictionaries
+from pipeline_platform.quality.passport import (
+    PassportSection,
+    ShownPassport,
+    SourceLine,
+    delivered_lines,
+    dictionaries,
+)
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse.control import Connection
 from pipeline_platform.web_events.marts import DAILY_SUMMARY, MARTS, SESSIONS
@@ -103,6 +109,20 @@ def trace_event(services: Services, event_id: str, day: date | None = None) -> E
             lines=delivered_lines(connection, PIPELINE, places, copies),
             held=_held(connection, event_id, sorted({sha256 for sha256, _ in places})),
         )
+
+
+def passport(services: Services, event_id: str, day: date | None) -> ShownPassport:
+    """Show what stands behind an event; NotFoundError if silver does not hold it."""
+    found = trace_event(services, event_id, day)
+    sections: list[PassportSection] = [
+        (f"{found.event_id}, {found.event_date}: row in silver", found.silver),
+        ("Tables of its day", found.made_by),
+        *((f"Gold that counts it: {row['table']}", row) for row in found.gold),
+        ("Delivered lines", found.deliveries()),
+    ]
+    if found.held:
+        sections.append(("Held back under this id", found.held))
+    return ShownPassport(sections, found.document())
 
 
 def _with_id(

@@ -3,7 +3,9 @@
 from pipeline_platform.orchestration.registration import Registration
 from pipeline_platform.web_events import automation, definitions
 from pipeline_platform.web_events.analyst_queries import newest_queries
+from pipeline_platform.web_events.foretelling import files_through, foretell
 from pipeline_platform.web_events.ingestion import event_files
+from pipeline_platform.web_events.passport import passport
 from pipeline_platform.web_events.tables import RAW_EVENTS
 
 REGISTRATION = Registration(
@@ -14,4 +16,7 @@ REGISTRATION = Registration(
     workflow=automation.WORKFLOW,
     requested=automation.requested_ranges,
     sample_queries=newest_queries,
+    intake_through=files_through,
+    foretell=foretell,
+    passport=passport,
 )

@@ -55,6 +55,19 @@ def test_every_asset_of_a_threshold_belongs_to_the_pipeline(runbook: Runbook) ->
     assert {asset.split("/")[0] for asset in assets} == {runbook.pipeline}
 
 
+def test_two_pipelines_may_state_the_same_rule_on_what_they_share(
+    changed: Callable[[Callable[[dict[str, Any]], object]], Path], runbook: Runbook
+) -> None:
+    other = Runbook.load(changed(lambda document: document.update(pipeline="others")))
+    names = [
+        (one.asset, one.check)
+        for each in (runbook, other)
+        for one in each.thresholds.values()
+        if one.stage in {"cost", "recovery"}
+    ]
+    assert len(names) == len(set(names))
+
+
 def test_rules_on_recovery_judge_backups_and_drills_of_all_pipelines(runbook: Runbook) -> None:
     assets = {t.asset for t in runbook.thresholds.values() if t.stage == "recovery"}
     assert assets == {"operations/recovery/backups", "operations/recovery/drill"}

@@ -52,7 +52,7 @@ def what_failed(reviewed: Reviewed) -> Section:
             "command": _command_of_check(reviewed.runbook, check),
         }
         for check in reviewed.checks
-        if check["outcome"] == "fail" and f"check:{check['asset']}:{check['check']}" not in told
+        if check["outcome"] == "fail" and _fault_of(reviewed.runbook, check) not in told
     ]
     route = reviewed.runbook.routes[reviewed.runbook.alerts.failed_runs]
     rows += [
@@ -250,6 +250,13 @@ def _job_row(job: str, runs: list[Run]) -> Row:
         "last status": last.status,
         "partitions": last.partitions,
     }
+
+
+def _fault_of(runbook: Runbook, check: Mapping[str, object]) -> str:
+    """Return what alerts call a failed check, whose observations have its threshold's name."""
+    threshold = runbook.thresholds.get(str(check["check"]))
+    name = check["check"] if threshold is None else threshold.check
+    return f"check:{check['asset']}:{name}"
 
 
 def _command_of_check(runbook: Runbook, check: Mapping[str, object]) -> str:

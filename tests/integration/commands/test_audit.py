@@ -29,6 +29,7 @@ REFUSED = {
     ("landing", "reread", "ff"): ("reread", "advisory_performance ff"),
     ("quarantine", "discard", "7", *WHY): ("discard", "advisory_performance 7"),
     ("incidents", "acknowledge", "7"): ("acknowledge", "incident 7"),
+    ("incidents", "note", "7", "text"): ("note", "incident 7"),
     ("incidents", "resolve", "7", *WHY): ("resolve", "incident 7"),
     ("web", "relabel", "publish", "r-7"): ("publish proposal", "r-7"),
     ("web", "relabel", "discard", "r-7"): ("discard proposal", "r-7"),
@@ -45,8 +46,15 @@ DRY = [
 ACTS = {
     *("landing ingest", "landing withdraw", "landing reread", "partitions process"),
     *("partitions reconcile", "marts build", "quarantine replay", "quarantine discard"),
-    *("incidents acknowledge", "incidents resolve", "web relabel publish"),
-    *("web relabel discard", "maintenance run", "maintenance drain", "optimize", "retention"),
+    *("incidents acknowledge", "incidents note", "incidents resolve"),
+    *(
+        "web relabel publish",
+        "web relabel discard",
+        "maintenance run",
+        "maintenance drain",
+        "optimize",
+        "retention",
+    ),
     *("backup create", "backup prune", "restore", "undo", "rerun", "run end", "db end"),
     *("db reindex", "pipelines stop", "pipelines resume", "pipelines execute"),
 }

@@ -156,6 +156,21 @@ def test_check_evaluates_now_what_can_be_evaluated_alone(checked: tuple[datetime
     assert {"data_quality_score", "reconciliation_pass_rate", "oldest_file_in_processing"} <= fresh
 
 
+@pytest.mark.parametrize("name", ["recoverable_point", "cost_anomaly"])
+def test_check_evaluates_what_the_runbook_states_of_shared_assets(
+    checked: tuple[datetime, Rows], name: str
+) -> None:
+    since, rows = checked
+    evaluated = rows[f"advisory_performance_{name}"]["evaluated (UTC)"]
+    assert datetime.fromisoformat(evaluated) > since
+
+
+def test_check_leaves_out_what_another_runbook_states_of_shared_assets(
+    checked: tuple[datetime, Rows],
+) -> None:
+    assert "web_events_unsaved_tables" not in checked[1]
+
+
 def test_check_shows_how_publications_were_judged(checked: tuple[datetime, Rows]) -> None:
     since, rows = checked
     found = rows["conservation"]

@@ -93,6 +93,24 @@ def test_who_acknowledges_is_kept(broken: TellingShell) -> None:
     assert (shown["state"], shown["answered by"]) == ("ACKNOWLEDGED", "Ada")
 
 
+@pytest.mark.parametrize("rounds", [0, 1], ids=["while it is open", "after its end"])
+def test_what_somebody_found_stands_in_the_timeline(broken: TellingShell, rounds: int) -> None:
+    for _ in range(rounds):
+        broken.round(mended())
+    result = broken("incidents", "note", "1", "The vendor renamed | a file.", "--by", "Ada")
+    assert result.exit_code == 0
+    (shown,) = broken.json("incidents", "show", "1")
+    assert (shown["timeline"][-1]["what"], shown["timeline"][-1]["in words"]) == (
+        "note", "Ada: The vendor renamed | a file."
+    )  # fmt: skip
+
+
+def test_what_somebody_found_stands_in_the_post_mortem(broken: TellingShell) -> None:
+    broken("incidents", "note", "1", "The vendor renamed a file.", "--by", "Ada")
+    page = broken("incidents", "postmortem", "1").stdout
+    assert "| note | Ada: The vendor renamed a file. |" in page
+
+
 def test_an_incident_is_resolved_by_hand_with_a_reason(broken: TellingShell) -> None:
     result = broken("incidents", "resolve", "1", "--reason", "A test delivery.", "--by", "Ada")
     assert result.exit_code == 0
@@ -105,6 +123,8 @@ def test_an_incident_is_resolved_by_hand_with_a_reason(broken: TellingShell) -> 
     [
         (("show", "99"), "no incident 99"),
         (("resolve", "1", "--reason", " "), "Give a reason"),
+        (("note", "99", "found"), "no incident 99"),
+        (("note", "1", " "), "Write what you found"),
         (("list", "--pipeline", "weather"), "is not one pipeline"),
     ],
 )

@@ -64,6 +64,26 @@ def test_what_it_refused_can_be_read_again(told: Any) -> None:
     assert told["replay"]["records that still fail"] == {"three_fields": 1}
 
 
+def test_a_replay_through_other_mappings_says_what_would_move(told: Any) -> None:
+    found = told["foretold"]
+    assert (found["days processed"], found["what moves"]) == (
+        ["2026-03-05"],
+        {"days": ["2026-03-05"]},
+    )
+
+
+def test_its_passport_leads_to_the_delivered_lines(told: Any) -> None:
+    found = {(one["file"], one["line"]) for one in told["passport"]["lines"]}
+    assert found == {("one.csv", 1), ("two.csv", 1)}
+
+
+@pytest.mark.parametrize("name", ["refused_files", "backup_age"])
+def test_what_the_platform_can_measure_its_runbook_only_states(told: Any, name: str) -> None:
+    """`backup_age` is a rule of another pipeline, too, on the same asset."""
+    outcomes = {one["check"]: one["outcome"] for one in told["checks"]}
+    assert outcomes[name] == "pass"
+
+
 def test_a_failed_check_becomes_an_incident_of_its_own_route(told: Any) -> None:
     (incident,) = told["incidents"]
     assert (incident["pipeline"], incident["severity"]) == ("readings", "critical")
@@ -84,7 +104,11 @@ def test_its_morning_check_names_the_command_of_its_runbook(told: Any) -> None:
 
 def test_the_http_service_knows_it(told: Any) -> None:
     assert "readings" in [one["id"] for one in told["http"]["pipelines"]]
-    assert {one["job"] for one in told["http"]["runs"]} == {"readings_ingest", "readings_workflow"}
+    assert {one["job"] for one in told["http"]["runs"]} == {
+        "readings_ingest",
+        "readings_workflow",
+        "readings_checks",
+    }
 
 
 @pytest.mark.parametrize(

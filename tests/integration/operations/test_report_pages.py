@@ -131,10 +131,11 @@ class TestFailed:
             "pipeline-platform partitions process --pipeline web_events",
         )
 
-    def test_what_is_part_of_an_incident_is_told_once(self, reviewed, services) -> None:
-        observe(services, "quality_drop")
-        asset = RUNBOOK.thresholds["quality_drop"].asset
-        broken = finding(name=f"check:{asset}:quality_drop", subject=asset)
+    @pytest.mark.parametrize("name", ["quality_drop", "cost_increase", "unsaved_tables"])
+    def test_what_is_part_of_an_incident_is_told_once(self, reviewed, services, name) -> None:
+        observe(services, name)
+        threshold = RUNBOOK.thresholds[name]
+        broken = finding(name=f"check:{threshold.asset}:{threshold.check}", subject=threshold.asset)
         Desk(services, None).round(broken)
         (row,) = state.what_failed(reviewed).rows
         assert str(row["what"]).startswith("incident 1")

@@ -135,6 +135,7 @@ def _trace(conn: Connection, engine: duckdb.DuckDBPyConnection, account: str = "
         DAY,
         silver={"valuations": engine.from_arrow(_silver())},
         bronze=engine.from_arrow(_bronze()),
+        serving_table="performance_data",
     )
 
 

@@ -48,7 +48,14 @@ def test_the_job_succeeds(ran: Ran, job: str) -> None:
     assert ran.succeeded[job]
 
 
-@pytest.mark.parametrize("check", ["backup_age", "backup_faults", "unsaved_tables"])
+@pytest.mark.parametrize(
+    "check",
+    [
+        "advisory_performance_backup_age",
+        "advisory_performance_backup_faults",
+        "web_events_unsaved_tables",
+    ],
+)
 def test_after_the_backup_its_checks_pass(ran: Ran, check: str) -> None:
     assert ran.passed[BACKUP][check]
 
@@ -60,8 +67,8 @@ def test_what_the_backup_skipped_is_in_its_metadata(ran: Ran) -> None:
 
 
 def test_without_a_second_place_its_check_does_not_pass(ran: Ran) -> None:
-    assert not ran.passed[BACKUP]["second_copy_age"]
+    assert not ran.passed[BACKUP]["advisory_performance_second_copy_age"]
 
 
 def test_after_the_drill_the_time_that_recovery_took_is_judged(ran: Ran) -> None:
-    assert ran.passed[DRILL]["recovery_time"]
+    assert ran.passed[DRILL]["advisory_performance_recovery_time"]

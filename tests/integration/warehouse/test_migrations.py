@@ -58,6 +58,27 @@ def test_concurrent_migrations_apply_each_version_once(database_url):
     assert applied == VERSIONS
 
 
+def test_what_is_broken_keeps_its_incident_when_its_check_is_renamed(database_url):
+    rollback(database_url, 156)
+    name = "check:operations/recovery/backups:{}backup_age"
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "INSERT INTO faults (pipeline, fault, kind, subject, state, severity, route,"
+            " response_minutes, sentence, touches, remedy, follows_failed_runs, days, began_at,"
+            " changed_at) VALUES ('weather', %s, 'check', 'a', 'RED', 'warning', 'b', 1, 'c',"
+            " '[]', '{}', false, '{}', now(), now())",
+            (name.format(""),),
+        )
+    found = []
+    for change in (migrate, lambda url: rollback(url, 156)):
+        change(database_url)
+        with psycopg.connect(database_url) as connection:
+            found += connection.execute("SELECT fault FROM faults").fetchall()
+    migrate(database_url)
+
+    assert found == [(name.format("weather_"),), (name.format(""),)]
+
+
 def test_a_server_that_can_not_be_reached_is_unavailable_without_the_password():
     with pytest.raises(UnavailableError) as caught:
         migrate("postgresql://u:hunter2@127.0.0.1:1/x")

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline_platform.failures import NotFoundError
 from pipeline_platform.warehouse import reports
 from pipeline_platform.warehouse.partitions import create_monthly_partition
 from tests.examples import examples
@@ -182,6 +183,33 @@ def test_partition_sizes_are_those_of_partitions_only(connection):
 
     names = [row["partition_name"] for row in reports.partition_sizes(connection)]
     assert names == ["performance_data_2026_10"]
+
+
+def test_partitions_of_any_table_are_told_with_its_name(connection):
+    create_monthly_partition(connection, "performance_data", "2026-10-01")
+    connection.execute("CREATE TABLE meters (day date) PARTITION BY RANGE (day)")
+    connection.execute("CREATE TABLE meters_old PARTITION OF meters DEFAULT")
+
+    found = [
+        (row["table_name"], row["partition_name"]) for row in reports.partition_sizes(connection)
+    ]
+    assert sorted(found) == [
+        ("meters", "meters_old"),
+        ("performance_data", "performance_data_2026_10"),
+    ]
+
+
+def test_partitions_of_one_table_can_be_asked_for(connection):
+    create_monthly_partition(connection, "performance_data", "2026-10-01")
+    connection.execute("CREATE TABLE meters (day date) PARTITION BY RANGE (day)")
+
+    assert reports.partition_sizes(connection, "meters") == []
+
+
+@pytest.mark.parametrize("table", ["vendors", "no_such", ""])
+def test_a_table_without_partitions_is_not_found(connection, table):
+    with pytest.raises(NotFoundError, match="no partitioned table"):
+        reports.partition_sizes(connection, table)
 
 
 def test_the_largest_partition_comes_first(connection):

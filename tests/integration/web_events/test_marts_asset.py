@@ -6,15 +6,17 @@ from datetime import date, timedelta
 import dagster as dg
 import pytest
 
-from pipeline_platform.failures import StoppedError
+from pipeline_platform.failures import AuditFailedError, StoppedError
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.orchestration import failures, mart_builds
 from pipeline_platform.orchestration.automation import range_tags
 from pipeline_platform.orchestration.mart_builds import build_pieces
 from pipeline_platform.orchestration.marts import PRUNING_CHECK
 from pipeline_platform.orchestration.metadata import asset_key
+from pipeline_platform.run_context import utc_now
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse import stops
+from pipeline_platform.warehouse.lake_queries import queries
 from pipeline_platform.warehouse.locks import named_lock
 from pipeline_platform.web_events.assets import marts
 from pipeline_platform.web_events.marts import (
@@ -24,6 +26,7 @@ from pipeline_platform.web_events.marts import (
     TRAFFIC_BY_SOURCE,
     WEEKLY_PERFORMANCE_SUMMARY,
 )
+from pipeline_platform.web_events.tables import PIPELINE, WEB_EVENTS
 from tests.integration.web_events.conftest import VARIABLES, rows_of
 from tests.integration.web_events.silver_events import event, noon, publish_silver
 
@@ -90,6 +93,39 @@ def test_all_marts_of_a_range_are_built_checked_and_published(
         table.name for table in MARTS.tables
     }
     assert [row["event_date"] for row in rows_of(services, DAILY_SUMMARY)] == days
+
+
+def test_what_dbt_asked_of_the_lake_is_in_the_log_of_queries(
+    services: Services, instance: dg.DagsterInstance
+) -> None:
+    """SW-23."""
+    publish_silver(services, [event(noon(DAY), number) for number in (1, 2)])
+
+    materialize(services, instance)
+
+    with services.database.connection() as connection:
+        found = queries(connection, since=utc_now() - timedelta(minutes=10), pipeline=PIPELINE)
+    assert {one.name for one in found} == {f"dbt {table.name}" for table in MARTS.tables}
+    (query,) = [one for one in found if one.name == f"dbt {SESSIONS.name}"]
+    (read,) = query.scanned
+    assert (read.table, read.rows) == ("web_events/silver/web_events", 2)
+    assert read.snapshot_id == services.lake.last_publication(WEB_EVENTS).snapshot_id
+    assert (query.seconds > 0, query.error) == (True, None)
+
+
+def test_a_model_that_dbt_could_not_build_says_why_in_the_log_of_queries(
+    services: Services,
+) -> None:
+    """SW-23."""
+    publish_silver(services, [event(noon(DAY), 1)])
+
+    wrong = {**VARIABLES, "session_minutes": "no_column"}
+    with pytest.raises(AuditFailedError):
+        list(build_pieces(services, MARTS, [DAY], wrong, "run"))
+
+    with services.database.connection() as connection:
+        found = queries(connection, since=utc_now() - timedelta(minutes=10), pipeline=PIPELINE)
+    assert [one.name for one in found if "no_column" in (one.error or "")] != []
 
 
 def test_a_range_built_in_pieces_equals_one_built_in_one_go(

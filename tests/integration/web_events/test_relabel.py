@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_platform.commands.event_effects import mart_effects
 from pipeline_platform.failures import NotFoundError, PermanentError
 from pipeline_platform.operations.maintenance import Maintainer
 from pipeline_platform.services import Services
 from pipeline_platform.warehouse.proposals import Proposal, find_proposal
 from pipeline_platform.web_events import bots, proposals
+from pipeline_platform.web_events.foretelling import mart_effects
 from pipeline_platform.web_events.marts import MARTS
 from pipeline_platform.web_events.proposals import discard, propose, publish
 from pipeline_platform.web_events.refinement import requested_days

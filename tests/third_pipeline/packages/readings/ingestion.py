@@ -13,6 +13,7 @@ from pipeline_platform.readings.tables import RAW_READINGS
 
 from pipeline_platform.ingestion.intake import Vendor
 from pipeline_platform.ingestion.rejected_lines import RejectedLine
+from pipeline_platform.ingestion.replay import FilePreview, Foretold
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.landing.zone import ClaimedFile
 from pipeline_platform.services import Services
@@ -37,6 +38,7 @@ class ReadingFiles:
 
     run: RunContext
     table: LakeTable = RAW_READINGS
+    separator: str = ","
 
     def vendor_of(self, file_name: str) -> Vendor:
         return Vendor("meters", "Meters", "1")
@@ -46,7 +48,7 @@ class ReadingFiles:
         rows, bad, arrived = [], [], Counter[str]()
         for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
             try:
-                meter, day, value = line.split(",")
+                meter, day, value = line.split(self.separator)
                 rows.append((date.fromisoformat(day), meter, value, file.sha256, number))
                 arrived[day] += 1
             except ValueError:
@@ -56,6 +58,18 @@ class ReadingFiles:
         fields = RAW_READINGS.schema
         arrays = [pa.array(one, of.type) for one, of in zip(columns, fields, strict=True)]
         yield Lines(pa.Table.from_arrays(arrays, schema=fields), bad, arrived)
+
+
+def files_through(services: Services, run_id: str, mappings: Path) -> ReadingFiles:
+    """Return an intake whose lines are separated as a folder of mappings says."""
+    separator = (mappings / "separator.txt").read_text("utf-8")
+    return ReadingFiles(RunContext(services, run_id), separator=separator)
+
+
+def foretell(intake: ReadingFiles, preview: FilePreview, folder: Path) -> Foretold:
+    """Say which days would get readings."""
+    days = sorted({day for one in preview.again for day in one.published})
+    return Foretold(tuple(days), (), (("Days", [{"day": day} for day in days]),), {"days": days})
 
 
 def reading_files(services: Services, run_id: str) -> ReadingFiles:

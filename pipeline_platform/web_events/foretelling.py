@@ -1,13 +1,48 @@
-"""What new rows of web_events change in marts and checks: asked of dbt, and as tables."""
+"""What new rows change in events, marts and checks: asked of dbt, and as tables (B-9, B-10)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
+from pathlib import Path
 from typing import Any
 
+from pipeline_platform.ingestion.replay import FilePreview, Foretold
 from pipeline_platform.orchestration.mart_previews import preview_marts
+from pipeline_platform.services import Services
+from pipeline_platform.web_events.ingestion import EventFiles
 from pipeline_platform.web_events.marts import MARTS, mart_variables
+from pipeline_platform.web_events.replay_moves import DayMove, day_moves
 from pipeline_platform.web_events.run_context import RunContext
+from pipeline_platform.web_events.sources import load_mappings
+
+
+def files_through(services: Services, run_id: str, sources: Path) -> EventFiles:
+    """Return how files are read through the source mappings of another folder, to try them."""
+    return EventFiles(RunContext(services, run_id, sources=load_mappings(sources)))
+
+
+def foretell(intake: EventFiles, preview: FilePreview, folder: Path) -> Foretold:
+    """Say what a replay would move: events and score of days, marts, checks."""
+    moves = day_moves(intake.run, preview.again, folder, mart_effects)
+    found = moves.as_plain()
+    return Foretold(
+        moves.processed_days,
+        moves.objections,
+        (("What moves", [_row(one) for one in moves.days]), *effect_tables(found["effects"] or {})),
+        found,
+    )
+
+
+def _row(move: DayMove) -> dict[str, object]:
+    return {
+        "day": move.day,
+        "events": f"{move.events_before} -> {move.events_after}",
+        "score": f"{_shown(move.score_before)} -> {_shown(move.score_after)}",
+    }
+
+
+def _shown(score: float | None) -> str:
+    return "-" if score is None else f"{score:.4f}"
 
 
 def mart_effects(run: RunContext, proposed: RunContext, days: Sequence[date]) -> dict[str, Any]:

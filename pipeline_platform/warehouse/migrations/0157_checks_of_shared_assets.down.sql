@@ -1,0 +1,3 @@
+UPDATE faults
+SET fault = regexp_replace(fault, ':' || pipeline || '_([^:]+)$', ':\1')
+WHERE fault LIKE 'check:operations/recovery/%';
