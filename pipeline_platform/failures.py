@@ -9,10 +9,18 @@ a secret.
 from typing import ClassVar, Literal
 
 FailureKind = Literal[
-    "transient", "data", "permanent", "stopped", "memory", "defect", "lost", "cancelled"
+    "transient",
+    "data",
+    "permanent",
+    "authentication",
+    "stopped",
+    "memory",
+    "defect",
+    "lost",
+    "cancelled",
 ]
-"""What a failed run needs: time, another input, a change, a resume, memory, a programmer, a look
-at the machine, or nothing because somebody wanted it."""
+"""What a failed run needs: time, another input, a change, a right, a resume, memory, a programmer,
+a look at the machine, or nothing because somebody wanted it."""
 
 
 class PlatformError(Exception):
@@ -33,6 +41,12 @@ class TransientError(PlatformError):
 
 class InvalidSettingError(PermanentError):
     """A setting is missing or not usable; the message names the environment variable."""
+
+
+class RefusedError(InvalidSettingError):
+    """A service does not know the credentials, or they may not do what is asked (SP-43)."""
+
+    kind = "authentication"
 
 
 class InvalidRunbookError(PermanentError):

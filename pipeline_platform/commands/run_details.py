@@ -28,6 +28,7 @@ NEXT: Mapping[FailureKind, str] = {
     "transient": "the cause may have passed: start it again; `doctor` says whether it has",
     "data": "mend or take back what the message names, then start it again",
     "permanent": "change what the message names, then start it again",
+    "authentication": "give the credentials the right that the message names, then start it again",
     "stopped": "`pipelines resume`; it goes on where it ended",
     "memory": "start it with a larger memory_limit (docs/operating.md, another compute size)",
     "defect": "keep its log; call the next on the ladder",

@@ -18,7 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline_platform.aws_sessions import aws_session
-from pipeline_platform.failures import InvalidSettingError, UnavailableError
+from pipeline_platform.failures import InvalidSettingError, RefusedError, UnavailableError
 from pipeline_platform.settings import Settings
 
 if TYPE_CHECKING:
@@ -158,7 +158,8 @@ class ArrivalNotifications:
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code"))
             if "NonExistentQueue" in code or "AccessDenied" in code:
-                raise InvalidSettingError(
+                kind = RefusedError if "AccessDenied" in code else InvalidSettingError
+                raise kind(
                     f"The queue of PLATFORM_ARRIVALS_QUEUE_URL can't be used ({code}); check its "
                     "address and that the AWS credentials may receive and delete messages."
                 ) from None

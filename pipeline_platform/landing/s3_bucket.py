@@ -29,7 +29,12 @@ from obstore.exceptions import (
 from obstore.store import S3Store
 
 from pipeline_platform.aws_sessions import aws_session
-from pipeline_platform.failures import InvalidSettingError, NotFoundError, UnavailableError
+from pipeline_platform.failures import (
+    InvalidSettingError,
+    NotFoundError,
+    RefusedError,
+    UnavailableError,
+)
 from pipeline_platform.landing.keys import printable, unsafe_reason
 from pipeline_platform.landing.stored_object import (
     CHUNK_BYTES,
@@ -58,7 +63,8 @@ _CHANGED = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
 _ARCHIVED = {"InvalidObjectState", "ObjectNotInActiveTierError"}
 _ARCHIVE_CLASSES = {"GLACIER", "DEEP_ARCHIVE"}
 """Storage classes of which a read is refused; GLACIER_IR and all others are read at once."""
-_REFUSED = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "NoSuchBucket"}
+_REFUSED = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
+_NO_BUCKET = "NoSuchBucket"
 
 
 class S3Bucket:
@@ -310,8 +316,9 @@ class S3Bucket:
                 "it restored (`aws s3api restore-object`, hours), or copy it back to STANDARD, "
                 "then try again. No lifecycle rule may archive what the platform still reads."
             )
-        if code in _REFUSED:
-            return InvalidSettingError(
+        if code in _REFUSED or code == _NO_BUCKET:
+            kind = InvalidSettingError if code == _NO_BUCKET else RefusedError
+            return kind(
                 f"{self.location} can't be used ({code}); check that the bucket exists and that "
                 "the AWS credentials may list, read, write and delete there."
             )

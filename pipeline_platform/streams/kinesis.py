@@ -28,6 +28,7 @@ from pipeline_platform.failures import (
     InvalidSettingError,
     PermanentError,
     PlatformError,
+    RefusedError,
     UnavailableError,
 )
 from pipeline_platform.settings import Settings
@@ -52,9 +53,8 @@ _THROTTLED = frozenset(
 )
 _EXPIRED = "ExpiredIteratorException"
 _UNKNOWN_POSITION = "InvalidArgumentException"
-_REFUSED = frozenset(
-    {"ResourceNotFoundException", "AccessDeniedException", "UnrecognizedClientException"}
-)
+_NO_STREAM = "ResourceNotFoundException"
+_REFUSED = frozenset({_NO_STREAM, "AccessDeniedException", "UnrecognizedClientException"})
 
 _log = logging.getLogger(__name__)
 
@@ -272,7 +272,8 @@ class KinesisReader:
                     "tried again. Add shards, or give each reader its own throughput."
                 ) from None
             if code in _REFUSED:
-                raise InvalidSettingError(
+                kind = InvalidSettingError if code == _NO_STREAM else RefusedError
+                raise kind(
                     f"The stream {self.stream} can't be read ({code} at {what}); check its name, "
                     "PLATFORM_S3_REGION, and that the AWS credentials may list its shards and get "
                     "its records."
@@ -286,7 +287,7 @@ class KinesisReader:
                 f"The stream {self.stream} did not answer ({code} at {what}); try again."
             ) from None
         except (NoCredentialsError, PartialCredentialsError):
-            raise InvalidSettingError(
+            raise RefusedError(
                 f"There are no AWS credentials to read the stream {self.stream} with; give the "
                 "process a role, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
             ) from None

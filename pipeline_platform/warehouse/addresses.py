@@ -6,7 +6,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from pipeline_platform.failures import InvalidSettingError, UnavailableError
+from pipeline_platform.failures import InvalidSettingError, RefusedError, UnavailableError
 
 _SECRET_FIELDS = ("username", "password", "host", "port", "dbname")
 
@@ -80,7 +80,8 @@ def secret_text(name: str, region: str, setting: str) -> str:
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "")
         if code in {"ResourceNotFoundException", "AccessDeniedException", "ValidationException"}:
-            raise InvalidSettingError(
+            kind = RefusedError if code == "AccessDeniedException" else InvalidSettingError
+            raise kind(
                 f"The secret {name!r} of {setting} can't be read ({code}); check its name, "
                 "region and the role's permission secretsmanager:GetSecretValue."
             ) from None

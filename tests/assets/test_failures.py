@@ -76,6 +76,7 @@ KINDS = {
     "transient": failures.ConflictError("Another writer won."),
     "data": failures.BadInputError("Wrong."),
     "permanent": failures.InvalidSettingError("Not set."),
+    "authentication": failures.RefusedError("403"),
     "stopped": failures.StoppedError("By somebody."),
     "memory": duckdb.OutOfMemoryException("too little"),
     "defect": KeyError("nobody thought of it"),
