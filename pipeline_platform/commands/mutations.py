@@ -44,7 +44,8 @@ def mutations(
     """Damage copies of a pipeline's tables and list the damage that no check of theirs notices.
 
     Published tables and control tables stay as they are. Exit code 1 if, of a table with a
-    contract, the share of mutations that are caught is below the runbook's `mutation_score`.
+    contract or dbt tests, the share of mutations that are caught is below the runbook's
+    `mutation_score`.
     """
     with plain_failures(), services() as opened, showing_progress(as_json=as_json):
         runbook = runbooks()[pipeline_named(pipeline)]

@@ -59,13 +59,13 @@ class Mutated:
 class TableScore:
     """What a table's checks are worth: each mutation of a copy of one partition.
 
-    Without a contract of its own (`has_contract`) a table's score is shown, but has no limit.
+    A table with neither contract nor tests has no limit (`has_limit`): its score is shown only.
     `blind` are the checks that could not judge, with the reason: they fail, or measure nothing,
     on the undamaged copy. Without rows there is no partition and nothing is measurable.
     """
 
     table: str
-    has_contract: bool = True
+    has_limit: bool = True
     partition: date | None = None
     copied_rows: int = 0
     partition_rows: int = 0
@@ -130,13 +130,14 @@ def score_table(
     Raises NotFoundError for a partition that is not there.
     """
     table = _stored(run, contract)
-    has_contract = contract.asset in {one.asset for one in own_contracts(run.runbook.pipeline)}
+    own = {one.asset for one in own_contracts(run.runbook.pipeline)}
+    has_limit = tests_at is not None or contract.asset in own
     present = {} if table is None else dates_in(run.services.lake.partitions(table))
     if partition is not None and partition not in present:
         raise NotFoundError(f"The table {contract.table} has no partition {partition}.")
     chosen = partition or _newest(present, run.runbook.rulings.minimum_samples.get("rows", 1))
     if table is None or chosen is None:
-        return TableScore(contract.table, has_contract)
+        return TableScore(contract.table, has_limit)
     measures: Mapping[str, Measure[Any]] = (
         own_part(run.runbook.pipeline, "measures", "MEASURES") or {}
     )
@@ -164,7 +165,7 @@ def score_table(
         outcomes += [Mutated(kind, (), "not applicable") for kind in KINDS if kind not in tried]
         return TableScore(
             contract.table,
-            has_contract,
+            has_limit,
             chosen,
             copied,
             present[chosen],
@@ -174,8 +175,8 @@ def score_table(
 
 
 def labelled(scores: Sequence[TableScore]) -> Labelled:
-    """Return the measurement of each table with a contract, as the threshold is measured."""
-    return {one.table: one.measurement() for one in scores if one.has_contract}
+    """Return the measurement of each table that has a limit, as the threshold is measured."""
+    return {one.table: one.measurement() for one in scores if one.has_limit}
 
 
 def rows_of_scores(scores: Sequence[TableScore]) -> list[dict[str, object]]:
@@ -187,7 +188,7 @@ def _row_of_score(one: TableScore) -> dict[str, object]:
     measured = one.measurement()
     return {
         "table": one.table,
-        "contract": one.has_contract,
+        "has limit": one.has_limit,
         "score": measured.value,
         "caught": len(one.with_outcome("caught")),
         "survived": len(one.with_outcome("survived")),

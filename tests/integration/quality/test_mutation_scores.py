@@ -103,7 +103,7 @@ def test_a_mutation_is_caught_by_the_check_that_is_meant_for_it(
 def test_bronze_is_scored_by_its_declaration_and_ledger_and_has_no_limit(scored, raw) -> None:
     _, silver, _, _ = scored
     rows = {row["table"]: row for row in rows_of_scores([silver, raw])}
-    assert [rows["bronze/raw_events"][name] for name in ("contract", "not measurable")] == [
+    assert [rows["bronze/raw_events"][name] for name in ("has limit", "not measurable")] == [
         False,
         None,
     ]

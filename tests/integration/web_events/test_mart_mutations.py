@@ -5,7 +5,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from pipeline_platform.orchestration.mart_tests import score_tables, dbt_tests_of
+from pipeline_platform.orchestration.mart_tests import dbt_tests_of, score_tables
 from pipeline_platform.quality.mutation_scores import Mutated, TableScore, contracts_of, run_of
 from pipeline_platform.quality.mutations import KINDS
 from pipeline_platform.services import Services
