@@ -4,10 +4,10 @@ A mart need not be partitioned as what it reads: one by week is built anew for e
 the range has a day, from all days of these weeks.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from pipeline_platform.failures import NotFoundError
 from pipeline_platform.lake.lake import Lake
@@ -51,7 +51,8 @@ class MartGroup:
 
     `rows_per_megabyte` is how many rows of the first source one build may have per megabyte of the
     memory limit: more are built in pieces. `slices` cuts the rows of a range by SQL conditions:
-    models that say `is_in_slice()` are written slice by slice on DuckDB. `are_last` says that no
+    models that say `is_in_slice()` are written slice by slice on DuckDB. `variables` are what the
+    models ask dbt for, besides the range. `are_last` says that no
     layer comes after them: a request for partitions is answered only when all of the marts were
     published.
     """
@@ -61,6 +62,7 @@ class MartGroup:
     marts: Sequence[Mart]
     rows_per_megabyte: int
     slices: Callable[[Lake, Range], Sequence[str]] | None = None
+    variables: Callable[[], Mapping[str, Any]] = dict
     are_last: bool = False
 
     @property

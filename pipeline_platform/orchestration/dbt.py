@@ -21,10 +21,16 @@ from pipeline_platform.failures import (
     InvalidSettingError,
     NotFoundError,
 )
-from pipeline_platform.lake.dbt_runs import DbtRun, publish_staged_models, start_dbt_run
+from pipeline_platform.lake.dbt_runs import (
+    DbtRun,
+    forget_dbt_run,
+    publish_staged_models,
+    start_dbt_run,
+)
 from pipeline_platform.lake.publications import Publication
 from pipeline_platform.lake.staging import row_group_rows
 from pipeline_platform.lake.tables import LakeTable
+from pipeline_platform.lake.trial_lake import TrialLake
 from pipeline_platform.orchestration.model_queries import log_models
 from pipeline_platform.orchestration.parsed_project import hold_parsed_project, parsed_project
 from pipeline_platform.services import Services
@@ -213,6 +219,43 @@ def build_models(
 
 def _is_model(result: Any) -> bool:
     return bool(result.node.resource_type == "model")
+
+
+def compiled_tests(
+    services: Services,
+    *,
+    pipeline: str,
+    models: Sequence[str],
+    sources: Sequence[tuple[LakeTable, tuple[date, date]]],
+    variables: Mapping[str, Any],
+    run_id: str,
+) -> dict[str, tuple[frozenset[str], str]]:
+    """Return the tests of models as DuckDB queries whose rows are faults, with the models named.
+
+    The queries read models in the schema `main`, sources in that of their table. Tests are those
+    whose models are all among `models`. Raises AuditFailedError when one can't be compiled.
+    """
+    select = [f"gold.{pipeline}.{model}" for model in models]
+    run = start_dbt_run(
+        TrialLake(services.lake), run_id=run_id, partition="compiled", sources=sources
+    )
+    try:
+        with run.active():
+            nodes = _invoke(services, "duckdb", "compile", select, variables)
+    finally:
+        forget_dbt_run(run)
+    return {
+        one.node.name: (
+            frozenset(
+                name.rpartition(".")[2]
+                for name in one.node.depends_on.nodes
+                if name.startswith("model.")
+            ),
+            one.node.compiled_code,
+        )
+        for one in nodes
+        if one.node.resource_type == "test"
+    }
 
 
 def run_operation(settings: Settings, name: str, arguments: str) -> bool:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
-from typing import Any
 
 import dagster as dg
 
@@ -33,13 +32,12 @@ def marts_asset(
     *,
     partitions_def: dg.TimeWindowPartitionsDefinition,
     partitions_of_run: Callable[[dg.AssetExecutionContext], Sequence[date]],
-    variables: Callable[[], Mapping[str, Any]] = dict,
     pool: str,
 ) -> dg.AssetsDefinition:
     """Declare the marts of a pipeline; a range of partitions is one run.
 
     Every dbt test is a blocking check. Some of the marts may be selected: they are built with
-    those that they are made from. `variables` are what the models ask dbt for, besides the range.
+    those that they are made from.
     """
     tests = model_tests(group.pipeline, group.tables)
 
@@ -90,7 +88,7 @@ def marts_asset(
                     yield result
 
         with handled_failures(context):
-            for piece in build_pieces(sized, chosen, days, variables(), context.run.run_id):
+            for piece in build_pieces(sized, chosen, days, group.variables(), context.run.run_id):
                 built.append(piece)
                 pruned.append(_pruning_of_models(sized, chosen, piece))
                 if piece.build.failed_tests:

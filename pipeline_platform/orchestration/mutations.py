@@ -15,18 +15,16 @@ from pipeline_platform.orchestration.automation import (
 )
 from pipeline_platform.orchestration.checks import threshold_result, threshold_specs
 from pipeline_platform.orchestration.failures import handled_failures
+from pipeline_platform.orchestration.mart_tests import score_tables
 from pipeline_platform.orchestration.resources import ServicesParam
 from pipeline_platform.orchestration.threshold_checks import record_measured
 from pipeline_platform.quality.measures import Scope, measure
 from pipeline_platform.quality.mutation_scores import (
     TableScore,
-    contracts_of,
     labelled,
     rows_of_scores,
     run_of,
-    score_table,
     survivors,
-    without_contract,
 )
 from pipeline_platform.runbook import MUTATION_SCORE, Runbook, Schedule
 from pipeline_platform.settings import Environment
@@ -58,12 +56,12 @@ def mutations_asset(runbook: Runbook) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[None]]:
         run = run_of(services, runbook, context.run.run_id)
         with handled_failures(context):
-            scores = [score_table(run, contract) for contract in contracts_of(pipeline)]
+            scores = score_tables(run)
             measures = {MUTATION_SCORE: lambda _: labelled(scores)}
             measurement, verdict = measure(Scope(run, ()), threshold, measures)
             record_measured(services, pipeline, threshold, measurement, verdict, context.run.run_id)
         yield dg.MaterializeResult(
-            metadata=_metadata(scores, without_contract(services, pipeline)),
+            metadata=_metadata(scores),
             check_results=[threshold_result(threshold, measurement, verdict)],
         )
 
@@ -96,13 +94,10 @@ def mutations_schedule(
     return schedules_from_runbook(nightly, dict.fromkeys(declared, job), environment)
 
 
-def _metadata(
-    scores: Sequence[TableScore], uncovered: Sequence[str]
-) -> dict[str, dg.MetadataValue]:
-    missed, rows = survivors(scores), rows_of_scores(scores, uncovered)
+def _metadata(scores: Sequence[TableScore]) -> dict[str, dg.MetadataValue]:
+    missed, rows = survivors(scores), rows_of_scores(scores)
     metadata: dict[str, dg.MetadataValue] = {
         "scores": dg.MetadataValue.md(markdown_table(rows) if rows else "none"),
-        "tables_without_contract": dg.MetadataValue.json(list(uncovered)),
         "survivors": dg.MetadataValue.md(markdown_table(missed) if missed else "none"),
         "survived": dg.MetadataValue.int(len(missed)),
         "blind_checks": dg.MetadataValue.json({one.table: {**one.blind} for one in scores}),

@@ -1,7 +1,8 @@
 """A table's own checks on damaged copies of its rows, by the code that judges in production (B-15).
 
-The contract (`validation.validate`), conservation (`audit.judged`) and the thresholds that read
-the table. Measures get a lake that shows the copy, and a database that refuses each change.
+The contract (`validation.validate`), conservation (`audit.judged`), tests that are queries and the
+thresholds that read the table. Measures get a lake that shows the copy, and a database that refuses
+each change.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from typing import Any
 
 import duckdb
 
+from pipeline_platform.ingestion.intake import HOP as LANDING_HOP
 from pipeline_platform.lake.lake import Lake
 from pipeline_platform.lake.reading import Pinned
 from pipeline_platform.lake.tables import LakeTable
@@ -28,12 +30,15 @@ from pipeline_platform.quality.measures import Measure, Scope, measure
 from pipeline_platform.quality.mutation_copies import unchanged
 from pipeline_platform.quality.mutations import Mutation
 from pipeline_platform.quality.predicates import quoted
+from pipeline_platform.quality.table_tests import TableTests
 from pipeline_platform.quality.thresholds import Threshold
 from pipeline_platform.quality.validation import validate
 from pipeline_platform.refinement import HOP
 from pipeline_platform.run_context import RunContext
 
 _ROW_STAGES = ("bronze", "silver", "gold")
+_HOPS = {"bronze": LANDING_HOP, "silver": HOP}
+"""The hop whose ledger accounts for a layer's rows; gold is computed and has none."""
 
 
 class _WatchedLake(TrialLake):
@@ -73,6 +78,7 @@ class MutationChecks:
     engine: duckdb.DuckDBPyConnection
     folder: Path
     measures: Mapping[str, Measure[Any]]
+    tests: TableTests
     blind: dict[str, str] = field(default_factory=dict)
     _seeing: list[Threshold] = field(default_factory=list)
 
@@ -87,6 +93,12 @@ class MutationChecks:
                 for one in self._contract_results(unchanged(self.table))
                 if not one.passed
             }
+            self.tests.open(self.engine)
+            tests = list(self.tests.queries)
+            self.blind |= dict.fromkeys(
+                self.tests.failed(self.engine, unchanged(self.table), tests),
+                "fails on the undamaged copy",
+            )
             for threshold in self.run.runbook.thresholds.values():
                 self._try(threshold)
             yield
@@ -94,7 +106,8 @@ class MutationChecks:
     def failed(self, mutation: Mutation) -> list[str]:
         """Return the checks that fail because of a mutation; the cheap ones are asked first.
 
-        All rules of the contract that fail; conservation if none does; else the first threshold.
+        All rules of the contract that fail; conservation if none does; else all tests that
+        fail; else the first threshold.
         """
         broken = [
             one.rule
@@ -103,7 +116,7 @@ class MutationChecks:
         ]
         if mutation.kind == "missing_column":
             return broken  # what is no table of ours can't be published, nor measured
-        broken = broken or self._unconserved(mutation.query)
+        broken = broken or self._unconserved(mutation.query) or self._failed_tests(mutation.query)
         if broken or not self._seeing:
             return broken
         path = write_rows(
@@ -116,13 +129,18 @@ class MutationChecks:
     def _contract_results(self, query: str) -> list[ExpectationResult]:
         return validate(self.contract, self.engine.sql(query), now=self.run.now())
 
+    def _failed_tests(self, query: str) -> list[str]:
+        seeing = [name for name in self.tests.queries if name not in self.blind]
+        return [*self.tests.failed(self.engine, query, seeing)]
+
     def _unconserved(self, query: str) -> list[str]:
         """Return the blocking thresholds that the rows break, by the ledger of the partition.
 
         An entry has published so many records more, or fewer, than it says as the mutation has
         rows of its file and partition.
         """
-        if "file_sha256" not in self.table.schema.names:
+        hop = _HOPS.get(self.table.layer)
+        if hop is None or "file_sha256" not in self.table.schema.names:
             return []
         counts = self._counts(query)
         differences = {
@@ -135,7 +153,7 @@ class MutationChecks:
             for key, entry in known.items()
         ]
         entries += [
-            LedgerEntry(self.run.runbook.pipeline, HOP, key[1], key[0], 0, more, 0, 0, 0)
+            LedgerEntry(self.run.runbook.pipeline, hop, key[1], key[0], 0, more, 0, 0, 0)
             for key, more in differences.items()
             if key not in known
         ]
@@ -156,9 +174,9 @@ class MutationChecks:
 
     @cached_property
     def _ledger(self) -> list[LedgerEntry]:
-        key = partition_key(self.partition)
+        key, hop = partition_key(self.partition), _HOPS[self.table.layer]
         with self._scope.run.services.database.connection() as connection:
-            return ledger_of(connection, self._scope.pipeline, hop=HOP, partition_key=key)
+            return ledger_of(connection, self._scope.pipeline, hop=hop, partition_key=key)
 
     def _try(self, threshold: Threshold) -> None:
         """Measure a threshold on the undamaged copy; keep it if it reads the table and passes."""

@@ -41,6 +41,14 @@ def copy_rows(
     return int(counted[0]) if counted else 0
 
 
+def always_given(engine: duckdb.DuckDBPyConnection, table: LakeTable) -> set[str]:
+    """Return the columns that have a value in every row of the copy; none of an empty copy."""
+    counts = ", ".join(f"count({quoted(name)})" for name in table.schema.names)
+    total, *given = engine.sql(f"SELECT count(*), {counts} FROM {COPY}").fetchall()[0]
+    named = zip(table.schema.names, given, strict=True)
+    return {name for name, count in named if total and count == total}
+
+
 def digest(engine: duckdb.DuckDBPyConnection, query: str) -> tuple[object, ...]:
     """Return what tells a query's rows from others, whatever their order."""
     found = engine.sql(

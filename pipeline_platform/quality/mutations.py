@@ -5,7 +5,7 @@ table's own checks on what it returns. Kinds that stand for single bad records d
 row that has a value; those that stand for a bad delivery damage the whole copy.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -60,10 +60,16 @@ class Mutation:
 
 
 def mutations_of(
-    table: LakeTable, contract: Contract, copy: duckdb.DuckDBPyConnection
+    table: LakeTable,
+    contract: Contract,
+    copy: duckdb.DuckDBPyConnection,
+    required: Collection[str] = (),
 ) -> list[Mutation]:
-    """Return the mutations of a table in the order of `KINDS`; `copy` has its rows in `COPY`."""
-    derivation = _Derivation(table, contract, copy)
+    """Return the mutations of a table in the order of `KINDS`; `copy` has its rows in `COPY`.
+
+    `required` are columns that must be given though neither schema nor contract says so.
+    """
+    derivation = _Derivation(table, contract, copy, required)
     return [mutation for derive in _DERIVED for mutation in derive(derivation)]
 
 
@@ -72,6 +78,7 @@ class _Derivation:
     table: LakeTable
     contract: Contract
     copy: duckdb.DuckDBPyConnection
+    required: Collection[str] = ()
 
     def columns(self, *kinds: Callable[[pa.DataType], bool]) -> list[pa.Field]:
         """Return the columns of some types that do not say which row it is."""
@@ -150,7 +157,7 @@ def _nulls(one: _Derivation) -> Iterator[Mutation]:
         if rule.type == "expect_column_values_to_not_be_null" and "mostly" not in rule.kwargs
     }
     for field in one.table.schema:
-        if not field.nullable or field.name in given:
+        if not field.nullable or field.name in given or field.name in one.required:
             yield one.every_tenth("null_in_required", field, "NULL")
 
 

@@ -21,7 +21,7 @@ from pipeline_platform.orchestration.resources import ServicesParam
 from pipeline_platform.quality.audit import judged, merged_results
 from pipeline_platform.refinement import StagedSilver
 from pipeline_platform.web_events.ingestion import event_files
-from pipeline_platform.web_events.marts import MARTS, mart_variables
+from pipeline_platform.web_events.marts import MARTS
 from pipeline_platform.web_events.partitions import DAILY, days_of_run
 from pipeline_platform.web_events.refinement import contract, refine_days
 from pipeline_platform.web_events.run_context import RunContext, load_runbook
@@ -95,7 +95,6 @@ marts = marts_asset(
     MARTS,
     partitions_def=DAILY,
     partitions_of_run=days_of_run,
-    variables=lambda: mart_variables(load_runbook().rulings),
     pool=f"{PIPELINE}_marts",
 )
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 from pipeline_platform.lake.marts import Mart, MartGroup
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.web_events.rulings import Rulings
+from pipeline_platform.web_events.run_context import load_runbook
 from pipeline_platform.web_events.tables import AMOUNT, INSTANT, PIPELINE, WEB_EVENTS
 
 COUNT = pa.int64()
@@ -182,5 +183,6 @@ MARTS = MartGroup(
         Mart(TRAFFIC_BY_SOURCE),
     ),
     rows_per_megabyte=ROWS_PER_MEGABYTE,
+    variables=lambda: mart_variables(load_runbook().rulings),
     are_last=True,
 )

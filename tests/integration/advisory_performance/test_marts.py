@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from pipeline_platform.advisory_performance import marts
 from pipeline_platform.advisory_performance.marts import MARTS, account_slices
+from pipeline_platform.advisory_performance.run_context import load_runbook
 from pipeline_platform.advisory_performance.tables import (
     ACCOUNT_PERFORMANCE,
     COMPOSITE_RETURNS,
@@ -26,6 +27,8 @@ from pipeline_platform.advisory_performance.tables import (
 )
 from pipeline_platform.lake.tables import LakeTable
 from pipeline_platform.orchestration.mart_builds import build_pieces
+from pipeline_platform.orchestration.mart_tests import dbt_tests_of
+from pipeline_platform.quality.mutation_scores import run_of
 from pipeline_platform.services import Services
 from pipeline_platform.settings import Settings
 from tests.integration.advisory_performance import expected_marts as expected
@@ -313,6 +316,31 @@ def test_a_composite_holds_whoever_was_in_it_for_the_whole_month(
 
     assert built.accounts(composite, month) == members
     assert row["account_count"] == len(members)
+
+
+@pytest.mark.parametrize(
+    ("mart", "damage", "test"),
+    [
+        (ACCOUNT_PERFORMANCE, "closing_value * 100 AS closing_value", "agrees_with_returns"),
+        (ACCOUNT_PERFORMANCE, "-net_return_ytd AS net_return_ytd", "agrees_with_returns"),
+        (VENDOR_RECONCILIATION_DAILY, "NULL AS breach_count", "days_agree_with_figures"),
+        (QUALITY_SUMMARY, "account_count + 1 AS account_count", "agrees_with_its_parts"),
+        (COMPOSITE_RETURNS, "ending_assets * 100 AS ending_assets", "lie_within_their_members"),
+    ],
+)
+def test_a_damaged_mart_fails_its_dbt_test(
+    built: Built, mart: LakeTable, damage: str, test: str
+) -> None:
+    run = run_of(built.services, load_runbook(), "damaged")
+    tests = dbt_tests_of(run, MARTS)["/".join(mart.asset_key)](OCTOBER)
+    rows = built.services.lake.pin(mart, months=(OCTOBER, OCTOBER)).query
+    with built.services.connect() as engine:
+        tests.open(engine)
+        whole = list(tests.failed(engine, rows, [*tests.queries]))
+        replaced = f"SELECT * REPLACE ({damage}) FROM ({rows})"
+        failed = list(tests.failed(engine, replaced, [*tests.queries]))
+    assert whole == []
+    assert [name for name in failed if name.endswith(test)]
 
 
 def test_months_built_in_pieces_equal_months_built_in_one_go(built: Built) -> None:

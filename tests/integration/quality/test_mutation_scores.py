@@ -16,11 +16,12 @@ from pipeline_platform.quality.mutation_scores import (
     Mutated,
     TableScore,
     contracts_of,
+    labelled,
+    own_contracts,
     rows_of_scores,
     run_of,
     score_table,
     survivors,
-    without_contract,
 )
 from pipeline_platform.quality.observations import history
 from pipeline_platform.run_context import RunContext
@@ -34,7 +35,7 @@ from tests.integration.web_events import event_files
 from tests.integration.web_events.event_files import DAY, NOON, deliver, events, ingest
 
 RUNBOOK = load_runbook()
-(CONTRACT,) = contracts_of(PIPELINE)
+(CONTRACT,) = own_contracts(PIPELINE)
 Scored = tuple[Services, TableScore, dict[str, object], dict[str, object]]
 
 
@@ -58,6 +59,16 @@ def scored(new_database, tmp_path_factory) -> Iterator[Scored]:
         before = state_of(services)
         score = score_table(event_files.run_of(services, "mutations"), CONTRACT)
         yield services, score, before, state_of(services)
+
+
+@pytest.fixture(scope="module")
+def raw(scored: Scored) -> TableScore:
+    """The score of bronze after the same deliveries."""
+    services = scored[0]
+    (declared,) = [
+        one for one in contracts_of(services, PIPELINE) if one.table == "bronze/raw_events"
+    ]
+    return score_table(event_files.run_of(services, "mutations"), declared)
 
 
 def outcome(score: TableScore, kind: str, *columns: str) -> Mutated:
@@ -89,15 +100,50 @@ def test_a_mutation_is_caught_by_the_check_that_is_meant_for_it(
     assert check in outcome(score, kind, *columns).caught_by
 
 
-def test_a_table_without_a_contract_is_named_and_has_no_score(scored) -> None:
-    services, score, _, _ = scored
-    uncovered = without_contract(services, PIPELINE)
-    rows = {row["table"]: row for row in rows_of_scores([score], uncovered)}
-    assert uncovered == ["bronze/raw_events"]
-    assert [rows["bronze/raw_events"][name] for name in ("score", "not measurable")] == [
+def test_bronze_is_scored_by_its_declaration_and_ledger_and_has_no_limit(scored, raw) -> None:
+    _, silver, _, _ = scored
+    rows = {row["table"]: row for row in rows_of_scores([silver, raw])}
+    assert [rows["bronze/raw_events"][name] for name in ("has limit", "not measurable")] == [
+        False,
         None,
-        "no contract says what its rows must be",
     ]
+    assert list(labelled([silver, raw])) == ["web_events"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "columns", "caught_by"),
+    [
+        ("null_in_required", ("raw",), ("raw_is_given",)),
+        (
+            "missing_column",
+            ("received_at",),
+            ("columns_are_as_declared", "received_at_is_given"),
+        ),
+        ("duplicated_rows", (), ("conservation",)),
+        ("dropped_rows", (), ("conservation",)),
+        ("truncated", (), ("conservation",)),
+        ("shifted_day", ("event_date",), ("conservation",)),
+        ("swapped_columns", ("file_name", "file_sha256"), ("conservation",)),
+    ],
+)
+def test_damage_to_bronze_is_caught(raw, kind, columns, caught_by) -> None:
+    assert outcome(raw, kind, *columns).caught_by == caught_by
+
+
+@pytest.mark.parametrize(
+    ("kind", "columns"),
+    [
+        ("unit_times_100", ("line_number",)),
+        ("unknown_value", ("source",)),
+        ("other_time_zone", ("event_at",)),
+    ],
+)
+def test_what_bronze_keeps_as_delivered_survives(raw, kind, columns) -> None:
+    assert outcome(raw, kind, *columns).outcome == "survived"
+
+
+def test_a_kind_without_a_column_for_it_is_not_applicable(raw) -> None:
+    assert outcome(raw, "stale_day").outcome == "not applicable"
 
 
 def test_what_no_check_looks_at_survives(scored) -> None:
@@ -156,7 +202,8 @@ def test_the_asset_shows_score_and_survivors_and_keeps_the_observation(scored) -
     (made,) = result.get_asset_materialization_events()
     metadata = made.materialization.metadata
     (check,) = result.get_asset_check_evaluations()
-    assert metadata["survived"].value == len(score.with_outcome("survived"))
+    assert metadata["score/web_events"].value == score.measurement().value
+    assert 0 < metadata["score/bronze/raw_events"].value < 100
     assert "| web_events | unit_times_100 | value |" in metadata["survivors"].value
     assert (check.check_name, check.passed) == ("mutation_score", True)
     with services.database.connection() as connection:
@@ -177,9 +224,9 @@ def test_the_command_says_that_nothing_is_measurable(monkeypatch, settings) -> N
     assert "not measurable: web_events has no rows yet" in " ".join(found.stderr.split())
 
 
-def test_the_command_refuses_a_table_without_a_contract(monkeypatch, settings) -> None:
+def test_the_command_refuses_a_table_that_is_not_there(monkeypatch, settings) -> None:
     for name, value in settings.to_env().items():
         monkeypatch.setenv(name, value)
     found = CliRunner().invoke(app, ["mutations", "web", "--table", "nowhere"])
     assert found.exit_code == 2
-    assert "no contract of a table 'nowhere'; it has: web_events" in found.stderr
+    assert "no table 'nowhere'; it has: web_events" in found.stderr
