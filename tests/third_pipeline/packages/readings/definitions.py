@@ -15,7 +15,6 @@ from pipeline_platform.readings.tables import (
     TOTALS,
 )
 
-from pipeline_platform.operations.common_measures import MEASURES
 from pipeline_platform.orchestration.automation import WORKFLOW_TAG, schedules_from_runbook
 from pipeline_platform.orchestration.compute import ComputeSize
 from pipeline_platform.orchestration.failures import handled_failures
@@ -78,11 +77,10 @@ def _error_rate(scope: Scope[RunContext]) -> Labelled:
 
 def _measured(context: dg.AssetCheckExecutionContext, services: Services) -> Measured:
     scope = Scope(RunContext(services, context.run.run_id), ())
-    return partial(measure, scope, measures={**MEASURES, "error_rate": _error_rate})
+    return partial(measure, scope, measures={"error_rate": _error_rate})
 
 
 LANDING = thresholds_of(load_runbook(), "landing", "bronze")
-SERVICE = thresholds_of(load_runbook(), "service", "recovery")
 ingest_job = dg.define_asset_job(
     f"{PIPELINE}_ingest",
     selection=dg.AssetSelection.assets(raw_readings)
@@ -110,10 +108,7 @@ def build_defs(environment: Environment) -> dg.Definitions:
     runbook = load_runbook()
     return dg.Definitions(
         assets=[incoming_asset(PIPELINE), raw_readings, days],
-        asset_checks=[
-            threshold_checks(runbook, "landing", LANDING, _measured),
-            threshold_checks(runbook, "service", SERVICE, _measured),
-        ],
+        asset_checks=[threshold_checks(runbook, "landing", LANDING, _measured)],
         jobs=[ingest_job, workflow_job],
         sensors=[
             arrivals_sensor(runbook, ingest_job, RAW_READINGS, environment),
