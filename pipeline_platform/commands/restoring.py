@@ -234,13 +234,13 @@ def _restore_landing(source: str | None, dry_run: bool, as_json: bool) -> None:
         backup = sets.chosen(source, "landing")
         if backup.landing is None:
             raise BadInputError(f"The backup {backup.id} holds no delivered files; use another.")
-        in_versions: list[DeliveredFile] = []
+        gone: list[DeliveredFile] = []
         if dry_run:
             found = lost_deliveries(opened, sets, backup.landing, utc_now())
         else:
             action = Action(command_line_actor(), "restore", "landing", None, backup.id)
             with audited(opened.database, action), showing_progress(as_json=as_json):
-                found, in_versions = restore_landing(opened, sets, backup.landing, utc_now())
+                found, gone = restore_landing(opened, sets, backup.landing, utc_now())
         rows = [
             {
                 "pipeline": one.pipeline,
@@ -249,12 +249,14 @@ def _restore_landing(source: str | None, dry_run: bool, as_json: bool) -> None:
                 "bytes": one.size_bytes,
                 "outcome": "put back" if one in found and not dry_run else "lost",
             }
-            for one in (*found, *in_versions)
+            for one in (*found, *gone)
         ]
     title = f"Delivered files from {backup.id}"
     show_rows(title, rows, as_json=as_json, empty="none is lost.")
-    if in_versions:
-        errors.print("Lost files are in no backup: remove their delete markers in S3.")
+    if gone:
+        errors.print(
+            "Some are neither in a backup nor in their bucket's versions: ask for them again."
+        )
         raise typer.Exit(FOUND_FAULTS)
 
 

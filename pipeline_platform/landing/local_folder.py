@@ -52,6 +52,10 @@ class LocalFolder:
         """Tell that a folder keeps what it holds, and nothing else."""
         return False
 
+    def bring_back(self, key: str, sha256: str) -> bool:  # noqa: ARG002
+        """Bring nothing back: a folder has no versions."""
+        return False
+
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Yield everything below a prefix that is not a folder; links are named, not followed."""
         top = tuple(part for part in prefix.split("/") if part)

@@ -81,6 +81,14 @@ class ObjectStore:
         """Tell whether what is deleted or overwritten here can be had again from the store."""
         return self._backend.keeps_versions()
 
+    def bring_back(self, key: str, sha256: str) -> bool:
+        """Undo an object's deletion from the store's versions; False if its content was another.
+
+        False too where there is no such version, or an object stands there now.
+        """
+        check_key(key)
+        return self._backend.bring_back(key, sha256)
+
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Yield all objects below a prefix, in no certain order, hostile names and links too."""
         return self._backend.list(prefix)

@@ -7,7 +7,7 @@ copies between buckets. Credentials come from the usual AWS_* environment or pro
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
@@ -126,6 +126,41 @@ class S3Bucket:
         except InvalidSettingError:
             return False
         return found.get("Status") == "Enabled"
+
+    def bring_back(self, key: str, sha256: str) -> bool:
+        """Remove the delete markers of an object whose last version has this content."""
+        bucket, place = self.bucket, self._root + key
+        with self._failures(key):
+            versions, markers = self._history(place)
+            if not versions or not markers or versions[0]["IsLatest"]:
+                return False
+            last = versions[0]
+            content = self.client.get_object(Bucket=bucket, Key=place, VersionId=last["VersionId"])[
+                "Body"
+            ]
+            digest = hashlib.sha256()
+            for chunk in content.iter_chunks(CHUNK_BYTES):
+                digest.update(chunk)
+            if digest.hexdigest() != sha256:
+                return False
+            for marker in markers:
+                if marker["LastModified"] >= last["LastModified"]:
+                    self.client.delete_object(
+                        Bucket=bucket, Key=place, VersionId=marker["VersionId"]
+                    )
+        return True
+
+    def _history(self, place: str) -> tuple[Sequence[Any], Sequence[Any]]:
+        """Return the versions of one object and its delete markers, the newest first."""
+        pages = self.client.get_paginator("list_object_versions").paginate(
+            Bucket=self.bucket, Prefix=place
+        )
+        versions: list[Any] = []
+        markers: list[Any] = []
+        for page in pages:
+            versions += [one for one in page.get("Versions", []) if one["Key"] == place]
+            markers += [one for one in page.get("DeleteMarkers", []) if one["Key"] == place]
+        return versions, markers
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Yield all objects below a prefix in the order of their keys; no folder markers."""

@@ -65,6 +65,10 @@ class Backend(Protocol):
         """Tell whether what is deleted or overwritten can be had again from the backend itself."""
         ...
 
+    def bring_back(self, key: str, sha256: str) -> bool:
+        """Undo a deletion if the last content was this one, from the backend's own versions."""
+        ...
+
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Yield all objects below a prefix, links and devices too, keys relative to the root."""
         ...

@@ -1,7 +1,7 @@
 """The landing zone in a backup: delivered files, each content once, and where it lay (XC-7).
 
-A folder in a bucket that keeps versions is listed, but not copied: what is deleted or overwritten
-there can be had again from S3 itself. Whether it does keep them is asked with each backup and each
+A folder in a bucket that keeps versions is listed, but not copied: what is deleted there comes back
+from S3 itself. Whether it does keep them is asked with each backup and each
 verification.
 """
 
@@ -143,19 +143,25 @@ def lost_deliveries(
 def restore_landing(
     services: Services, sets: BackupSets, part: LandingPart, now: datetime
 ) -> tuple[list[DeliveredFile], list[DeliveredFile]]:
-    """Put lost files back to where they lay; return these, and those that S3 has versions of.
+    """Put lost files back to where they lay; return these, and those that can't be had again.
 
-    What is there stays as it is. Raises PermanentError for a copy that is damaged.
+    What is there stays as it is. Where a bucket keeps versions the deletion is undone; a file of
+    which it has no version left, or over which another one stands, can't be had again. Raises
+    PermanentError for a copy that is damaged.
     """
-    lost = lost_deliveries(services, sets, part, now)
-    in_versions = [one for one in lost if _is_versioned(one, part)]
-    put_back = [one for one in lost if not _is_versioned(one, part)]
+    put_back: list[DeliveredFile] = []
+    gone: list[DeliveredFile] = []
     with spooled_file(services.settings) as spooled:
-        for file in tracked(put_back, "delivered files"):
+        for file in tracked(lost_deliveries(services, sets, part, now), "delivered files"):
             store, prefix = services.landing(file.pipeline).store_of(file.folder)
-            file.fetch(sets.store, spooled)
-            store.put(prefix + file.name, spooled, arrived_at=file.arrived_at)
-    return put_back, in_versions
+            is_back = True
+            if _is_versioned(file, part):
+                is_back = store.bring_back(prefix + file.name, file.sha256)
+            else:
+                file.fetch(sets.store, spooled)
+                store.put(prefix + file.name, spooled, arrived_at=file.arrived_at)
+            (put_back if is_back else gone).append(file)
+    return put_back, gone
 
 
 def _copied(

@@ -203,13 +203,13 @@ class Recoverer:
         if newest is None or newest.landing is None:
             return []
         with Services(self.settings) as services:
-            back, versions = restore_landing(services, self.sets, newest.landing, self._clock())
+            back, gone = restore_landing(services, self.sets, newest.landing, self._clock())
         said = [f"landing: {len(back)} lost files were put back"] if back else []
-        if versions:
+        if gone:
             said.append(
-                f"landing: {len(versions)} lost files are in no backup, because their bucket keeps "
-                f"versions, such as {versions[0].folder}/{versions[0].name} of "
-                f"{versions[0].pipeline}; remove their delete markers in S3"
+                f"landing: {len(gone)} lost files are in no backup, because their bucket keeps "
+                f"versions, and have none there either, such as {gone[0].folder}/{gone[0].name} of "
+                f"{gone[0].pipeline}; ask their sender for them again"
             )
         return said
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_platform.ingestion.withdrawal import withdraw_file
+from pipeline_platform.landing.objects import ObjectStore
 from pipeline_platform.recovery.assessment import assess
 from pipeline_platform.recovery.backup_sets import BackupSets, PlatformBackup
 from pipeline_platform.recovery.backups import create_backup
@@ -246,7 +247,30 @@ def test_a_bucket_is_copied_unless_it_keeps_versions(
     client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})
     told = [one for one in landing_faults(sets, part) if "kept versions" in one]
     assert len(told) == len(part.versioned)
+
+
+def test_a_lost_file_comes_back_from_its_copy_or_its_versions(
+    in_s3: tuple[Services, BackupSets], endpoint: str
+) -> None:
+    services, sets = in_s3
+    client = s3_client(endpoint)
+    bucket = services.landing(PIPELINE).location("archive").split("/")[2]
     (key,) = [one["Key"] for one in client.list_objects_v2(Bucket=bucket)["Contents"]]
     client.delete_object(Bucket=bucket, Key=key)
-    back, in_versions = restore_landing(services, sets, part, utc_now())
-    assert (len(back), len(in_versions)) == ((0, 1) if is_versioned else (1, 0))
+    back, gone = restore_landing(services, sets, sets.newest().landing, utc_now())
+    assert (len(back), gone) == (1, [])
+    assert [one["Key"] for one in client.list_objects_v2(Bucket=bucket)["Contents"]] == [key]
+
+
+def test_a_version_with_another_content_is_not_brought_back(endpoint: str, tmp_path: Path) -> None:
+    client = s3_client(endpoint)
+    client.create_bucket(Bucket="other-content")
+    client.put_bucket_versioning(
+        Bucket="other-content", VersioningConfiguration={"Status": "Enabled"}
+    )
+    store = ObjectStore.at("s3://other-content/raw", settings_in_s3(endpoint, tmp_path))
+    store.put("a.csv", b"first")
+    store.put("a.csv", b"second")
+    store.delete("a.csv")
+    brought = [store.bring_back("a.csv", sha256(one).hexdigest()) for one in (b"first", b"second")]
+    assert (brought, [one.key for one in store.list()]) == ([False, True], ["a.csv"])
