@@ -67,7 +67,7 @@ def test_the_asset_shows_the_size_of_its_partitions(processed: Processed) -> Non
     with processed.shell.services() as services, open_instance(services.settings) as instance:
         made = instance.get_latest_materialization_event(key).asset_materialization
     shown = made.metadata["largest_partitions"].value
-    assert f"| {rows[0]['partition_name']} |" in shown.splitlines()[2][:40]
+    assert f"| {rows[0]['partition_name']} |" in shown.splitlines()[2]
     assert made.metadata["bytes"].value == sum(row["total_bytes"] for row in rows)
 
 
