@@ -23,12 +23,12 @@ def build_defs(settings: Settings, resources: Mapping[str, object] | None = None
     pipelines = [
         registration_of(name).definitions(settings.environment) for name in pipeline_folders()
     ]
-    declared = [
+    declared = frozenset(
         key
         for pipeline in pipelines
         for checks in pipeline.asset_checks or ()
         for key in checks.check_keys
-    ]
+    )
     return dg.Definitions.merge(
         *pipelines,
         operations.build_defs(settings.environment),

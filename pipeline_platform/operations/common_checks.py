@@ -3,8 +3,6 @@
 A threshold that the pipeline's own code declares a check for is left to it.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass
 from functools import partial
 from typing import get_args
 
@@ -12,7 +10,7 @@ import dagster as dg
 
 from pipeline_platform.operations.common_measures import MEASURES
 from pipeline_platform.operations.plan import runbooks
-from pipeline_platform.orchestration.automation import schedules_from_runbook
+from pipeline_platform.orchestration.automation import OwnSchedules, schedules_from_runbook
 from pipeline_platform.orchestration.threshold_checks import (
     Measured,
     check_keys,
@@ -35,16 +33,8 @@ HOURLY = Schedule(
 )
 
 
-@dataclass(frozen=True)
-class _Hourly:
-    """The one schedule of these checks of a pipeline."""
-
-    pipeline: str
-    schedules: dict[str, Schedule]
-
-
 def common_checks(
-    declared: Collection[dg.AssetCheckKey], environment: Environment
+    declared: frozenset[dg.AssetCheckKey], environment: Environment
 ) -> dg.Definitions:
     """Declare the checks that no pipeline's code does, with a job and a schedule a pipeline."""
     return dg.Definitions.merge(
@@ -53,12 +43,12 @@ def common_checks(
 
 
 def _of_pipeline(
-    runbook: Runbook, declared: Collection[dg.AssetCheckKey], environment: Environment
+    runbook: Runbook, declared: frozenset[dg.AssetCheckKey], environment: Environment
 ) -> dg.Definitions:
     thresholds = [
         one
         for one in thresholds_of(runbook, *get_args(Stage))
-        if one.name in MEASURES and not {*check_keys([one])} & {*declared}
+        if one.name in MEASURES and not declared.intersection(check_keys([one]))
     ]
     if not thresholds:
         return dg.Definitions()
@@ -73,7 +63,7 @@ def _of_pipeline(
         selection=dg.AssetSelection.checks(*check_keys(thresholds)),
         description="Thresholds of the runbook that the platform measures for any pipeline.",
     )
-    hourly = _Hourly(runbook.pipeline, {SCHEDULE: HOURLY})
+    hourly = OwnSchedules(runbook.pipeline, {SCHEDULE: HOURLY})
     return dg.Definitions(
         asset_checks=[threshold_checks(runbook, "common", thresholds, measured)],
         jobs=[job],

@@ -5,6 +5,7 @@ laptop never starts production's work.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
@@ -62,6 +63,14 @@ class Scheduled(Protocol):
     def schedules(self) -> Mapping[str, Schedule]:
         """The schedules by name."""
         ...
+
+
+@dataclass(frozen=True)
+class OwnSchedules:
+    """Schedules of a pipeline that stand elsewhere than under `schedules` of its runbook."""
+
+    pipeline: str
+    schedules: Mapping[str, Schedule]
 
 
 class Sensing(Protocol):

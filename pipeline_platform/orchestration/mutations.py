@@ -1,8 +1,7 @@
 """The checks' own check as Dagster sees it: an asset for each pipeline, made nightly (B-15)."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
@@ -10,6 +9,7 @@ from pipeline_platform import plots
 from pipeline_platform.operations.reports.pages import markdown_table
 from pipeline_platform.orchestration.automation import (
     ExecutableDefinition,
+    OwnSchedules,
     UnresolvedAssetJobDefinition,
     schedules_from_runbook,
 )
@@ -77,20 +77,12 @@ def mutations_job(pipeline: str) -> UnresolvedAssetJobDefinition:
     )
 
 
-@dataclass(frozen=True)
-class _Nightly:
-    """The one schedule of a runbook's mutations."""
-
-    pipeline: str
-    schedules: Mapping[str, Schedule]
-
-
 def mutations_schedule(
     runbook: Runbook, job: ExecutableDefinition, environment: Environment
 ) -> Sequence[dg.ScheduleDefinition]:
     """Return when a pipeline's checks are checked, on or off as its runbook says."""
     declared: dict[str, Schedule] = {SCHEDULE: runbook.mutations} if runbook.mutations else {}
-    nightly = _Nightly(runbook.pipeline, declared)
+    nightly = OwnSchedules(runbook.pipeline, declared)
     return schedules_from_runbook(nightly, dict.fromkeys(declared, job), environment)
 
 

@@ -1,7 +1,6 @@
 """Pages as Dagster sees them: an asset for each page of each pipeline, scheduled by its runbook."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import dagster as dg
 
@@ -10,6 +9,7 @@ from pipeline_platform.operations.reports.catalog import REPORTS, make_page
 from pipeline_platform.operations.reports.pages import Page, markdown
 from pipeline_platform.orchestration.automation import (
     ExecutableDefinition,
+    OwnSchedules,
     UnresolvedAssetJobDefinition,
     schedules_from_runbook,
 )
@@ -81,20 +81,12 @@ def page_jobs(runbook: Runbook) -> dict[str, UnresolvedAssetJobDefinition]:
     }
 
 
-@dataclass(frozen=True)
-class _Pages:
-    """The schedules of a runbook's pages."""
-
-    pipeline: str
-    schedules: Mapping[str, Schedule]
-
-
 def page_schedules(
     runbook: Runbook, jobs: Mapping[str, ExecutableDefinition], environment: Environment
 ) -> list[dg.ScheduleDefinition]:
     """Return when a pipeline's pages are made, on or off as its runbook says."""
     declared: dict[str, Schedule] = {name: runbook.reports.pages[name] for name in REPORTS}
-    return schedules_from_runbook(_Pages(runbook.pipeline, declared), jobs, environment)
+    return schedules_from_runbook(OwnSchedules(runbook.pipeline, declared), jobs, environment)
 
 
 def _metadata(page: Page, services: Services) -> dict[str, dg.MetadataValue]:

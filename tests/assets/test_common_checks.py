@@ -16,17 +16,19 @@ def keys_of(definitions: dg.Definitions) -> set[dg.AssetCheckKey]:
 @pytest.mark.parametrize("name", ["refused_files", "disk_used", "backup_age"])
 def test_a_threshold_that_no_code_checks_is_checked(name: str) -> None:
     stated = runbooks()["advisory_performance"].thresholds[name]
-    assert {*check_keys([stated])} <= keys_of(common_checks([], "production"))
+    assert {*check_keys([stated])} <= keys_of(common_checks(frozenset(), "production"))
 
 
 def test_what_a_pipeline_checks_itself_is_left_to_it() -> None:
-    declared = defs.resolve_asset_graph().asset_check_keys
+    declared = frozenset(defs.resolve_asset_graph().asset_check_keys)
     assert keys_of(common_checks(declared, "production")) == set()
 
 
 def test_its_schedule_runs_in_production_only() -> None:
     started = {
-        environment: {one.default_status for one in common_checks([], environment).schedules or ()}
+        environment: {
+            one.default_status for one in common_checks(frozenset(), environment).schedules or ()
+        }
         for environment in ("production", "local")
     }
     assert started == {
